@@ -1,0 +1,1 @@
+//! Synchronous b-tree over pages that are used in place.

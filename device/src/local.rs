@@ -1,0 +1,197 @@
+//! Waiting within one thread: notifications, permits and one-shot values on `Rc` and `Cell`, without locks.
+//!
+//! They know no runtime and wake in the order of waiting, so the simulator runs them deterministically. Waiters are
+//! woken, never polled, by the one who notifies.
+//!
+//! Cancel safety: a dropped waiter leaves the line, and a permit that was on its way to it goes to the next.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+/// Wakes tasks that wait for a condition to be looked at again.
+///
+/// A waiter registers, looks at its condition, and waits; a notification between looking and waiting is not lost,
+/// because both happen on one thread without an await between them.
+#[derive(Default)]
+pub struct Notify {
+    waiters: RefCell<Vec<Waker>>,
+}
+
+impl Notify {
+    /// Wakes all that wait.
+    pub fn notify_all(&self) {
+        for waker in self.waiters.take() {
+            waker.wake();
+        }
+    }
+
+    /// Waits until `ready` is true; looks at it now and after each notification.
+    pub async fn until(&self, mut ready: impl FnMut() -> bool) {
+        poll_fn(|context| {
+            if ready() {
+                return Poll::Ready(());
+            }
+            let mut waiters = self.waiters.borrow_mut();
+            if !waiters.iter().any(|waker| waker.will_wake(context.waker())) {
+                waiters.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// Counted permits, given out in the order of asking: a large request at the head is not overtaken by small ones.
+pub struct Semaphore {
+    free: Cell<usize>,
+    total: usize,
+    line: RefCell<VecDeque<Rc<Waiting>>>,
+}
+
+struct Waiting {
+    wants: usize,
+    granted: Cell<bool>,
+    left: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Semaphore {
+    /// `total` permits, all free.
+    pub fn new(total: usize) -> Rc<Self> {
+        Rc::new(Self { free: Cell::new(total), total, line: RefCell::default() })
+    }
+
+    /// Permits that nobody has.
+    pub fn free(&self) -> usize {
+        self.free.get()
+    }
+
+    /// Waits for `count` permits; a count over the total waits for all of them. Dropping the future leaves the line.
+    pub async fn acquire(self: &Rc<Self>, count: usize) -> Permit {
+        let count = count.min(self.total);
+        if self.line.borrow().is_empty() && self.free.get() >= count {
+            self.free.set(self.free.get() - count);
+            return Permit { of: Rc::clone(self), count };
+        }
+        let place = Rc::new(Waiting {
+            wants: count,
+            granted: Cell::new(false),
+            left: Cell::new(false),
+            waker: RefCell::default(),
+        });
+        self.line.borrow_mut().push_back(Rc::clone(&place));
+        let guard = InLine { of: self, place: &place };
+        poll_fn(|context| {
+            if place.granted.get() {
+                return Poll::Ready(());
+            }
+            *place.waker.borrow_mut() = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+        std::mem::forget(guard);
+        Permit { of: Rc::clone(self), count }
+    }
+
+    fn give_back(&self, count: usize) {
+        self.free.set(self.free.get() + count);
+        self.serve();
+    }
+
+    fn serve(&self) {
+        loop {
+            let head = match self.line.borrow().front() {
+                Some(head) if head.left.get() || self.free.get() >= head.wants => Rc::clone(head),
+                _ => return,
+            };
+            self.line.borrow_mut().pop_front();
+            if head.left.get() {
+                continue;
+            }
+            self.free.set(self.free.get() - head.wants);
+            head.granted.set(true);
+            if let Some(waker) = head.waker.take() {
+                waker.wake();
+            }
+        }
+    }
+}
+
+struct InLine<'a> {
+    of: &'a Semaphore,
+    place: &'a Rc<Waiting>,
+}
+
+impl Drop for InLine<'_> {
+    fn drop(&mut self) {
+        if self.place.granted.get() {
+            self.of.give_back(self.place.wants);
+        } else {
+            self.place.left.set(true);
+            self.of.serve();
+        }
+    }
+}
+
+/// Permits of a [`Semaphore`]; they give themselves back when dropped.
+pub struct Permit {
+    of: Rc<Semaphore>,
+    count: usize,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.of.give_back(self.count);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+    use futures::executor::block_on;
+    use std::pin::pin;
+
+    #[test]
+    fn permits_go_in_order_and_come_back() {
+        let semaphore = Semaphore::new(3);
+        let first = block_on(semaphore.acquire(2));
+        let mut large = pin!(semaphore.acquire(3));
+        assert!(large.as_mut().now_or_never().is_none());
+        let mut small = Box::pin(semaphore.acquire(1));
+        assert!(small.as_mut().now_or_never().is_none(), "not past the large one");
+        drop(first);
+        let large = large.now_or_never().expect("served first");
+        drop(small);
+        drop(large);
+        assert_eq!(semaphore.free(), 3);
+        drop(block_on(semaphore.acquire(99)));
+        assert_eq!(semaphore.free(), 3);
+    }
+
+    #[test]
+    fn a_dropped_waiter_passes_its_permit_on() {
+        let semaphore = Semaphore::new(1);
+        let held = block_on(semaphore.acquire(1));
+        let mut gone = Box::pin(semaphore.acquire(1));
+        let mut next = Box::pin(semaphore.acquire(1));
+        assert!(gone.as_mut().now_or_never().is_none());
+        assert!(next.as_mut().now_or_never().is_none());
+        drop(held);
+        drop(gone);
+        assert!(next.now_or_never().is_some());
+    }
+
+    #[test]
+    fn a_notification_is_not_lost() {
+        let (notify, flag) = (Notify::default(), Cell::new(false));
+        let mut wait = pin!(notify.until(|| flag.get()));
+        assert!(wait.as_mut().now_or_never().is_none());
+        flag.set(true);
+        notify.notify_all();
+        assert!(wait.now_or_never().is_some());
+    }
+}

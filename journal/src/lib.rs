@@ -1,0 +1,1 @@
+//! Record entries, group commit, checkpoint slots and the replay scan.

@@ -1,0 +1,1 @@
+//! What operations mean: keys, onodes, extents, attributes, omap.

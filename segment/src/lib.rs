@@ -1,0 +1,1 @@
+//! Superblock, segment headers, inventories and streams of records.
