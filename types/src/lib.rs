@@ -12,7 +12,7 @@ mod numbers;
 pub use address::{NodePtr, Paddr, SegmentId};
 pub use checksum::Crc;
 pub use cursor::{Cursor, Malformed, put_bytes, put_signed, put_varint};
-pub use numbers::{Epoch, Incarnation, Lsn, PoolId, ShardId, Term, Uuid};
+pub use numbers::{Epoch, Incarnation, Lsn, PoolId, ShardId, Term, TreeKind, Uuid};
 
 /// The unit of device I/O and of alignment, in bytes.
 pub const BLOCK_BYTES: usize = 4096;

@@ -64,3 +64,42 @@ impl fmt::Display for Uuid {
         Ok(())
     }
 }
+
+/// One of the three trees of a collection.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum TreeKind {
+    /// {hash, namespace, name, snap, generation} to onode.
+    Names = 1,
+    /// {hash, family, kind, position, number} to extents, large attributes, omap.
+    Bodies = 2,
+    /// {hash, family, number}: what is to be freed.
+    Graves = 3,
+}
+
+impl TreeKind {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 3] = [Self::Names, Self::Bodies, Self::Graves];
+}
+
+impl TryFrom<u8> for TreeKind {
+    type Error = ();
+    fn try_from(byte: u8) -> Result<Self, ()> {
+        match byte {
+            1 => Ok(Self::Names),
+            2 => Ok(Self::Bodies),
+            3 => Ok(Self::Graves),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for TreeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Names => "names",
+            Self::Bodies => "bodies",
+            Self::Graves => "graves",
+        })
+    }
+}
