@@ -119,6 +119,10 @@ impl NodePtr {
 
 impl fmt::Display for NodePtr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.is_image() { write!(f, "{}#{:08x}", self.at, self.crc.0) } else { write!(f, "memory {}", self.at.offset) }
+        if self.is_image() {
+            write!(f, "{}#{:08x}", self.at, self.crc.0)
+        } else {
+            write!(f, "memory {}", self.at.offset)
+        }
     }
 }

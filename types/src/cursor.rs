@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn numbers_come_back() {
-        let mut values: Vec<u64> = (0..64).flat_map(|bit| [1 << bit, (1 << bit) - 1, u64::MAX >> bit]).collect();
+        let mut values: Vec<u64> =
+            (0..64).flat_map(|bit| [1 << bit, (1 << bit) - 1, u64::MAX >> bit]).collect();
         values.push(0);
         for value in values {
             let mut bytes = Vec::new();
@@ -179,7 +180,8 @@ mod tests {
     fn no_bytes_make_it_panic() {
         let mut rng = fastrand::Rng::with_seed(1);
         for _ in 0..100_000 {
-            let bytes: Vec<u8> = (0..rng.usize(..14)).map(|_| rng.u8(..) | if rng.bool() { 0x80 } else { 0 }).collect();
+            let bytes: Vec<u8> =
+                (0..rng.usize(..14)).map(|_| rng.u8(..) | if rng.bool() { 0x80 } else { 0 }).collect();
             let mut cursor = Cursor::new(&bytes);
             let value = cursor.varint("v");
             if let Ok(value) = value {

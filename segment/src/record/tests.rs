@@ -1,0 +1,151 @@
+//! Records built, written nowhere, read back; every byte flipped; every size around the edges.
+
+use std::any::Any;
+
+use seabed_device::{Class, DeviceError, Geometry, Local, ReadBuf, Storage, WriteOpts};
+use seabed_types::Uuid;
+
+use super::*;
+
+struct Memory(Vec<u8>);
+
+impl Storage for Memory {
+    fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+    fn truncate(&mut self, bytes: usize) {
+        self.0.truncate(bytes);
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Gives buffers; does no I/O, which no record needs.
+struct Buffers;
+
+impl Device for Buffers {
+    fn geometry(&self) -> Geometry {
+        Geometry { bytes: 1 << 30, wants_first_write: false }
+    }
+    fn alloc(&self, bytes: usize) -> WriteBuf {
+        WriteBuf::new(Memory(vec![0; bytes]))
+    }
+    fn read(&self, _: u64, _: usize, _: Class) -> Local<Result<ReadBuf, DeviceError>> {
+        unreachable!("records are built without I/O")
+    }
+    fn write(&self, _: u64, _: Rc<WriteBuf>, _: WriteOpts) -> Local<Result<(), DeviceError>> {
+        unreachable!("records are built without I/O")
+    }
+    fn flush(&self) -> Local<Result<(), DeviceError>> {
+        unreachable!("records are built without I/O")
+    }
+    fn discard(&self, _: u64, _: u64) -> Local<Result<(), DeviceError>> {
+        unreachable!("records are built without I/O")
+    }
+    fn quiesce(&self) -> Local<()> {
+        Box::pin(std::future::ready(()))
+    }
+}
+
+const IDENTITY: Identity = Identity { uuid: Uuid([1; 16]), secret: [2; 16] };
+const LAYOUT: Layout = Layout { device_bytes: 64 << 20, segment_bytes: 1 << 20, node_bytes: 4096, shards: 1 };
+const PLACE: RecordPlace = RecordPlace {
+    shard: ShardId(0),
+    stream: StreamKind::Journal,
+    epoch: Epoch(4),
+    incarnation: Incarnation(5),
+    number: 6,
+    previous: Crc(7),
+};
+
+fn builder() -> RecordBuilder {
+    RecordBuilder::new(Rc::new(Buffers), Paddr::new(SegmentId(3), 8192), LAYOUT.record_bytes_max(), 0)
+}
+
+#[test]
+fn records_of_all_shapes_come_back() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    for round in 0..2_000 {
+        let mut record = builder();
+        let mut pieces = Vec::new();
+        loop {
+            let bytes = match rng.u32(..4) {
+                0 => rng.usize(1..4096),
+                1 => 4096,
+                2 => 4096 * rng.usize(1..17),
+                _ => rng.usize(1..20_000),
+            };
+            if !record.fits(bytes, 1, 9_100) || rng.u32(..12) == 0 {
+                break;
+            }
+            let data: Vec<u8> = std::iter::repeat_with(|| rng.u8(..)).take(bytes).collect();
+            let summing = if rng.bool() { Summing::Chunks } else { Summing::Whole };
+            let (a, b) = data.split_at(rng.usize(..=bytes));
+            let placed = record.place(&[a, b], summing);
+            let unit = if summing == Summing::Chunks { CHUNK_BYTES } else { bytes };
+            assert_eq!(placed.crcs, data.chunks(unit).map(Crc::of).collect::<Vec<_>>());
+            let at = placed.at.offset as usize;
+            assert!(bytes < 4096 || at.is_multiple_of(4096), "aligned");
+            assert!(bytes > 4096 || at / 4096 == (at + bytes - 1) / 4096, "straddles no block");
+            pieces.push((at - 8192, data));
+        }
+        let entries: Vec<u8> = (0..[0, 1, 3999, 4000, 4001, 9000][round % 6]).map(|_| rng.u8(..)).collect();
+        record.entries().extend_from_slice(&entries);
+        let bytes = record.bytes();
+        let (buf, header) = record.close(&IDENTITY, PLACE);
+        assert_eq!(buf.len(), bytes);
+        assert_eq!(RecordHeader::decode(&buf, &IDENTITY, &LAYOUT, header.at), Ok(header));
+        assert_eq!(entries_of(&header, &buf), Ok(entries));
+        assert!(header.data_is_sound(&buf));
+        for (at, data) in pieces {
+            assert_eq!(buf[at..at + data.len()], data);
+        }
+    }
+}
+
+#[test]
+fn what_fits_says_fits() {
+    let mut rng = fastrand::Rng::with_seed(6);
+    for _ in 0..300 {
+        let mut record = builder();
+        loop {
+            let (bytes, entries) = (rng.usize(1..70_000), rng.usize(..200));
+            if !record.fits(bytes, 1, entries) {
+                break;
+            }
+            record.place(&[&vec![1; bytes]], Summing::Chunks);
+            record.entries().extend(std::iter::repeat_n(2, entries));
+            assert!(record.bytes() <= LAYOUT.record_bytes_max());
+        }
+        let _ = record.close(&IDENTITY, PLACE);
+    }
+}
+
+#[test]
+fn every_flipped_byte_is_noticed() {
+    let mut record = builder();
+    record.place(&[&[3; 5000]], Summing::Chunks);
+    record.place(&[&[4; 100]], Summing::Whole);
+    record.entries().extend(vec![5; 4100]);
+    let (buf, header) = record.close(&IDENTITY, PLACE);
+    let sound = buf.to_vec();
+    let noticed = |bytes: &[u8]| match RecordHeader::decode(bytes, &IDENTITY, &LAYOUT, header.at) {
+        Err(_) => true,
+        Ok(header) => entries_of(&header, bytes).is_err() || !header.data_is_sound(bytes),
+    };
+    assert!(!noticed(&sound));
+    // Behind the entries the last block is padding, which nothing refers to.
+    let padding = sound.len() - 4096 + 100;
+    for at in 0..padding {
+        let mut bad = sound.clone();
+        bad[at] ^= 0x10;
+        assert!(noticed(&bad), "byte {at}");
+    }
+    assert!(RecordHeader::decode(&sound, &IDENTITY, &LAYOUT, header.at.plus(4096)).is_err(), "elsewhere");
+    assert!(RecordHeader::decode(&sound[..50], &IDENTITY, &LAYOUT, header.at).is_err());
+    assert!(entries_of(&header, &sound[..4200]).is_err(), "cut short");
+}

@@ -1,0 +1,223 @@
+//! Superblock: what a store is, in one block, four times.
+//!
+//! Copies lie at 0, 16 KiB, 32 KiB and in the last block; any one opens the store. It is written at format and never
+//! changed in operation, so a torn write of it can only be that of a format that did not finish.
+//!
+//! A copy is valid if and only if: magic, version, checksum over the whole block (its own field zeroed), own place,
+//! geometry that [`Layout::check`] takes, and a zero rest. An unknown incompatible feature bit is an error of its own: the
+//! store may be sound, this program cannot read it.
+
+use seabed_types::{BLOCK_BYTES, Crc, Uuid};
+use zerocopy::little_endian::{U16, U32, U64};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::{Identity, Layout, LayoutError};
+
+const MAGIC: [u8; 8] = *b"SEABEDSB";
+/// The version of the format that this program writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+/// Incompatible features that this program knows.
+const INCOMPAT_KNOWN: u64 = 0;
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Clone)]
+#[repr(C)]
+struct RawSuperblock {
+    magic: [u8; 8],
+    version: U32,
+    crc: U32,
+    uuid: [u8; 16],
+    compat: U64,
+    ro_compat: U64,
+    incompat: U64,
+    device_bytes: U64,
+    segment_bytes: U32,
+    node_bytes: U32,
+    block_bytes: U32,
+    shards: U16,
+    copy: U16,
+    secret: [u8; 16],
+    window_bytes: U64,
+    reserved: [u8; 3992],
+}
+const _: () = assert!(size_of::<RawSuperblock>() == BLOCK_BYTES);
+const _: () = assert!(std::mem::offset_of!(RawSuperblock, device_bytes) == 56);
+const _: () = assert!(std::mem::offset_of!(RawSuperblock, secret) == 80);
+const _: () = assert!(std::mem::offset_of!(RawSuperblock, reserved) == 104);
+
+/// A verified superblock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Superblock {
+    /// Whose headers are this store's own.
+    pub identity: Identity,
+    /// Features that an older program may ignore.
+    pub compat: u64,
+    /// Features that forbid an older program to write.
+    pub ro_compat: u64,
+    /// Features without which nothing can be read.
+    pub incompat: u64,
+    /// Sizes.
+    pub layout: Layout,
+    /// Bytes of journal after which a shard must have trimmed.
+    pub window_bytes: u64,
+}
+
+/// Why a block is no superblock that this program can use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SuperblockError {
+    /// No magic: something else.
+    #[error("not a Seabed store")]
+    NotAStore,
+    /// Made by another version.
+    #[error("format version {0}, this program knows version {FORMAT_VERSION}")]
+    Version(u32),
+    /// The checksum or a field is wrong.
+    #[error("superblock is damaged: {0}")]
+    Damaged(&'static str),
+    /// Features that this program does not know.
+    #[error("uses features that this program does not know (incompatible feature bits {0:#x})")]
+    UnknownFeatures(u64),
+    /// Sizes that no store can have.
+    #[error("superblock: {0}")]
+    Layout(#[from] LayoutError),
+}
+
+impl Superblock {
+    /// The block of copy `copy` (0..=3).
+    pub fn encode(&self, copy: u16) -> [u8; BLOCK_BYTES] {
+        let mut raw = RawSuperblock {
+            magic: MAGIC,
+            version: FORMAT_VERSION.into(),
+            crc: 0.into(),
+            uuid: self.identity.uuid.0,
+            compat: self.compat.into(),
+            ro_compat: self.ro_compat.into(),
+            incompat: self.incompat.into(),
+            device_bytes: self.layout.device_bytes.into(),
+            segment_bytes: self.layout.segment_bytes.into(),
+            node_bytes: self.layout.node_bytes.into(),
+            block_bytes: 4096.into(),
+            shards: self.layout.shards.into(),
+            copy: copy.into(),
+            secret: self.identity.secret,
+            window_bytes: self.window_bytes.into(),
+            reserved: [0; 3992],
+        };
+        raw.crc = Crc::of(raw.as_bytes()).0.into();
+        raw.as_bytes().try_into().expect("a superblock is a block")
+    }
+
+    /// Verifies the block of copy `copy`.
+    pub fn decode(block: &[u8], copy: u16) -> Result<Self, SuperblockError> {
+        let raw = RawSuperblock::read_from_bytes(block).map_err(|_| SuperblockError::NotAStore)?;
+        if raw.magic != MAGIC {
+            return Err(SuperblockError::NotAStore);
+        }
+        let mut summed = raw.clone();
+        summed.crc = 0.into();
+        if Crc::of(summed.as_bytes()).0 != raw.crc.get() {
+            return Err(SuperblockError::Damaged("checksum"));
+        }
+        if raw.version.get() != FORMAT_VERSION {
+            return Err(SuperblockError::Version(raw.version.get()));
+        }
+        if raw.incompat.get() & !INCOMPAT_KNOWN != 0 {
+            return Err(SuperblockError::UnknownFeatures(raw.incompat.get() & !INCOMPAT_KNOWN));
+        }
+        if raw.copy.get() != copy {
+            return Err(SuperblockError::Damaged("a copy at the wrong place"));
+        }
+        if raw.block_bytes.get() as usize != BLOCK_BYTES || raw.reserved.iter().any(|byte| *byte != 0) {
+            return Err(SuperblockError::Damaged("block size or reserved bytes"));
+        }
+        let layout = Layout {
+            device_bytes: raw.device_bytes.get(),
+            segment_bytes: raw.segment_bytes.get(),
+            node_bytes: raw.node_bytes.get(),
+            shards: raw.shards.get(),
+        };
+        layout.check()?;
+        Ok(Self {
+            identity: Identity { uuid: Uuid(raw.uuid), secret: raw.secret },
+            compat: raw.compat.get(),
+            ro_compat: raw.ro_compat.get(),
+            incompat: raw.incompat.get(),
+            layout,
+            window_bytes: raw.window_bytes.get(),
+        })
+    }
+
+    /// Device offsets of the four copies, for a device of `device_bytes`.
+    pub fn places(device_bytes: u64) -> [u64; 4] {
+        let [a, b, c] = Layout::SUPERBLOCKS;
+        [a, b, c, device_bytes.saturating_sub(BLOCK_BYTES as u64)]
+    }
+
+    /// The first valid of the four copies. `blocks` gives what could be read of each; the error is that of the copy that
+    /// says most (a newer version or unknown features rather than "not a store").
+    pub fn choose(blocks: [Option<&[u8]>; 4]) -> Result<Self, SuperblockError> {
+        let mut worst = SuperblockError::NotAStore;
+        for (copy, block) in (0..).zip(blocks) {
+            match block.map(|block| Self::decode(block, copy)) {
+                Some(Ok(superblock)) => return Ok(superblock),
+                None | Some(Err(SuperblockError::NotAStore)) => {}
+                Some(Err(SuperblockError::Damaged(_))) if worst != SuperblockError::NotAStore => {}
+                Some(Err(error)) => worst = error,
+            }
+        }
+        Err(worst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn superblock() -> Superblock {
+        Superblock {
+            identity: Identity { uuid: Uuid([7; 16]), secret: [9; 16] },
+            compat: 1,
+            ro_compat: 2,
+            incompat: 0,
+            layout: Layout { device_bytes: 3 << 20, segment_bytes: 64 << 10, node_bytes: 4096, shards: 1 },
+            window_bytes: 256 << 10,
+        }
+    }
+
+    #[test]
+    fn every_flipped_byte_is_noticed() {
+        let block = superblock().encode(2);
+        assert_eq!(Superblock::decode(&block, 2), Ok(superblock()));
+        for at in 0..block.len() {
+            let mut bad = block;
+            bad[at] ^= 0x40;
+            assert!(Superblock::decode(&bad, 2).is_err(), "byte {at}");
+        }
+        assert!(Superblock::decode(&block, 1).is_err(), "a copy at another's place");
+        assert!(Superblock::decode(&block[..100], 2).is_err());
+    }
+
+    #[test]
+    fn any_one_copy_is_enough() {
+        let copies: Vec<_> = (0..4).map(|copy| superblock().encode(copy)).collect();
+        for only in 0..4 {
+            let blocks = std::array::from_fn(|i| (i == only).then_some(&copies[i][..]));
+            assert_eq!(Superblock::choose(blocks), Ok(superblock()));
+        }
+        assert_eq!(Superblock::choose([None; 4]), Err(SuperblockError::NotAStore));
+    }
+
+    #[test]
+    fn what_it_cannot_read_is_named() {
+        let newer = Superblock { incompat: 1 << 40, ..superblock() }.encode(0);
+        assert_eq!(
+            Superblock::choose([Some(&newer), None, None, None]),
+            Err(SuperblockError::UnknownFeatures(1 << 40))
+        );
+        let mut other = RawSuperblock::read_from_bytes(&superblock().encode(0)).expect("a block");
+        other.version = 9.into();
+        other.crc = 0.into();
+        other.crc = Crc::of(other.as_bytes()).0.into();
+        assert_eq!(Superblock::decode(other.as_bytes(), 0), Err(SuperblockError::Version(9)));
+    }
+}
