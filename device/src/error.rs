@@ -83,6 +83,12 @@ pub enum OpenError {
         /// Its size.
         bytes: u64,
     },
+    /// Something is there already, and was not to be overwritten.
+    #[error("{} already holds data", path.display())]
+    HoldsData {
+        /// The path.
+        path: PathBuf,
+    },
     /// The file system or kernel cannot do what is needed.
     #[error("{}: {what}", path.display())]
     Unsupported {

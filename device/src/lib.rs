@@ -11,10 +11,14 @@
 //! 4. A flush covers the writes that completed before it was called, a durable write covers itself alone.
 //! 5. Bytes tear at multiples of 512.
 //! 6. `spawn` schedules and never polls inline.
-#![deny(unsafe_code)]
+//! 7. A device operation begins when its method is called, not when its future is first polled.
+#![forbid(unsafe_code)]
 
 mod buffer;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod error;
+pub mod glommio_host;
 pub mod local;
 
 use std::future::Future;
@@ -22,6 +26,9 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// The same glommio as this crate's, so that an embedder's types are the same.
+pub use glommio;
 
 pub use buffer::{ReadBuf, Storage, WriteBuf};
 pub use error::{DeviceError, IoKind, OpenError};

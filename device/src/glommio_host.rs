@@ -1,0 +1,183 @@
+//! Glommio host: a file or block device and threads over it, on glommio's executors and io_uring.
+//!
+//! [`create`] makes a file or clears a device. [`GlommioHost::open`] opens and locks one, on the caller's thread;
+//! [`GlommioHost::read_at`] reads from it there. [`Host::start`] starts threads, each with an executor, two
+//! descriptions of its own (plain and O_DSYNC, both O_DIRECT) and the shared lock on each. The device is free for the
+//! next handle when the host is dropped and all threads have ended.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use seabed_device::glommio_host::{GlommioHost, HostOptions};
+//! use seabed_device::{Class, Host, Machine};
+//!
+//! let host = GlommioHost::open("data.img", HostOptions::default())?;
+//! let join = host.start(
+//!     2,
+//!     Arc::new(|machine: Machine| {
+//!         Box::pin(async move {
+//!             let block = machine.device.read(0, 4096, Class::Foreground).await;
+//!             assert!(block.is_ok());
+//!         })
+//!     }),
+//! )?;
+//! join()?;
+//! # Ok::<(), seabed_device::OpenError>(())
+//! ```
+//!
+//! Needs Linux 6.1 or so with io_uring allowed, /proc, and 512 KiB or more of lockable memory. Each thread registers
+//! `io_memory` with three rings; where the process may not lock three times that, glommio warns and goes on without.
+//!
+//! What glommio has in store, and where we meet it: cancelled I/O ([`device`](self)), panics and parking with work
+//! to do (runtime), block devices that are not O_DIRECT (open). `spawn_blocking` and the queues that are unsound are
+//! not used.
+
+mod create;
+mod device;
+mod lock;
+mod open;
+mod runtime;
+mod thread;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{channel, sync_channel};
+use std::time::{Duration, Instant};
+
+pub use create::{CreateOptions, FirstWrite, create};
+pub use open::Access;
+
+use crate::{Geometry, Host, Join, Main, OpenError};
+use open::Target;
+
+/// What a [`crate::Device::discard`] does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Discard {
+    /// Nothing. A hole punched into a file is a range that was never written: the next write of it makes its flush
+    /// commit the file system's journal, 5 to 10 times slower. On a disk of its own it saves a little wear.
+    Ignore,
+    /// Punches a hole into a file, to give the space back to its file system; deallocates a block device's range
+    /// where it can.
+    Deallocate,
+}
+
+/// How to open a device and run threads over it.
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    /// What the handle may do.
+    pub access: Access,
+    /// How long to wait for a lock whose holder was killed, while the kernel finishes its I/O.
+    pub lock_wait: Duration,
+    /// How long an idle thread looks for work before it sleeps: answers other threads in 7 us instead of 50, and
+    /// burns its processor meanwhile.
+    pub spin_before_park: Option<Duration>,
+    /// Bytes of registered I/O buffers of each thread; what is in flight beyond them is slower.
+    pub io_memory: usize,
+    /// What a discard does.
+    pub discard: Discard,
+}
+
+impl Default for HostOptions {
+    fn default() -> Self {
+        Self {
+            access: Access::ReadWrite,
+            lock_wait: Duration::from_secs(30),
+            spin_before_park: None,
+            io_memory: 8 << 20,
+            discard: Discard::Ignore,
+        }
+    }
+}
+
+/// An open, locked device, and the means to run threads over it.
+pub struct GlommioHost {
+    target: Arc<Target>,
+    options: HostOptions,
+}
+
+impl GlommioHost {
+    /// Opens a file or block device and takes the lock.
+    ///
+    /// Blocks the thread: at once if a live process has the device (an error that names it), up to
+    /// `options.lock_wait` if a killed one still has I/O in the kernel.
+    pub fn open(path: impl AsRef<Path>, options: HostOptions) -> Result<Self, OpenError> {
+        let target = Target::open(path.as_ref(), options.access, options.lock_wait)?;
+        Ok(Self { target: Arc::new(target), options })
+    }
+
+    /// Reads all of `bytes` at `at` on the calling thread; neither need be aligned. Direct, so that it shows what is
+    /// on the device. For the few blocks that are looked at before threads start.
+    pub fn read_at(&self, at: u64, bytes: &mut [u8]) -> Result<(), OpenError> {
+        self.target.read_at(at, bytes)
+    }
+
+    /// The path it was opened by.
+    pub fn path(&self) -> &Path {
+        self.target.path()
+    }
+
+    /// What the handle may do.
+    pub fn access(&self) -> Access {
+        self.target.access()
+    }
+}
+
+impl Host for GlommioHost {
+    fn geometry(&self) -> Geometry {
+        self.target.geometry()
+    }
+
+    fn start(&self, threads: usize, main: Main) -> Result<Join, OpenError> {
+        assert!(threads > 0, "a host of no threads");
+        let (opened, opening) = sync_channel(threads);
+        let epoch = Instant::now();
+        let mut handles = Vec::with_capacity(threads);
+        let mut gos = Vec::with_capacity(threads);
+        let mut first_error = None;
+        for index in 0..threads {
+            let (go, going) = channel();
+            let plan = thread::Plan {
+                target: Arc::clone(&self.target),
+                options: self.options.clone(),
+                epoch,
+                main: Arc::clone(&main),
+                opened: opened.clone(),
+                go: going,
+            };
+            let builder = std::thread::Builder::new().name(format!("seabed-{index}"));
+            match builder.spawn(move || thread::run(plan)) {
+                Ok(handle) => handles.push(handle),
+                Err(error) => {
+                    first_error = Some(open::failed(self.path(), "starting a thread", &error));
+                    break;
+                }
+            }
+            gos.push(go);
+        }
+        drop(opened);
+        // Ends when each thread has spoken or gone.
+        let spoken: Vec<_> = opening.iter().collect();
+        let is_one_gone = spoken.len() < handles.len();
+        let first_error = first_error.or_else(|| spoken.into_iter().find_map(Result::err));
+        let first_error = first_error.or(is_one_gone.then_some(OpenError::Panicked));
+        if first_error.is_none() {
+            for go in &gos {
+                // A thread that has gone since is found by joining it.
+                let _ = go.send(());
+            }
+        }
+        drop(gos);
+        let join = move || {
+            let outcomes: Vec<_> = handles.into_iter().map(std::thread::JoinHandle::join).collect();
+            let is_clean = outcomes.iter().all(|outcome| matches!(outcome, Ok(Ok(()))));
+            if is_clean { Ok(()) } else { Err(OpenError::Panicked) }
+        };
+        match first_error {
+            None => Ok(Box::new(join)),
+            Some(error) => {
+                // What the threads had to say is in `error`.
+                let _ = join();
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Thread: one executor from its start to its end.
+//!
+//! make the executor -> open the device's descriptions -> say so, wait for the others -> run main -> drop the tasks
+//! it left -> refuse further I/O, wait for what is in the kernel -> let go of the lock and close.
+//!
+//! The order at the end is what makes it safe to drop the executor: nothing is in the kernel any more. It holds after
+//! a panic too.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::time::{Duration, Instant};
+
+use glommio::{CpuSet, GlommioError, LocalExecutor, LocalExecutorBuilder, Placement, ReactorErrorKind};
+use rustix::thread::sched_getaffinity;
+
+use super::HostOptions;
+use super::device::{GlommioDevice, errno_of};
+use super::open::Target;
+use super::runtime::{GlommioRuntime, Panicked};
+use crate::{Device, Machine, Main, OpenError, Runtime};
+use std::rc::Rc;
+
+/// How long tasks run before I/O is looked at, if they never call `yield_io`. Well over the time it takes to get from
+/// setting the timer to looking at it first, see the runtime's `LOOK_AROUND`.
+const PREEMPT: Duration = Duration::from_millis(25);
+
+/// What a thread needs to know.
+pub(super) struct Plan {
+    pub(super) target: Arc<Target>,
+    pub(super) options: HostOptions,
+    pub(super) epoch: Instant,
+    pub(super) main: Main,
+    /// Takes one word: open, or why not.
+    pub(super) opened: SyncSender<Result<(), OpenError>>,
+    /// Gives one word: go. Closed without it if another thread failed.
+    pub(super) go: Receiver<()>,
+}
+
+/// The thread's function. An error is a panic: other failures have been told through `opened`.
+pub(super) fn run(plan: Plan) -> Result<(), Panicked> {
+    match executor(&plan) {
+        Ok(executor) => executor.run(inside(plan)),
+        Err(error) => {
+            // Nobody listens any more if another thread failed first.
+            let _ = plan.opened.send(Err(error));
+            Ok(())
+        }
+    }
+}
+
+async fn inside(plan: Plan) -> Result<(), Panicked> {
+    let Plan { target, options, epoch, main, opened, go } = plan;
+    let device = match GlommioDevice::open(&target, options.discard).await {
+        Ok(device) => Rc::new(device),
+        Err(error) => {
+            let _ = opened.send(Err(error));
+            return Ok(());
+        }
+    };
+    let is_heard = opened.send(Ok(())).is_ok();
+    drop(opened);
+    let mut outcome = Ok(());
+    // Blocks the thread, on which nothing else runs yet.
+    if is_heard && go.recv().is_ok() {
+        let runtime = Rc::new(GlommioRuntime::new(epoch));
+        let machine = Machine {
+            device: Rc::clone(&device) as Rc<dyn Device>,
+            runtime: Rc::clone(&runtime) as Rc<dyn Runtime>,
+        };
+        outcome = runtime.run(|| main(machine)).await;
+    }
+    device.close().await;
+    outcome
+}
+
+fn executor(plan: &Plan) -> Result<LocalExecutor, OpenError> {
+    let failed = |error: GlommioError<()>| {
+        if let GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(..)) = error {
+            return plan.target.unsupported("the process may lock less than 512 KiB of memory (ulimit -l)");
+        }
+        plan.target.io("starting io_uring", errno_of(&error))
+    };
+    let placement = match plan.options.spin_before_park {
+        None => Placement::Unbound,
+        // Spinning is ignored without a set of processors: give it all that we may run on.
+        Some(_) => Placement::Fenced(processors().map_err(failed)?),
+    };
+    let mut builder =
+        LocalExecutorBuilder::new(placement).io_memory(plan.options.io_memory).preempt_timer(PREEMPT);
+    if let Some(spin) = plan.options.spin_before_park {
+        builder = builder.spin_before_park(spin);
+    }
+    builder.make().map_err(failed)
+}
+
+fn processors() -> Result<CpuSet, GlommioError<()>> {
+    let allowed = sched_getaffinity(None).map_err(std::io::Error::from)?;
+    Ok(CpuSet::online()?.filter(|location| allowed.is_set(location.cpu)))
+}
