@@ -1,0 +1,7 @@
+//! What Seabed is tested with: a simulated machine, a reference model of the object store, and the suites.
+//!
+//! [`machine`] is a seeded computer with a disk whose power can be cut at every step; it implements the traits of
+//! `seabed-device`, so everything above them runs on it unchanged.
+#![forbid(unsafe_code)]
+
+pub mod machine;
