@@ -61,17 +61,31 @@ impl Default for Latency {
     }
 }
 
-struct Plain(Vec<u8>);
+/// Aligned memory: a part of a longer piece that never moves.
+struct Aligned {
+    piece: Vec<u8>,
+    start: usize,
+    bytes: usize,
+}
 
-impl Storage for Plain {
+impl Aligned {
+    fn zeroed(bytes: usize) -> Self {
+        let piece = vec![0; bytes + BLOCK_BYTES];
+        let start = piece.as_ptr().addr().wrapping_neg() % BLOCK_BYTES;
+        Self { piece, start, bytes }
+    }
+}
+
+impl Storage for Aligned {
     fn bytes(&self) -> &[u8] {
-        &self.0
+        &self.piece[self.start..self.start + self.bytes]
     }
     fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0
+        &mut self.piece[self.start..self.start + self.bytes]
     }
     fn truncate(&mut self, bytes: usize) {
-        self.0.truncate(bytes);
+        assert!(bytes <= self.bytes, "a buffer does not grow");
+        self.bytes = bytes;
     }
     fn as_any(&self) -> &dyn std::any::Any {
         self
@@ -503,7 +517,7 @@ impl Device for SimDevice {
 
     fn alloc(&self, bytes: usize) -> WriteBuf {
         assert!(bytes.is_multiple_of(BLOCK_BYTES), "a buffer of {bytes} bytes: not whole blocks");
-        WriteBuf::new(Plain(vec![0; bytes]))
+        WriteBuf::new(Aligned::zeroed(bytes))
     }
 
     fn read(&self, at: u64, bytes: usize, _: Class) -> Local<Result<ReadBuf, DeviceError>> {
