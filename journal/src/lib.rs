@@ -1,1 +1,25 @@
-//! Record entries, group commit, checkpoint slots and the replay scan.
+//! The journal of a shard: what its records say, how they are committed, and how a mount reads them again.
+//!
+//! - [`entry`]: what a record says besides its data: deltas of rows, changes of counts, claims of segments.
+//! - [`Journal`]: the open batch and group commit, one record in flight.
+//! - [`Body`] and [`Slot`]: the durable state from which a replay starts, and the two blocks that point to it.
+//! - [`scan`]: reads the window and decides where the log ends.
+//!
+//! Keys and values are bytes here; what they mean is the object crate's.
+#![forbid(unsafe_code)]
+
+mod body;
+mod commit;
+mod end;
+pub mod entry;
+mod scan;
+mod slot;
+mod state;
+
+pub use body::{Body, CollectionState, JournalSegment, Roots, SegmentState};
+pub use commit::{Joined, Journal, JournalError, JournalStart, LogCut, Need, Place, Settled, Space};
+pub use end::{Evidence, Found, Verdict, verdict};
+pub use entry::{ChangeRef, DeltaRef, EntryRef};
+pub use scan::{Begin, ScanEnd, ScanError, Torn, Visit, scan};
+pub use slot::{BodyPart, CUTS_MAX, Cut, PARTS_MAX, Slot};
+pub use state::{CollectionId, Tally};

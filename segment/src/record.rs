@@ -186,6 +186,13 @@ fn record_bytes(entries: usize, pieces: usize) -> usize {
     BLOCK_BYTES + pieces + round_up_to_block(entries.saturating_sub(ENTRIES_IN_FIRST))
 }
 
+/// The most bytes of a record with `count` pieces of `pieces` bytes in total, whatever their alignment costs, and that
+/// many bytes of entries.
+pub fn record_bytes_at_most(pieces: usize, count: usize, entries: usize) -> usize {
+    // Before each piece less than a block can be lost to alignment.
+    record_bytes(entries, round_up_to_block(pieces + count * (BLOCK_BYTES - 1)))
+}
+
 /// How the checksums of a piece are wanted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Summing {
@@ -236,9 +243,12 @@ impl RecordBuilder {
     /// Whether pieces of `pieces` bytes in total, in `count` of them, and `entries` more bytes of entries still fit,
     /// whatever their alignment costs.
     pub fn fits(&self, pieces: usize, count: usize, entries: usize) -> bool {
-        let padding = if count == 0 { 0 } else { (count + 1) * (BLOCK_BYTES - 1) };
-        record_bytes(self.entries.len() + entries, round_up_to_block(self.pieces + pieces + padding))
-            <= self.bytes_max
+        self.bytes_with(pieces, count, entries) <= self.bytes_max
+    }
+
+    /// The most bytes that the record can have when those are put in.
+    pub fn bytes_with(&self, pieces: usize, count: usize, entries: usize) -> usize {
+        record_bytes_at_most(self.pieces + pieces, count, self.entries.len() + entries)
     }
 
     /// Copies a piece in, from its parts, and sums it. The caller has checked that it fits.

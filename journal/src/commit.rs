@@ -1,0 +1,599 @@
+//! Commit: the open batch of a shard and the loop that makes batches durable, one record in flight at a time.
+//!
+//! A transaction joins the open batch synchronously: its data is copied behind the record's header block, its deltas are
+//! appended, its changes of counts are added up. The loop closes the batch when the device is free: at once in an idle
+//! store, so that nothing is delayed; under load the batch is whatever came in while the record before was written. When a
+//! record is durable its clients are woken and get to run and to join the open batch **before** that is closed (two
+//! `yield_now`): without this they fall into two groups that take turns, and throughput halves.
+//!
+//! A batch that a transaction does not fit is closed and queued, and the next one opened behind it, in the next segment if
+//! this one is full. The first record of a segment claims the segment after it (rule L5), so a roll never waits.
+//!
+//! Invariants: 1. record n+1 is issued only when n is durable (rule L1). 2. A record's bytes and place are fixed when it is
+//! closed; what joins later goes into the next. 3. After a failure nothing is issued and nothing is acknowledged.
+//! Crash: a record is there or torn; the scan decides. Nothing was acknowledged that is not durable.
+//! Cost: one write per batch. Per transaction: one copy, one checksum pass, its deltas.
+//! Limits: a record [`Layout::record_bytes_max`]; closed batches are bounded by the callers' memory permits.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use seabed_device::local::Notify;
+use seabed_device::{Class, Device, DeviceError, Durability, Machine, WriteOpts};
+use seabed_segment::{
+    Identity, Layout, Listed, ListedWhat, OpenSegment, Placed, RecordBuilder, RecordPlace, StreamKind,
+    Summing, record_bytes_at_most,
+};
+use seabed_types::{
+    BLOCK_BYTES, Crc, Epoch, Incarnation, Lsn, Paddr, PoolId, SegmentId, ShardId, Term, TreeKind,
+};
+
+use crate::entry::{SMALL_ENTRY_BYTES, TALLY_BYTES, put_delta};
+use crate::{ChangeRef, CollectionId, EntryRef, JournalSegment, ScanEnd, Tally};
+
+/// Entries that the journal itself adds to a record: a claim and a seal.
+const OWN_ENTRIES_BYTES: usize = 2 * SMALL_ENTRY_BYTES;
+
+/// What a transaction takes at most of a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Need {
+    /// Bytes of pieces.
+    pub pieces: usize,
+    /// How many pieces.
+    pub piece_count: usize,
+    /// Bytes of its deltas and other entries of its own.
+    pub entries: usize,
+    /// How many segments' live bytes it changes at most.
+    pub segments: usize,
+    /// Bytes of keys of its pieces, for the inventory.
+    pub piece_keys: usize,
+}
+
+impl Need {
+    fn entries_in_all(&self) -> usize {
+        // Live changes of the pieces it places are all in the record's own segment.
+        self.entries + (self.segments + 1) * SMALL_ENTRY_BYTES + TALLY_BYTES
+    }
+
+    fn listed(&self) -> usize {
+        self.piece_keys + self.piece_count * SMALL_ENTRY_BYTES
+    }
+}
+
+/// The log cannot go on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JournalError {
+    /// A record or flush failed before; the shard is fenced.
+    #[error("the shard is fenced: {0}")]
+    Fenced(DeviceError),
+    /// It does not fit any record.
+    #[error("a transaction of {bytes} bytes does not fit a record of {max}")]
+    TooLarge {
+        /// What it would take.
+        bytes: usize,
+        /// What there is.
+        max: usize,
+    },
+}
+
+/// Where segments come from and go to.
+pub trait Space {
+    /// A free segment for the journal, with the incarnation it is claimed under. Callers of the journal reserve one.
+    fn claim_journal(&self) -> (SegmentId, Incarnation);
+    /// The journal rolled over; this segment takes no more records.
+    fn sealed(&self, segment: OpenSegment);
+    /// A record is durable.
+    fn settled(&self, settled: Settled);
+}
+
+/// A record that is durable, and what its durability means for others.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settled {
+    /// Which.
+    pub lsn: Lsn,
+    /// The changes of live bytes that it logged.
+    pub live: BTreeMap<SegmentId, i64>,
+    /// Bytes of the record.
+    pub bytes: usize,
+}
+
+/// A batch that transactions join.
+struct Batch {
+    lsn: Lsn,
+    record: RecordBuilder,
+    incarnation: Incarnation,
+    live: BTreeMap<SegmentId, i64>,
+    tallies: BTreeMap<CollectionId, (u64, Tally)>,
+    /// Whether anything joined that is worth proving durable (rule L7).
+    says_something: bool,
+}
+
+struct State {
+    tail: OpenSegment,
+    next: Option<(SegmentId, Incarnation)>,
+    segments: VecDeque<JournalSegment>,
+    lsn: Lsn,
+    previous: Crc,
+    /// Of the records from `first_place` on that were issued.
+    places: VecDeque<Place>,
+    first_place: Lsn,
+    previous_of_first: Crc,
+    open: Option<Batch>,
+    closed: VecDeque<Batch>,
+    bytes_hint: usize,
+    logged: u64,
+    last_is_empty: bool,
+}
+
+/// Where a record is, and the checksum of its header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// Its address.
+    pub at: Paddr,
+    /// Its header's checksum.
+    pub crc: Crc,
+}
+
+/// Where a journal goes on.
+#[derive(Clone, Debug)]
+pub struct JournalStart {
+    /// The end of what was replayed.
+    pub end: ScanEnd,
+    /// The epoch of new records.
+    pub epoch: Epoch,
+    /// Bytes logged so far, over the shard's life.
+    pub logged: u64,
+    /// The replayed records from `first_place` on, up to the end.
+    pub places: VecDeque<Place>,
+    /// The lsn of the first of them.
+    pub first_place: Lsn,
+    /// The chain checksum that the first of them carries.
+    pub previous_of_first: Crc,
+}
+
+/// A moment of the log: all records below `lsn` hold what joined before, none at or behind it does.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LogCut {
+    /// The first record behind the moment.
+    pub lsn: Lsn,
+    /// Where it goes, if it fits there.
+    pub at: Paddr,
+    /// The journal's segments.
+    pub segments: Vec<JournalSegment>,
+    /// The segment claimed after those.
+    pub next: Option<(SegmentId, Incarnation)>,
+    /// Bytes logged so far.
+    pub logged: u64,
+}
+
+/// The journal of one shard, while it is served.
+pub struct Journal {
+    machine: Machine,
+    layout: Layout,
+    identity: Identity,
+    shard: ShardId,
+    epoch: Epoch,
+    record_bytes_max: usize,
+    space: Rc<dyn Space>,
+    state: RefCell<State>,
+    /// All records below this are durable.
+    durable: Cell<Lsn>,
+    failed: Cell<Option<DeviceError>>,
+    closing: Cell<bool>,
+    work: Notify,
+    waiting: RefCell<BTreeMap<Lsn, Vec<Waker>>>,
+}
+
+impl Journal {
+    /// Goes on where a scan ended. `fresh` is the tail segment if the store was just formatted (nothing is in it).
+    pub fn new(
+        machine: Machine,
+        (layout, identity, shard): (Layout, Identity, ShardId),
+        start: JournalStart,
+        space: Rc<dyn Space>,
+    ) -> Rc<Self> {
+        let end = start.end;
+        let tail = if end.at.offset as usize == BLOCK_BYTES {
+            OpenSegment::new(&layout, end.at.segment, end.incarnation, StreamKind::Journal, Crc::default())
+        } else {
+            OpenSegment::resume(&layout, end.at.segment, end.incarnation, end.at.offset)
+        };
+        Rc::new(Self {
+            machine,
+            layout,
+            identity,
+            shard,
+            epoch: start.epoch,
+            record_bytes_max: layout.record_bytes_max().min(1 << 20),
+            space,
+            state: RefCell::new(State {
+                tail,
+                next: end.next,
+                segments: end.segments.into(),
+                lsn: end.lsn,
+                previous: end.previous,
+                places: start.places,
+                first_place: start.first_place,
+                previous_of_first: start.previous_of_first,
+                open: None,
+                closed: VecDeque::new(),
+                bytes_hint: BLOCK_BYTES,
+                logged: start.logged,
+                last_is_empty: true,
+            }),
+            durable: Cell::new(end.lsn),
+            failed: Cell::new(None),
+            closing: Cell::new(false),
+            work: Notify::default(),
+            waiting: RefCell::default(),
+        })
+    }
+
+    /// Whether a transaction of this need fits a record at all; to be asked before anything is applied.
+    pub fn check(&self, need: &Need) -> Result<(), JournalError> {
+        self.healthy()?;
+        let entries = need.entries_in_all() + OWN_ENTRIES_BYTES;
+        let bytes = record_bytes_at_most(need.pieces, need.piece_count, entries);
+        if bytes > self.record_bytes_max {
+            return Err(JournalError::TooLarge { bytes, max: self.record_bytes_max });
+        }
+        Ok(())
+    }
+
+    /// Opens a batch with room for `need` and lets `fill` put the transaction into it, all in this moment.
+    ///
+    /// Errors: fenced; too large (nothing was changed).
+    pub fn join<T>(
+        &self,
+        need: &Need,
+        fill: impl FnOnce(&mut Joined<'_>) -> T,
+    ) -> Result<(Lsn, T), JournalError> {
+        self.check(need)?;
+        let mut state = self.state.borrow_mut();
+        let state = &mut *state;
+        let fits = state.open.as_ref().is_some_and(|batch| {
+            let bytes = batch.record.bytes_with(need.pieces, need.piece_count, need.entries_in_all());
+            bytes <= self.record_bytes_max && bytes <= state.tail.room(need.listed())
+        });
+        if !fits {
+            Self::close_open(state);
+            self.open_batch(state, need);
+        }
+        let batch = state.open.as_mut().expect("opened above");
+        let lsn = batch.lsn;
+        let mut joined = Joined { batch, tail: &mut state.tail };
+        let result = fill(&mut joined);
+        self.work.notify_all();
+        Ok((lsn, result))
+    }
+
+    /// Logs an empty record, which proves the one before it (rule L7). Returns its lsn.
+    pub fn touch(&self) -> Result<Lsn, JournalError> {
+        self.join(&Need::default(), |_| ()).map(|(lsn, ())| lsn)
+    }
+
+    fn close_open(state: &mut State) {
+        if let Some(mut batch) = state.open.take() {
+            batch.finish_entries();
+            let bytes = batch.record.bytes();
+            state.tail.appended(bytes);
+            state.logged += bytes as u64;
+            state.bytes_hint = bytes + bytes / 4;
+            state.closed.push_back(batch);
+        }
+    }
+
+    fn open_batch(&self, state: &mut State, need: &Need) {
+        let empty = need.entries_in_all() + OWN_ENTRIES_BYTES;
+        let bytes = |record: &RecordBuilder| record.bytes_with(need.pieces, need.piece_count, empty);
+        let at = state.tail.at();
+        let device = || Rc::clone(&self.machine.device);
+        let mut record = RecordBuilder::new(device(), at, self.record_bytes_max, state.bytes_hint);
+        let mut sealed = None;
+        if bytes(&record) > state.tail.room(need.listed()) {
+            let (segment, incarnation) = state.next.take().expect("rule L5: the first record claimed it");
+            let fresh =
+                OpenSegment::new(&self.layout, segment, incarnation, StreamKind::Journal, Crc::default());
+            let full = std::mem::replace(&mut state.tail, fresh);
+            state.segments.push_back(JournalSegment { segment, incarnation, first: state.lsn });
+            sealed = Some(full.segment);
+            self.space.sealed(full);
+            record = RecordBuilder::new(device(), state.tail.at(), self.record_bytes_max, state.bytes_hint);
+        }
+        if let Some(segment) = sealed {
+            EntryRef::Seal { segment }.encode(record.entries());
+        }
+        if state.next.is_none() {
+            let (segment, incarnation) = self.space.claim_journal();
+            state.next = Some((segment, incarnation));
+            let claim =
+                EntryRef::Claim { segment, incarnation, stream: StreamKind::Journal, age: state.logged };
+            claim.encode(record.entries());
+        }
+        state.open = Some(Batch {
+            lsn: state.lsn,
+            record,
+            incarnation: state.tail.incarnation,
+            live: BTreeMap::new(),
+            tallies: BTreeMap::new(),
+            says_something: false,
+        });
+        state.lsn = state.lsn.next();
+    }
+
+    /// Writes batches until [`Journal::close`] was called and all are durable, or until one fails.
+    pub async fn run(self: Rc<Self>) {
+        loop {
+            self.work
+                .until(|| {
+                    let state = self.state.borrow();
+                    !state.closed.is_empty()
+                        || state.open.is_some()
+                        || self.closing.get()
+                        || self.failed.get().is_some()
+                })
+                .await;
+            if self.failed.get().is_some() {
+                return;
+            }
+            let batch = {
+                let mut state = self.state.borrow_mut();
+                if state.closed.is_empty() {
+                    Self::close_open(&mut state);
+                }
+                match state.closed.pop_front() {
+                    Some(batch) => batch,
+                    None => return,
+                }
+            };
+            self.write(batch).await;
+            // Those that were woken run, and join the open batch, before it is closed.
+            self.machine.runtime.yield_now().await;
+            self.machine.runtime.yield_now().await;
+        }
+    }
+
+    async fn write(&self, batch: Batch) {
+        let (lsn, live, empty) = (batch.lsn, batch.live, !batch.says_something);
+        let place = RecordPlace {
+            shard: self.shard,
+            stream: StreamKind::Journal,
+            epoch: self.epoch,
+            incarnation: batch.incarnation,
+            number: lsn.0,
+            previous: self.state.borrow().previous,
+        };
+        let (buf, header) = batch.record.close(&self.identity, place);
+        let bytes = buf.len();
+        {
+            let mut state = self.state.borrow_mut();
+            state.previous = header.crc;
+            state.places.push_back(Place { at: header.at, crc: header.crc });
+        }
+        assert_eq!(lsn, self.durable.get(), "invariant 1: one record in flight");
+        let opts = WriteOpts {
+            durability: Durability::Durable,
+            class: Class::Commit,
+            stream: StreamKind::Journal as u8,
+        };
+        match self.machine.device.write(self.layout.device_offset(header.at), buf, opts).await {
+            Ok(()) => {
+                self.durable.set(lsn.next());
+                self.state.borrow_mut().last_is_empty = empty;
+                self.space.settled(Settled { lsn, live, bytes });
+                self.wake_below(lsn.next());
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Fences the shard: nothing more is issued or acknowledged.
+    pub fn fail(&self, error: DeviceError) {
+        if self.failed.get().is_none() {
+            tracing::error!(%error, shard = self.shard.0, "the shard is fenced");
+            self.failed.set(Some(error));
+        }
+        self.work.notify_all();
+        self.wake_below(Lsn(u64::MAX));
+    }
+
+    fn wake_below(&self, lsn: Lsn) {
+        let later = self.waiting.borrow_mut().split_off(&lsn);
+        let woken = std::mem::replace(&mut *self.waiting.borrow_mut(), later);
+        for waker in woken.into_values().flatten() {
+            waker.wake();
+        }
+    }
+
+    /// Waits until record `lsn` is durable. Dropping the future takes nothing back.
+    pub async fn durable(&self, lsn: Lsn) -> Result<(), JournalError> {
+        poll_fn(|context| {
+            if lsn < self.durable.get() {
+                return Poll::Ready(Ok(()));
+            }
+            if let Err(error) = self.healthy() {
+                return Poll::Ready(Err(error));
+            }
+            let mut waiting = self.waiting.borrow_mut();
+            let wakers = waiting.entry(lsn).or_default();
+            if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+                wakers.push(context.waker().clone());
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Whether it still takes records.
+    pub fn healthy(&self) -> Result<(), JournalError> {
+        self.failed.get().map_or(Ok(()), |error| Err(JournalError::Fenced(error)))
+    }
+
+    /// Lets [`Journal::run`] return once all that joined is durable.
+    pub fn close(&self) {
+        self.closing.set(true);
+        self.work.notify_all();
+    }
+
+    /// All records below this are durable.
+    pub fn durable_below(&self) -> Lsn {
+        self.durable.get()
+    }
+
+    /// The lsn that what joins now gets at least: all below it are in closed batches or durable, or in the open one.
+    pub fn next_lsn(&self) -> Lsn {
+        self.state.borrow().lsn
+    }
+
+    /// Closes the open batch, so that all that joined so far lies below the returned cut: a checkpoint's E.
+    pub fn cut(&self) -> LogCut {
+        let mut state = self.state.borrow_mut();
+        Self::close_open(&mut state);
+        self.work.notify_all();
+        LogCut {
+            lsn: state.lsn,
+            at: state.tail.at(),
+            segments: state.segments.iter().copied().collect(),
+            next: state.next,
+            logged: state.logged,
+        }
+    }
+
+    /// Where a replay from record `lsn` begins: the record's address and the checksum of the header before it. `cut` was
+    /// taken at or after `lsn`, and all records below it are durable.
+    pub fn start_of(&self, lsn: Lsn, cut: &LogCut) -> (Paddr, Crc) {
+        let state = self.state.borrow();
+        assert!(lsn <= cut.lsn && cut.lsn <= self.durable.get(), "the records are written");
+        let place = |lsn: Lsn| {
+            state.places[usize::try_from(lsn.0 - state.first_place.0).expect("a window's records")]
+        };
+        let previous =
+            if lsn > state.first_place { place(Lsn(lsn.0 - 1)).crc } else { state.previous_of_first };
+        let at = if lsn == cut.lsn { cut.at } else { place(lsn).at };
+        (at, previous)
+    }
+
+    /// Bytes logged over the shard's life, batches not yet written included.
+    pub fn logged(&self) -> u64 {
+        self.state.borrow().logged
+    }
+
+    /// Whether the last durable record was an empty one, so that nothing ambiguous ends the log.
+    pub fn last_is_empty(&self) -> bool {
+        self.state.borrow().last_is_empty
+    }
+
+    /// The journal's segments since the oldest kept one, and the next.
+    pub fn segments(&self) -> (Vec<JournalSegment>, Option<(SegmentId, Incarnation)>) {
+        let state = self.state.borrow();
+        (state.segments.iter().copied().collect(), state.next)
+    }
+
+    /// Forgets the segments that end before record `start`; they are returned, oldest first.
+    pub fn release_before(&self, start: Lsn) -> Vec<SegmentId> {
+        let mut state = self.state.borrow_mut();
+        let mut released = Vec::new();
+        while state.segments.len() > 1 && state.segments[1].first <= start {
+            released.extend(state.segments.pop_front().map(|segment| segment.segment));
+        }
+        while state.first_place < start {
+            let Some(place) = state.places.pop_front() else { break };
+            state.previous_of_first = place.crc;
+            state.first_place = state.first_place.next();
+        }
+        released
+    }
+
+    /// The epoch of its records.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// The device that it writes to.
+    pub fn device(&self) -> &Rc<dyn Device> {
+        &self.machine.device
+    }
+}
+
+impl Batch {
+    fn finish_entries(&mut self) {
+        let to = self.record.entries();
+        if !self.live.is_empty() {
+            EntryRef::Live(self.live.iter().map(|(segment, change)| (*segment, *change)).collect())
+                .encode(to);
+        }
+        for (collection, (next_id, change)) in &self.tallies {
+            EntryRef::Tally { collection: *collection, next_id: *next_id, change: *change }.encode(to);
+        }
+    }
+}
+
+/// A transaction's hold on the open batch; only within [`Journal::join`].
+pub struct Joined<'a> {
+    batch: &'a mut Batch,
+    tail: &'a mut OpenSegment,
+}
+
+impl Joined<'_> {
+    /// The record that it is in.
+    pub fn lsn(&self) -> Lsn {
+        self.batch.lsn
+    }
+
+    /// Copies a piece in; its address is final.
+    pub fn place(&mut self, parts: &[&[u8]], summing: Summing) -> Placed {
+        self.batch.record.place(parts, summing)
+    }
+
+    /// Appends the delta of a row, which points to `pieces` of this record: (address, bytes) each.
+    pub fn delta(
+        &mut self,
+        (pool, tree): (PoolId, TreeKind),
+        key: &[u8],
+        change: ChangeRef<'_>,
+        pieces: &[(Paddr, u32)],
+    ) {
+        self.batch.says_something = true;
+        let offsets: Vec<(u32, u32)> = pieces.iter().map(|(at, bytes)| (at.offset, *bytes)).collect();
+        put_delta(self.batch.record.entries(), (pool, tree), key, change, &offsets);
+        for (at, bytes) in pieces {
+            assert_eq!(at.segment, self.tail.segment, "a record's pieces lie in it");
+            let what = ListedWhat::Piece { pool, key: key.to_vec() };
+            self.tail.list(&Listed { offset: at.offset, bytes: *bytes, what });
+        }
+    }
+
+    /// Counts live bytes that came (positive) or went in a segment.
+    pub fn live(&mut self, segment: SegmentId, change: i64) {
+        *self.batch.live.entry(segment).or_default() += change;
+    }
+
+    /// Counts what changed in a collection.
+    pub fn tally(&mut self, collection: CollectionId, next_id: u64, change: &Tally) {
+        let (id, tally) = self.batch.tallies.entry(collection).or_default();
+        *id = (*id).max(next_id);
+        tally.add(change);
+    }
+
+    /// Says that a segment will be written to.
+    pub fn claim(&mut self, segment: SegmentId, incarnation: Incarnation, stream: StreamKind, age: u64) {
+        self.batch.says_something = true;
+        EntryRef::Claim { segment, incarnation, stream, age }.encode(self.batch.record.entries());
+    }
+
+    /// Says that a segment will not be written to any more.
+    pub fn seal(&mut self, segment: SegmentId) {
+        self.batch.says_something = true;
+        EntryRef::Seal { segment }.encode(self.batch.record.entries());
+    }
+
+    /// Makes an empty collection.
+    pub fn new_collection(&mut self, collection: CollectionId, term: Term) {
+        self.batch.says_something = true;
+        EntryRef::NewCollection { collection, term }.encode(self.batch.record.entries());
+    }
+}
