@@ -1,0 +1,55 @@
+//! Random operations on trees against an ordered map, with nodes that are written, evicted and loaded at any moment.
+//!
+//! `keeper` stands for the engine: it has the pages, the images, and checks the contract between them. `shapes` draws
+//! keys and values. `program` is the random program; the tests below choose its parameters.
+
+#[path = "model/keeper.rs"]
+mod keeper;
+#[path = "model/program.rs"]
+mod program;
+#[path = "model/shapes.rs"]
+mod shapes;
+
+use program::{Check, Program};
+use shapes::{KeyShape, ValueShape};
+
+const NODE_BYTES: [usize; 4] = [4096, 8192, 16384, 65536];
+
+/// Many operations on trees that grow and shrink by turns; all is checked now and then.
+fn many(key_shapes: &[KeyShape], steps: usize) {
+    for node_bytes in NODE_BYTES {
+        for (index, keys) in key_shapes.iter().enumerate() {
+            for values in [ValueShape::Small, ValueShape::Skewed] {
+                let seed = (node_bytes + index) as u64;
+                let mut program = Program::new(node_bytes, *keys, values, seed, Check::Seldom);
+                program.run(steps);
+                program.finish();
+            }
+        }
+    }
+}
+
+#[test]
+fn many_operations_with_fixed_keys() {
+    many(&[KeyShape::Hashed, KeyShape::Ascending, KeyShape::Descending], 60_000);
+}
+
+#[test]
+fn many_operations_with_keys_of_all_sizes() {
+    many(&[KeyShape::Skewed, KeyShape::FewBytes, KeyShape::LongPrefix, KeyShape::Maximal], 20_000);
+}
+
+#[test]
+fn every_step_checked() {
+    for round in 0..3 {
+        for node_bytes in NODE_BYTES {
+            for keys in KeyShape::ALL {
+                for values in [ValueShape::Skewed, ValueShape::Maximal] {
+                    let mut program = Program::new(node_bytes, keys, values, round, Check::EveryStep);
+                    program.run(150);
+                    program.finish();
+                }
+            }
+        }
+    }
+}
