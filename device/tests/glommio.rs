@@ -1,27 +1,22 @@
-//! The glommio host on real files and a loop device: the conformance suite, the lock, and what glommio has in store.
+//! The glommio host on real files and loop devices: the conformance suite, the lock, creating, errors, panics, and
+//! what glommio has in store.
+//!
+//! What needs a second process starts this binary again: see [`child`]. Every test that runs an executor or waits for
+//! a process has a time limit, past which the whole binary aborts: an executor that hangs cannot be told to stop.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use seabed_device::glommio_host::{CreateOptions, Discard, FirstWrite, GlommioHost, HostOptions, create};
-use seabed_device::{Host, Machine};
-
-const MIB: u64 = 1 << 20;
-
-fn sparse(directory: &Path, bytes: u64) -> PathBuf {
-    let path = directory.join("device");
-    let options = CreateOptions { first_write: FirstWrite::Never, ..CreateOptions::default() };
-    create(&path, bytes, &options, &mut |_, _| {}).expect("create");
-    path
-}
-
-#[test]
-fn a_file_passes_the_suite() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let path = sparse(directory.path(), 8 * MIB);
-    for discard in [Discard::Ignore, Discard::Deallocate] {
-        let host = GlommioHost::open(&path, HostOptions { discard, ..HostOptions::default() }).expect("open");
-        let main = Arc::new(|machine: Machine| Box::pin(seabed_device::conformance::run(machine)) as _);
-        host.start(1, main).expect("start")().expect("no panic");
-    }
-}
+#[path = "glommio/child.rs"]
+mod child;
+#[path = "glommio/create.rs"]
+mod create;
+#[path = "glommio/end.rs"]
+mod end;
+#[path = "glommio/errors.rs"]
+mod errors;
+#[path = "glommio/limit.rs"]
+mod limit;
+#[path = "glommio/lock.rs"]
+mod lock;
+#[path = "glommio/loop_device.rs"]
+mod loop_device;
+#[path = "glommio/suite.rs"]
+mod suite;

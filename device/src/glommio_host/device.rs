@@ -322,3 +322,64 @@ impl Storage for Buffer {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::executor::block_on;
+    use std::cell::RefCell;
+
+    type Result<T> = std::result::Result<T, GlommioError<()>>;
+
+    fn content(bytes: usize) -> Vec<u8> {
+        (0..bytes).map(|index| u8::try_from(index / 512 % 251).expect("small")).collect()
+    }
+
+    /// A device that does at most 512 bytes more each time it is asked.
+    #[test]
+    fn short_reads_are_put_together() {
+        let content = content(16384);
+        let asked = Cell::new(0);
+        let read = async |at: u64, bytes: usize| -> Result<Vec<u8>> {
+            asked.set(asked.get() + 1);
+            let at = usize::try_from(at).expect("small") - 4096;
+            Ok(content[at..][..bytes.min(512 * asked.get())].to_vec())
+        };
+        let whole = block_on(read_on(content[..512].to_vec(), 4096, 16384, read)).expect("in the end");
+        assert!(whole == content);
+        assert!(asked.get() > 2);
+    }
+
+    #[test]
+    fn short_writes_are_gone_on_with() {
+        let content = content(16384);
+        let mut whole = glommio::allocate_dma_buffer_global(content.len());
+        whole.as_bytes_mut().copy_from_slice(&content);
+        let written = RefCell::new(content[..512].to_vec());
+        let asked = Cell::new(0);
+        let write = async |at: u64, buffer: DmaBuffer| -> Result<usize> {
+            asked.set(asked.get() + 1);
+            assert_eq!(at, 4096 + written.borrow().len() as u64);
+            let done = buffer.len().min(512 * asked.get());
+            written.borrow_mut().extend_from_slice(&buffer.as_bytes()[..done]);
+            Ok(done)
+        };
+        block_on(write_on(&whole, 512, 4096, write)).expect("in the end");
+        assert!(*written.borrow() == content);
+        assert!(asked.get() > 2);
+    }
+
+    #[test]
+    fn an_operation_that_gets_nowhere_is_an_error() {
+        let read = async |_: u64, _: usize| -> Result<Vec<u8>> { Ok(Vec::new()) };
+        assert_eq!(block_on(read_on(vec![0; 512], 0, 4096, read)), Err(Errno::IO));
+        let whole = glommio::allocate_dma_buffer_global(4096);
+        let write = async |_: u64, _: DmaBuffer| -> Result<usize> { Ok(0) };
+        assert_eq!(block_on(write_on(&whole, 512, 0, write)), Err(Errno::IO));
+        let write = async |_: u64, _: DmaBuffer| -> Result<usize> { panic!("asked again after nothing") };
+        assert_eq!(block_on(write_on(&whole, 0, 0, write)), Err(Errno::IO));
+        let full =
+            async |_: u64, _: DmaBuffer| -> Result<usize> { Err(std::io::Error::from(Errno::NOSPC).into()) };
+        assert_eq!(block_on(write_on(&whole, 512, 0, full)), Err(Errno::NOSPC));
+    }
+}

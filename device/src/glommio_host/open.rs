@@ -15,7 +15,7 @@ use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{OFlags, fcntl_getfl, fstat};
+use rustix::fs::{OFlags, fcntl_getfl, fstat, major, minor};
 use rustix::io::Errno;
 use seabed_types::BLOCK_BYTES;
 
@@ -72,6 +72,13 @@ impl Target {
         let before = std::fs::metadata(path).map_err(|error| failed(path, "looking at it", &error))?;
         let kind = Kind::of(path, before.file_type())?;
         let inode = inode_of(&before);
+        if access == Access::ReadWrite && kind == Kind::BlockDevice && is_read_only(before.rdev()) {
+            return Err(OpenError::Io {
+                path: path.to_owned(),
+                what: "opening it for writing",
+                errno: Errno::ROFS.raw_os_error(),
+            });
+        }
         let file = lock::acquire(path, inode, lock_wait, || attempt(path, access, kind))?;
         let after = file.metadata().map_err(|error| failed(path, "looking at it", &error))?;
         if inode_of(&after) != inode {
@@ -198,6 +205,12 @@ pub(super) fn failed(path: &Path, what: &'static str, error: &std::io::Error) ->
 
 fn inode_of(metadata: &Metadata) -> Inode {
     Inode { device: metadata.dev(), number: metadata.ino() }
+}
+
+/// Whether a block device refuses writes; the kernel lets it be opened for them all the same.
+fn is_read_only(device: u64) -> bool {
+    let flag = format!("/sys/dev/block/{}:{}/ro", major(device), minor(device));
+    std::fs::read_to_string(flag).is_ok_and(|flag| flag.trim() == "1")
 }
 
 fn attempt(path: &Path, access: Access, kind: Kind) -> Result<Attempt, OpenError> {

@@ -1,0 +1,124 @@
+//! The lock: one handle at a time, in a process and across processes, and none left by a killed one.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use seabed_device::glommio_host::{Access, CreateOptions, GlommioHost, HostOptions, create};
+use seabed_device::{Host, OpenError};
+
+use crate::child::{Part, Process};
+use crate::limit::limit;
+use crate::suite::{MIB, sparse};
+
+const BOTH: [Access; 2] = [Access::ReadOnly, Access::ReadWrite];
+
+fn options(access: Access) -> HostOptions {
+    HostOptions { access, ..HostOptions::default() }
+}
+
+/// How many descriptions of the file are locked.
+fn locks_of(path: &Path) -> usize {
+    let inode = format!(":{}", path.metadata().expect("there").ino());
+    let locks = std::fs::read_to_string("/proc/locks").expect("locks");
+    let of_file = |line: &&str| line.contains("FLOCK") && line.split(' ').any(|word| word.ends_with(&inode));
+    locks.lines().filter(of_file).count()
+}
+
+#[test]
+fn a_second_handle_in_the_process_is_refused() {
+    let _limit = limit();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = sparse(directory.path(), MIB);
+    let in_use = Some(OpenError::InUse { path: path.clone(), holder: Some(std::process::id()) });
+    for first in BOTH {
+        for second in BOTH {
+            let host = GlommioHost::open(&path, options(first)).expect("free");
+            assert_eq!(GlommioHost::open(&path, options(second)).err(), in_use);
+            let overwrite = CreateOptions { overwrite: true, ..CreateOptions::default() };
+            assert_eq!(create(&path, MIB, &overwrite, &mut |_, _| {}).err(), in_use);
+            drop(host);
+            drop(GlommioHost::open(&path, options(second)).expect("free again"));
+        }
+    }
+}
+
+/// The threads hold the lock as well as the host, and when both are gone the device is free at once.
+#[test]
+fn threads_hold_the_lock_to_their_end() {
+    let _limit = limit();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = sparse(directory.path(), MIB);
+    for threads in [1, 2] {
+        let host = GlommioHost::open(&path, options(Access::ReadWrite)).expect("free");
+        let (end, ended) = channel::<()>();
+        let ended = std::sync::Mutex::new(ended);
+        let main = Arc::new(move |_| {
+            // Blocks the thread until the test lets go.
+            let _ = ended.lock().expect("nobody panicked").recv();
+            Box::pin(std::future::ready(())) as _
+        });
+        let join = host.start(threads, main).expect("start");
+        // The host's, and of each thread the plain and the O_DSYNC one: what a killed process still has in the kernel
+        // is on those of the threads.
+        assert_eq!(locks_of(&path), 1 + 2 * threads);
+        drop(host);
+        let refused = GlommioHost::open(&path, options(Access::ReadWrite)).err();
+        assert_eq!(refused, Some(OpenError::InUse { path: path.clone(), holder: Some(std::process::id()) }));
+        drop(end);
+        join().expect("no panic");
+        drop(GlommioHost::open(&path, options(Access::ReadWrite)).expect("free again"));
+    }
+}
+
+#[test]
+fn another_process_is_refused_and_told_who_has_it() {
+    let _limit = limit();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = sparse(directory.path(), MIB);
+    let mut holder = Process::start(Part::Hold, &path);
+    assert_eq!(holder.says(), "open");
+    for access in BOTH {
+        let error = GlommioHost::open(&path, options(access)).err().expect("in use");
+        assert_eq!(error, OpenError::InUse { path: path.clone(), holder: Some(holder.id()) });
+        assert!(error.to_string().contains(&holder.id().to_string()), "{error}");
+    }
+    assert!(holder.end().success());
+    drop(GlommioHost::open(&path, options(Access::ReadWrite)).expect("free again"));
+}
+
+/// A lock of something that is not ours and not alive to answer is waited for, and then given up on.
+#[test]
+fn a_wait_ends() {
+    let _limit = limit();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = sparse(directory.path(), MIB);
+    let host = GlommioHost::open(&path, options(Access::ReadWrite)).expect("free");
+    let no_wait = HostOptions { lock_wait: Duration::ZERO, ..HostOptions::default() };
+    assert!(matches!(GlommioHost::open(&path, no_wait), Err(OpenError::InUse { .. })));
+    drop(host);
+}
+
+/// A killed process's writes are still in the kernel for some 20 ms after it is gone, and the lock with them. Whoever
+/// opens right then must neither be refused nor get in before they have landed.
+#[test]
+fn a_killed_writer_leaves_no_lock_and_no_late_writes() {
+    let _limit = limit();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = sparse(directory.path(), 2 * MIB);
+    for round in 0..30 {
+        let mut writer = Process::start(Part::Write, &path);
+        for _ in 0..=round {
+            assert_eq!(writer.says(), "written");
+        }
+        writer.kill();
+        let host = GlommioHost::open(&path, options(Access::ReadWrite)).expect("a dead process has no lock");
+        let mut found = [vec![0; 2 << 20], vec![0; 2 << 20]];
+        for bytes in &mut found {
+            host.read_at(0, bytes).expect("a read");
+        }
+        assert!(found[0] == found[1], "round {round}: a dead process still writes");
+    }
+}
