@@ -1,7 +1,8 @@
 //! What Seabed is tested with: a simulated machine, a reference model of the object store, and the suites.
 //!
 //! [`machine`] is a seeded computer with a disk whose power can be cut at every step; it implements the traits of
-//! `seabed-device`, so everything above them runs on it unchanged.
+//! `seabed-device`, so everything above them runs on it unchanged. [`model`] says what the store must answer.
 #![forbid(unsafe_code)]
 
 pub mod machine;
+pub mod model;
