@@ -1,0 +1,231 @@
+//! Bulk: which data of a transaction to store before it joins a record, and where it will belong.
+//!
+//! Data of some size goes to the device while the transaction waits in its collection's line. Each part that is stored
+//! is identified by the key of the row that will point to it, so the family must be known: the object's own, or one
+//! taken from the collection's counter if the transaction makes the object. The caller advances the counter to
+//! [`BulkPlan::next_id`] at once, so that no other transaction gets those ids. If by the time the transaction is carried
+//! out the object has another family, [`crate::execute`] answers `Stale`, and the caller plans again.
+//!
+//! Appends have no place before they are first in line; [`resolve_appends`] then makes writes of them.
+
+use bytes::Bytes;
+use seabed_types::{CHUNK_BYTES, Crc, Paddr, TreeKind};
+use smallvec::SmallVec;
+
+use crate::ROW_BYTES;
+use crate::effects::{Family, Stored};
+use crate::key::{self, KeyBuf, Kind, Member};
+use crate::limits::Limits;
+use crate::onode::OnodeRef;
+use crate::txn::{Op, Transaction};
+use crate::view::{Rows, Stop};
+
+/// One part to be stored: whole chunks of one row, or one value.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BulkPart {
+    /// The operation.
+    pub op: usize,
+    /// For a write the offset in its data; for attributes and omap pairs the index of the pair.
+    pub from: usize,
+    /// The bytes.
+    pub data: Bytes,
+    /// The bodies row that will point to it.
+    pub key: KeyBuf,
+    /// The family in that key.
+    pub family: Family,
+}
+
+impl BulkPart {
+    /// What [`crate::execute`] is told when the part has been stored. `crcs`: per chunk; of a value one for all of it.
+    pub fn stored(&self, at: Paddr, crcs: SmallVec<[Crc; 16]>) -> Stored {
+        let bytes = u32::try_from(self.data.len()).expect("a part is at most a row or a value");
+        Stored { op: self.op, from: self.from, family: self.family, at, crcs, bytes }
+    }
+}
+
+/// What to store before a transaction.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct BulkPlan {
+    /// In the order in which [`crate::execute`] wants them.
+    pub parts: Vec<BulkPart>,
+    /// The collection's id counter is advanced to this.
+    pub next_id: u64,
+}
+
+/// What is known of an object while operations are followed.
+#[derive(Clone, Copy)]
+struct Followed {
+    /// `None`: it does not exist.
+    family: Option<Family>,
+    size: u64,
+}
+
+/// The objects of a transaction, followed through its operations.
+struct Follow<'r> {
+    rows: &'r dyn Rows,
+    txn: &'r Transaction,
+    objects: SmallVec<[Option<Followed>; 1]>,
+    is_absent: bool,
+    next_id: u64,
+}
+
+/// Lists the parts of `txn` to store first: the whole chunks of writes that have at least `threshold_bytes` of them, and
+/// values of at least that size that will be pieces of their own.
+pub fn bulk_parts(
+    rows: &dyn Rows,
+    txn: &Transaction,
+    threshold_bytes: usize,
+    next_id: u64,
+    limits: &Limits,
+) -> Result<BulkPlan, Stop> {
+    let mut follow = Follow::new(rows, txn, next_id);
+    let mut parts = Vec::new();
+    let value_bytes_min = threshold_bytes.max(limits.value_inline_max() + 1);
+    for (op, operation) in txn.operations().iter().enumerate() {
+        follow.step(op)?;
+        let Some(Followed { family: Some(family), .. }) = follow.objects[operation.object] else { continue };
+        let member = Member { hash: txn.objects()[operation.object].hash, family: family.id(), number: 0 };
+        match &operation.op {
+            Op::Write { offset, data } => {
+                if let Some(whole) = whole_chunks(*offset, data.len(), threshold_bytes) {
+                    let part = |from: usize, bytes: usize| {
+                        let key = key::extents(member, (offset + from as u64) / ROW_BYTES);
+                        BulkPart { op, from, data: data.slice(from..from + bytes), key, family }
+                    };
+                    parts.extend(rows_of(*offset, whole).map(|(from, bytes)| part(from, bytes)));
+                }
+            }
+            Op::SetAttrs { pairs } => {
+                let value =
+                    |pair| value_part(op, pair, key::named(member, Kind::Attribute, &pair.1.0), family);
+                let large = pairs.iter().enumerate().filter(|(_, pair)| pair.1.len() >= value_bytes_min);
+                parts.extend(large.map(value));
+            }
+            Op::OmapInsert { pairs } => {
+                let value = |pair| value_part(op, pair, key::named(member, Kind::Omap, &pair.1.0), family);
+                let large = pairs.iter().enumerate().filter(|(_, pair)| pair.1.len() >= value_bytes_min);
+                parts.extend(large.map(value));
+            }
+            Op::Touch
+            | Op::Create
+            | Op::Append { .. }
+            | Op::Zero { .. }
+            | Op::Truncate { .. }
+            | Op::Remove
+            | Op::RemoveAttr { .. }
+            | Op::OmapRemove { .. }
+            | Op::OmapRemoveRange { .. }
+            | Op::OmapClear
+            | Op::OmapSetHeader { .. }
+            | Op::SetHint { .. }
+            | Op::Expect { .. } => {}
+        }
+    }
+    if follow.is_absent { Err(Stop::Absent) } else { Ok(BulkPlan { parts, next_id: follow.next_id }) }
+}
+
+/// `txn` with every append made a write at the size that the object then has. Right as long as no other transaction of
+/// the collection comes before it.
+pub fn resolve_appends(rows: &dyn Rows, txn: &Transaction) -> Result<Transaction, Stop> {
+    let mut follow = Follow::new(rows, txn, 0);
+    let mut resolved = txn.clone();
+    for (op, operation) in txn.operations().iter().enumerate() {
+        if let Op::Append { data } = &operation.op {
+            let size = follow.look_up(operation.object)?.map_or(0, |object| object.size);
+            resolved.replace(op, Op::Write { offset: size, data: data.clone() });
+        }
+        follow.step(op)?;
+    }
+    if follow.is_absent { Err(Stop::Absent) } else { Ok(resolved) }
+}
+
+fn value_part(op: usize, (from, pair): (usize, &(Bytes, Bytes)), key: KeyBuf, family: Family) -> BulkPart {
+    BulkPart { op, from, data: pair.1.clone(), key, family }
+}
+
+/// The offsets in a write's data between which it covers whole chunks, if they are at least `least` bytes.
+fn whole_chunks(offset: u64, bytes: usize, least: usize) -> Option<(usize, usize)> {
+    let chunk = CHUNK_BYTES as u64;
+    let end = offset.checked_add(bytes as u64)?;
+    let start = offset.checked_next_multiple_of(chunk)?;
+    let whole = (end / chunk * chunk).checked_sub(start).filter(|whole| *whole > 0)?;
+    let from = usize::try_from(start - offset).ok()?;
+    let whole = usize::try_from(whole).ok()?;
+    (whole >= least).then_some((from, from + whole))
+}
+
+/// Splits `from..to` of the data of a write at `offset` at rows: where each part begins and its bytes.
+fn rows_of(offset: u64, (mut from, to): (usize, usize)) -> impl Iterator<Item = (usize, usize)> {
+    std::iter::from_fn(move || {
+        let left = ROW_BYTES - (offset + from as u64) % ROW_BYTES;
+        let bytes = usize::try_from(left).expect("at most 64 KiB").min(to - from);
+        let part = (bytes > 0).then_some((from, bytes));
+        from += bytes;
+        part
+    })
+}
+
+impl<'r> Follow<'r> {
+    fn new(rows: &'r dyn Rows, txn: &'r Transaction, next_id: u64) -> Self {
+        let objects = txn.objects().iter().map(|_| None).collect();
+        Self { rows, txn, objects, is_absent: false, next_id }
+    }
+
+    /// The state of an object before the next operation; `None`: its row is absent.
+    fn look_up(&mut self, object: usize) -> Result<Option<Followed>, Stop> {
+        if self.objects[object].is_none() {
+            match self.rows.row(TreeKind::Names, &key::names(&self.txn.objects()[object])) {
+                Ok(value) => {
+                    let onode = value.map(OnodeRef::decode).transpose()?;
+                    let family = onode.map(|onode| Family::Existing(onode.family));
+                    self.objects[object] =
+                        Some(Followed { family, size: onode.map_or(0, |onode| onode.size) });
+                }
+                Err(Stop::Absent) => self.is_absent = true,
+                Err(stop) => return Err(stop),
+            }
+        }
+        Ok(self.objects[object])
+    }
+
+    /// Follows one operation: whether its object exists afterwards, of which family, and its size.
+    fn step(&mut self, op: usize) -> Result<(), Stop> {
+        let operation = &self.txn.operations()[op];
+        let Some(mut object) = self.look_up(operation.object)? else { return Ok(()) };
+        let mut grow = |end: Option<u64>| {
+            object.size = object.size.max(end.unwrap_or(u64::MAX));
+            true
+        };
+        let size = self.objects[operation.object].map_or(0, |object| object.size);
+        let makes = match &operation.op {
+            Op::Touch | Op::Create | Op::Zero { bytes: 0, .. } => true,
+            Op::Write { data, .. } | Op::Append { data } if data.is_empty() => true,
+            Op::Write { offset, data } => grow(offset.checked_add(data.len() as u64)),
+            Op::Append { data } => grow(size.checked_add(data.len() as u64)),
+            Op::Zero { offset, bytes } => grow(offset.checked_add(*bytes)),
+            Op::Truncate { size } => {
+                object.size = *size;
+                false
+            }
+            Op::Remove => {
+                object = Followed { family: None, size: 0 };
+                false
+            }
+            Op::SetAttrs { .. }
+            | Op::RemoveAttr { .. }
+            | Op::OmapInsert { .. }
+            | Op::OmapRemove { .. }
+            | Op::OmapRemoveRange { .. }
+            | Op::OmapClear
+            | Op::OmapSetHeader { .. }
+            | Op::SetHint { .. }
+            | Op::Expect { .. } => false,
+        };
+        if makes && object.family.is_none() {
+            object.family = Some(Family::Allotted(self.next_id));
+            self.next_id += 1;
+        }
+        self.objects[operation.object] = Some(object);
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! Finish: turns the working states of a transaction's objects into row changes, new pieces, freed bytes and usage.
+//!
+//! Neighbouring new chunks of a row that come from neighbouring bytes of one source become one piece, up to the row's 16; a
+//! chunk shorter than 4 KiB is a piece of its own, so that it can be packed. What a chunk or value pointed to before is
+//! freed if it does not point there any more, so pieces that a later operation of the same transaction replaced never
+//! come into being.
+
+use bytes::Bytes;
+use seabed_types::TreeKind;
+use smallvec::SmallVec;
+
+use super::object::{Object, State};
+use super::pairs::{NewValue, OldValue, ValueEdit};
+use super::{Env, Outcome, Work};
+use crate::ROW_CHUNKS;
+use crate::effects::{Checksums, Edit, Effects, ExtentsEdit, NewPiece, RowChange, Slot, push_run};
+use crate::extents::FULL;
+use crate::key::{self, KeyBuf, Kind, Member, Position};
+use crate::refusal::{Refusal, Refused};
+use crate::usage::Usage;
+use crate::value::{RowValue, varint_bytes};
+
+/// The value of a graves row.
+pub(crate) const GRAVE: [u8; 1] = [1];
+
+impl Work<'_> {
+    /// The effects, or why there are none.
+    pub(crate) fn finish(self) -> Outcome {
+        let Self { env, objects } = self;
+        if env.absent {
+            return Outcome::Absent;
+        }
+        let mut effects = Effects { next_id: env.next_id, ..Effects::default() };
+        for (index, object) in objects.into_iter().enumerate() {
+            let rows = effects.rows.len();
+            if let Some(object) = object {
+                object.finish(&env, &mut effects);
+            }
+            if effects.rows.len() > rows {
+                effects.objects.push(index);
+            }
+        }
+        let (bytes, max) = (effects.delta_bytes_max(), env.limits.record_bytes_max);
+        if bytes > max {
+            return Outcome::Refused(Refusal { op: env.op, why: Refused::TooLarge { bytes, max } });
+        }
+        Outcome::Ready(effects)
+    }
+}
+
+impl Object<'_> {
+    fn finish(self, env: &Env<'_>, effects: &mut Effects) {
+        if let Some(member) = self.grave {
+            effects.set_grave(member);
+        }
+        let member = self.exists().then(|| self.member());
+        let row_bytes = |value: &[u8]| self.key.len() + value.len();
+        let before = self.before.map(|before| Usage::of_onode(row_bytes(before.value), before.size));
+        match &self.state {
+            State::Unknown | State::Seen(_) => {}
+            State::Absent => {
+                if let Some(before) = before {
+                    effects.usage = effects.usage.minus(before);
+                    effects.push(TreeKind::Names, self.key, Edit::Gone);
+                }
+            }
+            State::Changed(onode) => {
+                let value = onode.encode();
+                assert!(value.len() <= env.limits.row_value_bytes_max(), "a settled onode fits its row");
+                if self.before.is_none_or(|before| before.value != value) {
+                    let after = Usage::of_onode(row_bytes(&value), onode.size);
+                    effects.usage = effects.usage.plus(after).minus(before.unwrap_or_default());
+                    effects.push(TreeKind::Names, self.key, Edit::Set(value));
+                }
+            }
+        }
+        // An object that was removed has no rows left in its overlays.
+        let Some(member) = member else { return };
+        for (number, edit) in self.extents.into_rows() {
+            effects.push_extents(env, key::extents(member, number), edit);
+        }
+        for (position, edit) in self.values.into_rows() {
+            effects.push_value(env, member, &position, edit);
+        }
+    }
+}
+
+impl Effects {
+    pub(crate) fn push(&mut self, tree: TreeKind, key: KeyBuf, edit: Edit) {
+        self.rows.push(RowChange { tree, key, edit });
+    }
+
+    /// Leaves the rows of a member to be freed.
+    pub(crate) fn set_grave(&mut self, member: Member) {
+        let key = key::graves(member);
+        self.usage = self.usage.plus(Usage::of_grave(key.len() + GRAVE.len()));
+        self.push(TreeKind::Graves, key, Edit::Set(GRAVE.to_vec()));
+    }
+
+    /// Takes a graves row of `value_bytes` bytes away.
+    pub(crate) fn remove_grave(&mut self, member: Member, value_bytes: usize) {
+        let key = key::graves(member);
+        self.usage = self.usage.minus(Usage::of_grave(key.len() + value_bytes));
+        self.push(TreeKind::Graves, key, Edit::Gone);
+    }
+
+    /// Adds the change of an extents row, if it is one: freed bytes, usage but for the new row's length, the row.
+    pub(crate) fn push_extents_row(&mut self, key: KeyBuf, edit: Box<ExtentsEdit>) {
+        let changed = edit.changed();
+        if changed == 0 {
+            return;
+        }
+        let mut freed: SmallVec<[_; ROW_CHUNKS]> = SmallVec::new();
+        for (_, chunk) in edit.old.iter().filter(|(index, _)| changed >> index & 1 == 1) {
+            push_run(&mut freed, chunk);
+        }
+        self.freed.extend(freed);
+        if !edit.old.is_empty() {
+            let row_bytes = key.len() + edit.old.encoded_bytes();
+            self.usage = self.usage.minus(Usage::of_body(Kind::Extents, row_bytes, edit.old.stored_bytes()));
+        }
+        let allocated = edit.slots.iter().map(|slot| u64::from(slot.bytes())).sum();
+        self.usage = self.usage.plus(Usage::of_body(Kind::Extents, 0, allocated));
+        let edit = if edit.is_empty() { Edit::Gone } else { Edit::Extents(edit) };
+        self.push(TreeKind::Bodies, key, edit);
+    }
+
+    fn push_extents(&mut self, env: &Env<'_>, key: KeyBuf, mut edit: Box<ExtentsEdit>) {
+        let row = self.rows.len();
+        let mut index = 0;
+        while let Some(slot) = edit.slots.get(index) {
+            let Slot::New { of, offset, bytes } = *slot else {
+                index += 1;
+                continue;
+            };
+            let mut count = 1;
+            if bytes == FULL {
+                let goes_on = |slot: &Slot, count: usize| {
+                    *slot == Slot::New { of, offset: offset + count * usize::from(FULL), bytes: FULL }
+                };
+                while edit.slots.get(index + count).is_some_and(|slot| goes_on(slot, count)) {
+                    count += 1;
+                }
+            }
+            let end = offset + if bytes == FULL { count * usize::from(FULL) } else { usize::from(bytes) };
+            let piece = u32::try_from(self.pieces.len()).expect("fewer pieces than rows times chunks");
+            let data = env.source_bytes(of).slice(offset..end);
+            self.pieces.push(NewPiece { data, row, checksums: Checksums::Chunks });
+            for chunk in 0..count {
+                edit.slots[index + chunk] = Slot::New { of: piece, offset: chunk, bytes };
+            }
+            index += count;
+        }
+        self.push_extents_row(key, edit);
+    }
+
+    fn push_value(&mut self, env: &Env<'_>, member: Member, position: &Position, edit: ValueEdit) {
+        let ValueEdit { old, new } = edit;
+        let key = key::bodies(member, position);
+        let kind = match position {
+            Position::Extents(_) => Kind::Extents,
+            Position::Attribute(_) => Kind::Attribute,
+            Position::Header => Kind::Header,
+            Position::Omap(_) => Kind::Omap,
+        };
+        let usage_of = |key: &KeyBuf, row_bytes: usize, allocated: u64| {
+            Usage::of_body(kind, key.len() + row_bytes, allocated)
+        };
+        let (edit, row_bytes, allocated) = match new {
+            NewValue::Same => return,
+            NewValue::Gone if old.is_none() => return,
+            NewValue::Gone => (Edit::Gone, 0, 0),
+            NewValue::Bytes(value) => self.new_value(env, value),
+            NewValue::Stored(piece, _) => {
+                let row_bytes = RowValue::Stored(piece).encoded_bytes();
+                (Edit::Stored(piece), row_bytes, u64::from(piece.bytes))
+            }
+        };
+        if let Some(OldValue { row_bytes, piece }) = old {
+            let allocated = piece.map_or(0, |piece| u64::from(piece.bytes));
+            self.usage = self.usage.minus(usage_of(&key, row_bytes, allocated));
+            self.freed.extend(piece.map(|piece| (piece.at, piece.bytes)));
+        }
+        if edit != Edit::Gone {
+            self.usage = self.usage.plus(usage_of(&key, row_bytes, allocated));
+        }
+        self.push(TreeKind::Bodies, key, edit);
+    }
+
+    /// The row, its length and the bytes it points to, for a value that is inline or becomes a piece.
+    fn new_value(&mut self, env: &Env<'_>, value: Bytes) -> (Edit, usize, u64) {
+        if value.len() <= env.limits.value_inline_max() {
+            let row = RowValue::Inline(&value).encode();
+            let row_bytes = row.len();
+            return (Edit::Set(row), row_bytes, 0);
+        }
+        let bytes = u32::try_from(value.len()).expect("limits were checked");
+        let (piece, row) = (self.pieces.len(), self.rows.len());
+        self.pieces.push(NewPiece { data: value, row, checksums: Checksums::Whole });
+        (Edit::Piece { piece, bytes }, 1 + 8 + varint_bytes(u64::from(bytes)) + 4, u64::from(bytes))
+    }
+}

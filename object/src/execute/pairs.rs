@@ -1,0 +1,367 @@
+//! Pairs: attributes, omap and omap header, which are small values by name; and the conditions on them.
+//!
+//! Attributes and omap work alike: pairs are inline in the onode, or each is a row of the bodies tree and the onode counts
+//! them. A change of a row looks the old one up, for the count, the usage and the piece that it may free.
+
+use bytes::Bytes;
+use seabed_types::TreeKind;
+
+use super::object::{Object, State};
+use super::{Env, Halt};
+use crate::key::{self, KeyBuf, Kind, Position};
+use crate::onode::Parts;
+use crate::refusal::Refused;
+use crate::txn::Condition;
+use crate::value::RowValue;
+use crate::view::PieceRef;
+
+/// A value row before and after.
+#[derive(Debug)]
+pub(crate) struct ValueEdit {
+    pub(super) old: Option<OldValue>,
+    pub(super) new: NewValue,
+}
+
+/// What is freed when a value row changes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OldValue {
+    pub(super) row_bytes: usize,
+    pub(super) piece: Option<PieceRef>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum NewValue {
+    /// Looked up, and not changed.
+    Same,
+    Gone,
+    Bytes(Bytes),
+    /// Stored before the transaction: where, and the bytes.
+    Stored(PieceRef, Bytes),
+}
+
+impl ValueEdit {
+    fn new(old: Option<OldValue>) -> Self {
+        Self { old, new: NewValue::Same }
+    }
+
+    fn is_there(&self) -> bool {
+        match self.new {
+            NewValue::Same => self.old.is_some(),
+            NewValue::Gone => false,
+            NewValue::Bytes(_) | NewValue::Stored(..) => true,
+        }
+    }
+
+    /// Removes the row; whether there was one.
+    fn remove(&mut self) -> bool {
+        let was_there = self.is_there();
+        if was_there {
+            self.new = NewValue::Gone;
+        }
+        was_there
+    }
+}
+
+impl OldValue {
+    fn decode(value: &[u8]) -> Result<Self, Halt> {
+        Ok(Self { row_bytes: value.len(), piece: RowValue::decode(value)?.piece() })
+    }
+}
+
+/// The position of a pair of `part`.
+fn position(part: Parts, name: &Bytes) -> Position {
+    if part == Parts::ATTRIBUTES { Position::Attribute(name.clone()) } else { Position::Omap(name.clone()) }
+}
+
+/// The part that a value row belongs to.
+fn part_of(position: &Position) -> Parts {
+    match position {
+        Position::Extents(_) => Parts::DATA,
+        Position::Attribute(_) => Parts::ATTRIBUTES,
+        Position::Header => Parts::HEADER,
+        Position::Omap(_) => Parts::OMAP,
+    }
+}
+
+impl<'r> Object<'r> {
+    pub(crate) fn set_attrs(&mut self, env: &mut Env<'r>, pairs: &[(Bytes, Bytes)]) -> Result<(), Halt> {
+        for (name, value) in pairs {
+            env.limits.check_attribute_name(name)?;
+            if value.len() > env.limits.attribute_bytes_max() {
+                return Err(
+                    Refused::Invalid { what: "an attribute over 64 KiB or an eighth of a segment" }.into()
+                );
+            }
+        }
+        self.must_exist()?;
+        self.insert_pairs(env, Parts::ATTRIBUTES, pairs)
+    }
+
+    pub(super) fn omap_insert(&mut self, env: &mut Env<'r>, pairs: &[(Bytes, Bytes)]) -> Result<(), Halt> {
+        for (key, value) in pairs {
+            env.limits.check_omap_key(key)?;
+            if value.len() > env.limits.omap_value_bytes_max() {
+                return Err(
+                    Refused::Invalid { what: "an omap value over 1 MiB or an eighth of a segment" }.into()
+                );
+            }
+        }
+        self.must_exist()?;
+        self.insert_pairs(env, Parts::OMAP, pairs)
+    }
+
+    pub(super) fn remove_attr(&mut self, env: &mut Env<'r>, name: &Bytes) -> Result<(), Halt> {
+        env.limits.check_attribute_name(name)?;
+        self.must_exist()?;
+        self.remove_pair(env, Parts::ATTRIBUTES, name)
+    }
+
+    pub(super) fn omap_remove(&mut self, env: &mut Env<'r>, keys: &[Bytes]) -> Result<(), Halt> {
+        for key in keys {
+            env.limits.check_omap_key(key)?;
+        }
+        self.must_exist()?;
+        keys.iter().try_for_each(|key| self.remove_pair(env, Parts::OMAP, key))
+    }
+
+    pub(super) fn omap_remove_range(
+        &mut self,
+        env: &mut Env<'r>,
+        from: &Bytes,
+        to: &Bytes,
+    ) -> Result<(), Halt> {
+        if from > to {
+            return Err(Refused::Invalid { what: "an interval that ends before it begins" }.into());
+        }
+        self.must_exist()?;
+        self.remove_omap(env, from, Some(to))
+    }
+
+    pub(super) fn omap_clear(&mut self, env: &mut Env<'r>) -> Result<(), Halt> {
+        self.must_exist()?;
+        self.remove_omap(env, &Bytes::new(), None)?;
+        self.omap_set_header(env, &Bytes::new())
+    }
+
+    pub(super) fn omap_set_header(&mut self, env: &mut Env<'r>, header: &Bytes) -> Result<(), Halt> {
+        if header.len() > env.limits.header_bytes_max() {
+            return Err(
+                Refused::Invalid { what: "an omap header over 64 KiB or an eighth of a segment" }.into()
+            );
+        }
+        self.must_exist()?;
+        if self.parts().has(Parts::HEADER) {
+            let row = self.value_row(env, Position::Header)?;
+            let edit = self.values.at(row);
+            if header.is_empty() {
+                edit.new = NewValue::Gone;
+                let onode = self.change();
+                onode.parts = onode.parts.without(Parts::HEADER);
+            } else {
+                edit.new = NewValue::Bytes(header.clone());
+            }
+            return Ok(());
+        }
+        self.change().header = header.clone();
+        if header.len() > env.limits.inline_bytes_max {
+            self.move_header_out(env)?;
+        }
+        self.settle(env)
+    }
+
+    pub(super) fn expect(&mut self, env: &mut Env<'r>, condition: &Condition) -> Result<(), Halt> {
+        let holds = match condition {
+            Condition::Absent => !self.exists(),
+            _ if !self.exists() => false,
+            Condition::Exists => true,
+            Condition::Size(size) => self.size() == *size,
+            Condition::Attr { name, value } => {
+                env.limits.check_attribute_name(name)?;
+                self.has_value(env, Parts::ATTRIBUTES, name, value.as_ref())?
+            }
+            Condition::Omap { key, value } => {
+                env.limits.check_omap_key(key)?;
+                self.has_value(env, Parts::OMAP, key, value.as_ref())?
+            }
+        };
+        if holds { Ok(()) } else { Err(Refused::PreconditionFailed.into()) }
+    }
+
+    fn insert_pairs(&mut self, env: &mut Env<'r>, part: Parts, pairs: &[(Bytes, Bytes)]) -> Result<(), Halt> {
+        let mut stored = env.stored(self.member().family)?.iter().peekable();
+        for (index, (name, value)) in pairs.iter().enumerate() {
+            let stored = stored.next_if(|stored| stored.from == index);
+            if !self.parts().has(part) && stored.is_none() {
+                let list = self.change_pairs(part);
+                list.insert(name, value);
+                if list.bytes > env.limits.inline_bytes_max {
+                    self.move_pairs_out(env, part)?;
+                }
+                continue;
+            }
+            if !self.parts().has(part) {
+                self.move_pairs_out(env, part)?;
+            }
+            let row = self.value_row(env, position(part, name))?;
+            let edit = self.values.at(row);
+            let was_there = edit.is_there();
+            edit.new = match stored {
+                None => NewValue::Bytes(value.clone()),
+                Some(stored) => {
+                    let crc = stored.crcs.first().copied().ok_or(Halt::Stale)?;
+                    NewValue::Stored(PieceRef { at: stored.at, bytes: stored.bytes, crc }, value.clone())
+                }
+            };
+            if !was_there {
+                self.change_pairs(part).count += 1;
+            }
+        }
+        self.settle(env)
+    }
+
+    fn remove_pair(&mut self, env: &mut Env<'r>, part: Parts, name: &Bytes) -> Result<(), Halt> {
+        if !self.parts().has(part) {
+            let is_there = match &self.state {
+                State::Seen(onode) => {
+                    let pairs = if part == Parts::ATTRIBUTES { onode.attributes } else { onode.omap };
+                    pairs.find(name).is_some()
+                }
+                State::Changed(_) | State::Absent | State::Unknown => true,
+            };
+            if is_there {
+                self.change_pairs(part).remove_one(name);
+            }
+            return Ok(());
+        }
+        let row = self.value_row(env, position(part, name))?;
+        let edit = self.values.at(row);
+        if edit.remove() { self.uncount(env, part) } else { Ok(()) }
+    }
+
+    /// Removes the omap pairs from `from` to before `to`.
+    fn remove_omap(&mut self, env: &mut Env<'r>, from: &Bytes, to: Option<&Bytes>) -> Result<(), Halt> {
+        if !self.parts().has(Parts::OMAP) {
+            self.change().omap.remove(from, to.map(|to| &to[..]));
+            return Ok(());
+        }
+        if self.had.has(Parts::OMAP) {
+            let member = self.member();
+            let end: KeyBuf = match to {
+                Some(to) => key::named_bound(member, Kind::Omap, to),
+                None => key::kind_end(member, Kind::Omap),
+            };
+            let values = &mut self.values;
+            let mut add = |env: &mut Env<'r>, key: &[u8], value: &[u8]| {
+                let (_, position) = key::decode_bodies(key)?;
+                if values.find(&position).is_none() {
+                    env.charge()?;
+                    values.push(position, ValueEdit::new(Some(OldValue::decode(value)?)));
+                }
+                Ok(())
+            };
+            env.visit(&key::named_bound(member, Kind::Omap, from), &end, &mut add)?;
+        }
+        let is_inside = |position: &Position| match position {
+            Position::Omap(key) => key >= from && to.is_none_or(|to| key < to),
+            Position::Extents(_) | Position::Attribute(_) | Position::Header => false,
+        };
+        let inside = self.values.iter_mut().filter(|(position, _)| is_inside(position));
+        let removed = inside.map(|(_, edit)| edit.remove()).filter(|removed| *removed).count();
+        for _ in 0..removed {
+            self.uncount(env, Parts::OMAP)?;
+        }
+        Ok(())
+    }
+
+    /// Whether a pair has this value; `None`: whether there is no such pair.
+    fn has_value(
+        &mut self,
+        env: &mut Env<'r>,
+        part: Parts,
+        name: &Bytes,
+        expected: Option<&Bytes>,
+    ) -> Result<bool, Halt> {
+        let is_expected = |value: Option<&[u8]>| value == expected.map(|expected| &expected[..]);
+        if !self.parts().has(part) {
+            if let State::Seen(onode) = &self.state {
+                let pairs = if part == Parts::ATTRIBUTES { onode.attributes } else { onode.omap };
+                return Ok(is_expected(pairs.find(name)));
+            }
+            return Ok(is_expected(self.change_pairs(part).find(name).map(|value| &value[..])));
+        }
+        let position = position(part, name);
+        match self.values.find_row(&position).map(|edit| &edit.new) {
+            Some(NewValue::Gone) => return Ok(expected.is_none()),
+            Some(NewValue::Bytes(value) | NewValue::Stored(_, value)) => return Ok(is_expected(Some(value))),
+            Some(NewValue::Same) | None => {}
+        }
+        if !self.had.has(part) {
+            return Ok(expected.is_none());
+        }
+        match env
+            .row(TreeKind::Bodies, &key::bodies(self.member(), &position))?
+            .map(RowValue::decode)
+            .transpose()?
+        {
+            None => Ok(expected.is_none()),
+            Some(RowValue::Inline(value)) => Ok(is_expected(Some(value))),
+            Some(RowValue::Stored(piece)) => match expected {
+                Some(expected) if expected.len() == piece.bytes as usize => {
+                    Ok(env.piece(&piece)? == *expected)
+                }
+                _ => Ok(false),
+            },
+        }
+    }
+
+    /// Where the row of `position` is in the overlay, which it joins if need be.
+    fn value_row(&mut self, env: &mut Env<'r>, position: Position) -> Result<usize, Halt> {
+        if let Some(index) = self.values.find(&position) {
+            return Ok(index);
+        }
+        let mut old = None;
+        if self.had.has(part_of(&position)) {
+            let value = env.row(TreeKind::Bodies, &key::bodies(self.member(), &position))?;
+            old = value.map(OldValue::decode).transpose()?;
+        }
+        env.charge()?;
+        Ok(self.values.push(position, ValueEdit::new(old)))
+    }
+
+    /// Counts one row less; a part without rows is inline again.
+    fn uncount(&mut self, env: &Env<'r>, part: Parts) -> Result<(), Halt> {
+        let pairs = self.change_pairs(part);
+        match pairs.count.checked_sub(1) {
+            Some(count) => pairs.count = count,
+            None if env.absent => {}
+            None => return Err(Halt::Corrupt { at: None, what: "more rows than an onode counts" }),
+        }
+        if pairs.count == 0 {
+            let onode = self.change();
+            onode.parts = onode.parts.without(part);
+        }
+        Ok(())
+    }
+
+    /// Makes rows of the inline attributes or omap pairs.
+    pub(super) fn move_pairs_out(&mut self, env: &mut Env<'r>, part: Parts) -> Result<(), Halt> {
+        let pairs = self.change_pairs(part).move_out();
+        let onode = self.change();
+        onode.parts = onode.parts.with(part).with(Parts::EVER);
+        for (name, value) in pairs {
+            let row = self.value_row(env, position(part, &name))?;
+            self.values.at(row).new = NewValue::Bytes(value);
+        }
+        Ok(())
+    }
+
+    /// Makes a row of the inline omap header.
+    pub(super) fn move_header_out(&mut self, env: &mut Env<'r>) -> Result<(), Halt> {
+        let onode = self.change();
+        let header = std::mem::take(&mut onode.header);
+        onode.parts = onode.parts.with(Parts::HEADER).with(Parts::EVER);
+        let row = self.value_row(env, Position::Header)?;
+        self.values.at(row).new = NewValue::Bytes(header);
+        Ok(())
+    }
+}

@@ -1,0 +1,387 @@
+//! Onode: the value of a names row: what an object is, and inline whatever of it is small.
+//!
+//! ```text
+//! tag u8 = 1 | flags varint | family varint | number varint | size varint
+//! [hint: object bytes varint, write bytes varint, flags varint]              if flag 1
+//! attribute count varint | [name string, value string] * count               pairs unless flag 4
+//! omap count varint      | [key string, value string] * count                pairs unless flag 8
+//! [omap header string]                                                       unless flag 16
+//! [data string]                                                              unless flag 2
+//! ```
+//! A string is its length as a varint and the bytes. Flags: 1 has a hint; 2 data, 4 attributes, 8 omap, 16 omap header
+//! are rows of the bodies tree; 32 something has been, so that removal must leave a grave. A part stays inline while its
+//! bytes here are at most 512 (an option) and the onode at most an eighth of a node; then the largest part moves out.
+//! What has moved out comes back only when it becomes empty or the object is replaced. Inline data is shorter than the
+//! size where the rest reads as zeros.
+//!
+//! Worked example: an empty object of family 5 is `01 00 05 00 00 00 00 00 00`.
+//!
+//! Invariants: 1. Pairs are sorted and distinct. 2. A part that is rows is not empty (count or size above 0), and flag 32
+//! is set with it. 3. Inline data is not longer than the size. 4. One state has one encoding.
+//! Not here: extents and large values (`extents.rs`, `value.rs`).
+
+use bytes::Bytes;
+use seabed_types::{Cursor, Malformed, put_bytes, put_varint};
+
+use crate::limits;
+use crate::txn::{Hint, HintFlags};
+use crate::value::varint_bytes;
+
+const TAG: u8 = 1;
+const HINT: u64 = 1;
+const DATA_ROWS: u64 = 2;
+const ATTRIBUTE_ROWS: u64 = 4;
+const OMAP_ROWS: u64 = 8;
+const HEADER_ROW: u64 = 16;
+const HAS_ROWS: u64 = 32;
+const KNOWN: u64 = 63;
+
+/// Which parts of an object are rows of the bodies tree.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Parts(u64);
+
+impl Parts {
+    /// The object's bytes.
+    pub const DATA: Self = Self(DATA_ROWS);
+    /// Its attributes.
+    pub const ATTRIBUTES: Self = Self(ATTRIBUTE_ROWS);
+    /// Its omap pairs.
+    pub const OMAP: Self = Self(OMAP_ROWS);
+    /// Its omap header.
+    pub const HEADER: Self = Self(HEADER_ROW);
+    /// It may have left rows, even if no part is rows now.
+    pub const EVER: Self = Self(HAS_ROWS);
+
+    /// Whether one of `parts` is among these.
+    pub const fn has(self, parts: Self) -> bool {
+        self.0 & parts.0 != 0
+    }
+
+    /// These and `parts`.
+    #[must_use]
+    pub const fn with(self, parts: Self) -> Self {
+        Self(self.0 | parts.0)
+    }
+
+    /// These without `parts`.
+    #[must_use]
+    pub const fn without(self, parts: Self) -> Self {
+        Self(self.0 & !parts.0)
+    }
+}
+
+/// A verified onode that still lies in its row.
+#[derive(Clone, Copy, Debug)]
+pub struct OnodeRef<'a> {
+    /// Which parts are rows.
+    pub parts: Parts,
+    /// The family its rows are found by.
+    pub family: u64,
+    /// Its number in the family.
+    pub number: u64,
+    /// Bytes of the object.
+    pub size: u64,
+    /// What a client said of its use.
+    pub hint: Hint,
+    /// How many attributes it has.
+    pub attribute_count: u64,
+    /// How many omap pairs it has.
+    pub omap_count: u64,
+    /// The inline attributes.
+    pub attributes: PairsRef<'a>,
+    /// The inline omap pairs.
+    pub omap: PairsRef<'a>,
+    /// The inline omap header.
+    pub header: &'a [u8],
+    /// The inline data.
+    pub data: &'a [u8],
+}
+
+/// Verified inline pairs that still lie in their row.
+#[derive(Clone, Copy, Debug)]
+pub struct PairsRef<'a>(&'a [u8]);
+
+impl<'a> PairsRef<'a> {
+    /// The pairs in order.
+    pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let mut cursor = Cursor::new(self.0);
+        std::iter::from_fn(move || Some((cursor.bytes("").ok()?, cursor.bytes("").ok()?)))
+    }
+
+    /// The value of `name`.
+    pub fn find(self, name: &[u8]) -> Option<&'a [u8]> {
+        self.iter().find(|(known, _)| *known == name).map(|(_, value)| value)
+    }
+}
+
+/// The bounds of a list of pairs.
+struct PairLimits {
+    name_bytes_max: usize,
+    value_bytes_max: usize,
+    what: &'static str,
+}
+
+const ATTRIBUTE_LIMITS: PairLimits = PairLimits {
+    name_bytes_max: limits::ATTRIBUTE_NAME_BYTES_MAX,
+    value_bytes_max: limits::ATTRIBUTE_BYTES_MAX,
+    what: "the attributes of an onode",
+};
+const OMAP_LIMITS: PairLimits = PairLimits {
+    name_bytes_max: limits::OMAP_KEY_BYTES_MAX,
+    value_bytes_max: limits::OMAP_VALUE_BYTES_MAX,
+    what: "the omap of an onode",
+};
+
+impl<'a> OnodeRef<'a> {
+    /// Reads and verifies a names row's value.
+    pub fn decode(value: &'a [u8]) -> Result<Self, Malformed> {
+        let mut cursor = Cursor::new(value);
+        let bad = cursor.malformed("the tag of an onode");
+        if cursor.u8(bad.what)? != TAG {
+            return Err(bad);
+        }
+        let bad = cursor.malformed("the flags of an onode");
+        let flags = cursor.varint(bad.what)?;
+        let parts = Parts(flags & !HINT);
+        if flags & !KNOWN != 0 || (parts != Parts::default() && !parts.has(Parts::EVER)) {
+            return Err(bad);
+        }
+        let family = cursor.varint("the family of an onode")?;
+        let number = cursor.varint("the number of an onode")?;
+        let bad = cursor.malformed("the size of an onode");
+        let size = cursor.varint(bad.what)?;
+        if size > limits::OBJECT_BYTES_MAX || (size == 0 && parts.has(Parts::DATA)) {
+            return Err(bad);
+        }
+        let hint = if flags & HINT == 0 { Hint::default() } else { take_hint(&mut cursor)? };
+        let (attribute_count, attributes) =
+            take_pairs(&mut cursor, parts.has(Parts::ATTRIBUTES), &ATTRIBUTE_LIMITS)?;
+        let (omap_count, omap) = take_pairs(&mut cursor, parts.has(Parts::OMAP), &OMAP_LIMITS)?;
+        let bad = cursor.malformed("the omap header of an onode");
+        let header = if parts.has(Parts::HEADER) { &[] } else { cursor.bytes(bad.what)? };
+        if header.len() > limits::HEADER_BYTES_MAX {
+            return Err(bad);
+        }
+        let bad = cursor.malformed("the data of an onode");
+        let data = if parts.has(Parts::DATA) { &[] } else { cursor.bytes(bad.what)? };
+        if data.len() as u64 > size || data.len() > limits::INLINE_BYTES_LIMIT {
+            return Err(bad);
+        }
+        cursor.end("more after an onode")?;
+        let (attributes, omap) = (PairsRef(attributes), PairsRef(omap));
+        Ok(Self {
+            parts,
+            family,
+            number,
+            size,
+            hint,
+            attribute_count,
+            omap_count,
+            attributes,
+            omap,
+            header,
+            data,
+        })
+    }
+
+    /// The same, owning its bytes.
+    pub(crate) fn to_onode(self) -> Onode {
+        let pairs = |pairs: PairsRef<'_>, count| {
+            let own = |(name, value)| (Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
+            let mut owned = Pairs { inline: pairs.iter().map(own).collect(), bytes: pairs.0.len(), count };
+            owned.inline.shrink_to_fit();
+            owned
+        };
+        Onode {
+            parts: self.parts,
+            family: self.family,
+            number: self.number,
+            size: self.size,
+            hint: self.hint,
+            attributes: pairs(self.attributes, self.attribute_count),
+            omap: pairs(self.omap, self.omap_count),
+            header: Bytes::copy_from_slice(self.header),
+            data: self.data.to_vec(),
+        }
+    }
+}
+
+fn take_hint(cursor: &mut Cursor<'_>) -> Result<Hint, Malformed> {
+    let bad = cursor.malformed("the hint of an onode");
+    let (object_bytes, write_bytes) = (cursor.varint(bad.what)?, cursor.varint(bad.what)?);
+    let hint = Hint { object_bytes, write_bytes, flags: HintFlags(cursor.varint_u32(bad.what)?) };
+    if hint == Hint::default() || !hint.flags.is_known() { Err(bad) } else { Ok(hint) }
+}
+
+fn take_pairs<'a>(
+    cursor: &mut Cursor<'a>,
+    rows: bool,
+    limits: &PairLimits,
+) -> Result<(u64, &'a [u8]), Malformed> {
+    let bad = cursor.malformed(limits.what);
+    let count = cursor.varint(limits.what)?;
+    if rows {
+        return if count == 0 { Err(bad) } else { Ok((count, &[])) };
+    }
+    let mut pairs = cursor.clone();
+    let start = cursor.offset();
+    let mut last: &[u8] = &[];
+    for _ in 0..count {
+        let bad = cursor.malformed(limits.what);
+        let (name, value) = (cursor.bytes(limits.what)?, cursor.bytes(limits.what)?);
+        if name <= last || name.len() > limits.name_bytes_max || value.len() > limits.value_bytes_max {
+            return Err(bad);
+        }
+        last = name;
+    }
+    Ok((count, pairs.take(cursor.offset() - start, limits.what)?))
+}
+
+/// Attributes or omap pairs of an onode; inline ones are sorted by name.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Pairs {
+    pub(crate) inline: Vec<(Bytes, Bytes)>,
+    /// Bytes that the inline pairs take in the onode.
+    pub(crate) bytes: usize,
+    /// How many there are, inline or as rows.
+    pub(crate) count: u64,
+}
+
+impl Pairs {
+    pub(crate) fn find(&self, name: &[u8]) -> Option<&Bytes> {
+        self.position(name).ok().map(|index| &self.inline[index].1)
+    }
+
+    pub(crate) fn insert(&mut self, name: &Bytes, value: &Bytes) {
+        match self.position(name) {
+            Ok(index) => {
+                self.bytes -= pair_bytes(name, &self.inline[index].1);
+                self.inline[index].1 = value.clone();
+            }
+            Err(index) => {
+                self.inline.insert(index, (name.clone(), value.clone()));
+                self.count += 1;
+            }
+        }
+        self.bytes += pair_bytes(name, value);
+    }
+
+    /// Removes the inline pairs from `from` to before `to`.
+    pub(crate) fn remove(&mut self, from: &[u8], to: Option<&[u8]>) {
+        let start = self.inline.partition_point(|(name, _)| name[..] < *from);
+        let end = to.map_or(self.inline.len(), |to| self.inline.partition_point(|(name, _)| name[..] < *to));
+        for (name, value) in self.inline.drain(start..end) {
+            self.bytes -= pair_bytes(&name, &value);
+            self.count -= 1;
+        }
+    }
+
+    pub(crate) fn remove_one(&mut self, name: &[u8]) {
+        if let Ok(index) = self.position(name) {
+            let (name, value) = self.inline.remove(index);
+            self.bytes -= pair_bytes(&name, &value);
+            self.count -= 1;
+        }
+    }
+
+    /// Takes the inline pairs out, to be rows; the count stays.
+    pub(crate) fn move_out(&mut self) -> Vec<(Bytes, Bytes)> {
+        self.bytes = 0;
+        std::mem::take(&mut self.inline)
+    }
+
+    fn position(&self, name: &[u8]) -> Result<usize, usize> {
+        self.inline.binary_search_by(|(known, _)| known[..].cmp(name))
+    }
+
+    fn put(&self, to: &mut Vec<u8>) {
+        put_varint(to, self.count);
+        for (name, value) in &self.inline {
+            put_bytes(to, name);
+            put_bytes(to, value);
+        }
+    }
+}
+
+fn pair_bytes(name: &[u8], value: &[u8]) -> usize {
+    string_bytes(name.len()) + string_bytes(value.len())
+}
+
+fn string_bytes(bytes: usize) -> usize {
+    varint_bytes(bytes as u64) + bytes
+}
+
+/// An onode that may be changed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Onode {
+    pub(crate) parts: Parts,
+    pub(crate) family: u64,
+    pub(crate) number: u64,
+    pub(crate) size: u64,
+    pub(crate) hint: Hint,
+    pub(crate) attributes: Pairs,
+    pub(crate) omap: Pairs,
+    pub(crate) header: Bytes,
+    pub(crate) data: Vec<u8>,
+}
+
+impl Onode {
+    /// An empty object.
+    pub(crate) fn new(family: u64) -> Self {
+        Self {
+            parts: Parts::default(),
+            family,
+            number: 0,
+            size: 0,
+            hint: Hint::default(),
+            attributes: Pairs::default(),
+            omap: Pairs::default(),
+            header: Bytes::new(),
+            data: Vec::new(),
+        }
+    }
+
+    /// Bytes of the encoded onode.
+    pub(crate) fn encoded_bytes(&self) -> usize {
+        let numbers =
+            [self.flags(), self.family, self.number, self.size, self.attributes.count, self.omap.count];
+        let hint = [self.hint.object_bytes, self.hint.write_bytes, u64::from(self.hint.flags.0)];
+        let hint = if self.has_hint() { hint.iter().map(|number| varint_bytes(*number)).sum() } else { 0 };
+        1 + numbers.iter().map(|number| varint_bytes(*number)).sum::<usize>()
+            + hint
+            + self.attributes.bytes
+            + self.omap.bytes
+            + if self.parts.has(Parts::HEADER) { 0 } else { string_bytes(self.header.len()) }
+            + if self.parts.has(Parts::DATA) { 0 } else { string_bytes(self.data.len()) }
+    }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut value = Vec::with_capacity(self.encoded_bytes());
+        value.push(TAG);
+        for number in [self.flags(), self.family, self.number, self.size] {
+            put_varint(&mut value, number);
+        }
+        if self.has_hint() {
+            put_varint(&mut value, self.hint.object_bytes);
+            put_varint(&mut value, self.hint.write_bytes);
+            put_varint(&mut value, u64::from(self.hint.flags.0));
+        }
+        self.attributes.put(&mut value);
+        self.omap.put(&mut value);
+        if !self.parts.has(Parts::HEADER) {
+            put_bytes(&mut value, &self.header);
+        }
+        if !self.parts.has(Parts::DATA) {
+            put_bytes(&mut value, &self.data);
+        }
+        value
+    }
+
+    fn has_hint(&self) -> bool {
+        self.hint != Hint::default()
+    }
+
+    fn flags(&self) -> u64 {
+        self.parts.0 | if self.has_hint() { HINT } else { 0 }
+    }
+}
