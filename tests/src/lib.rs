@@ -2,7 +2,9 @@
 //!
 //! [`machine`] is a seeded computer with a disk whose power can be cut at every step; it implements the traits of
 //! `seabed-device`, so everything above them runs on it unchanged. [`model`] says what the store must answer.
+//! [`tree`] makes directories to import.
 #![forbid(unsafe_code)]
 
 pub mod machine;
 pub mod model;
+pub mod tree;
