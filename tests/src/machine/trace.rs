@@ -259,7 +259,8 @@ impl Trace {
 
     /// From the beginning, boundary by boundary.
     pub fn walk(&self) -> Walk<'_> {
-        Walk { trace: self, frontier: Frontier::new(&self.base), boundary: 0, started: false }
+        let frontier = Frontier::new(&self.base);
+        Walk { trace: self, frontier, boundary: 0, started: false, marks: Vec::new() }
     }
 }
 
@@ -270,6 +271,7 @@ pub struct Walk<'a> {
     frontier: Frontier,
     boundary: usize,
     started: bool,
+    marks: Vec<Mark>,
 }
 
 impl Walk<'_> {
@@ -277,15 +279,20 @@ impl Walk<'_> {
     pub fn advance(&mut self) -> Option<usize> {
         let events = &self.trace.events;
         if std::mem::replace(&mut self.started, true) {
-            let next = events.get(self.boundary)?;
-            self.frontier.apply(&next.event);
-            self.boundary += 1;
+            self.pass(&events.get(self.boundary)?.event);
         }
         while let Some(next) = events.get(self.boundary).filter(|next| !next.event.changes_crash_states()) {
-            self.frontier.apply(&next.event);
-            self.boundary += 1;
+            self.pass(&next.event);
         }
         Some(self.boundary)
+    }
+
+    fn pass(&mut self, event: &Event) {
+        self.frontier.apply(event);
+        self.boundary += 1;
+        if let Event::Mark(mark) = event {
+            self.marks.push(*mark);
+        }
     }
 
     /// What a crash here may leave.
@@ -293,8 +300,8 @@ impl Walk<'_> {
         &self.frontier
     }
 
-    /// The marks so far.
-    pub fn marks(&self) -> impl Iterator<Item = Mark> {
-        self.trace.marks_before(self.boundary)
+    /// The marks so far, in order.
+    pub fn marks(&self) -> &[Mark] {
+        &self.marks
     }
 }
