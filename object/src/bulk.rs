@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 use crate::ROW_BYTES;
 use crate::effects::{Family, Stored};
 use crate::key::{self, KeyBuf, Kind, Member};
-use crate::limits::Limits;
+use crate::limits::{Limits, OBJECT_BYTES_MAX};
 use crate::onode::OnodeRef;
 use crate::txn::{Op, Transaction};
 use crate::view::{Rows, Stop};
@@ -81,10 +81,33 @@ pub fn bulk_parts(
     let mut follow = Follow::new(rows, txn, next_id);
     let mut parts = Vec::new();
     let value_bytes_min = threshold_bytes.max(limits.value_inline_max() + 1);
+    // What will be refused is not stored.
+    let is_large = |kind: Kind, name: &[u8], value: &[u8]| {
+        let (legal, max) = match kind {
+            Kind::Attribute => (limits.check_attribute_name(name).is_ok(), limits.attribute_bytes_max()),
+            Kind::Omap | Kind::Extents | Kind::Header => {
+                (limits.check_omap_key(name).is_ok(), limits.omap_value_bytes_max())
+            }
+        };
+        legal && (value_bytes_min..=max).contains(&value.len())
+    };
     for (op, operation) in txn.operations().iter().enumerate() {
         follow.step(op)?;
         let Some(Followed { family: Some(family), .. }) = follow.objects[operation.object] else { continue };
         let member = Member { hash: txn.objects()[operation.object].hash, family: family.id(), number: 0 };
+        let mut values = |kind: Kind, pairs: &[(Bytes, Bytes)]| {
+            for (from, (name, value)) in
+                pairs.iter().enumerate().filter(|(_, (name, value))| is_large(kind, name, value))
+            {
+                parts.push(BulkPart {
+                    op,
+                    from,
+                    data: value.clone(),
+                    key: key::named(member, kind, name),
+                    family,
+                });
+            }
+        };
         match &operation.op {
             Op::Write { offset, data } => {
                 if let Some(whole) = whole_chunks(*offset, data.len(), threshold_bytes) {
@@ -95,17 +118,8 @@ pub fn bulk_parts(
                     parts.extend(rows_of(*offset, whole).map(|(from, bytes)| part(from, bytes)));
                 }
             }
-            Op::SetAttrs { pairs } => {
-                let value =
-                    |pair| value_part(op, pair, key::named(member, Kind::Attribute, &pair.1.0), family);
-                let large = pairs.iter().enumerate().filter(|(_, pair)| pair.1.len() >= value_bytes_min);
-                parts.extend(large.map(value));
-            }
-            Op::OmapInsert { pairs } => {
-                let value = |pair| value_part(op, pair, key::named(member, Kind::Omap, &pair.1.0), family);
-                let large = pairs.iter().enumerate().filter(|(_, pair)| pair.1.len() >= value_bytes_min);
-                parts.extend(large.map(value));
-            }
+            Op::SetAttrs { pairs } => values(Kind::Attribute, pairs),
+            Op::OmapInsert { pairs } => values(Kind::Omap, pairs),
             Op::Touch
             | Op::Create
             | Op::Append { .. }
@@ -139,14 +153,10 @@ pub fn resolve_appends(rows: &dyn Rows, txn: &Transaction) -> Result<Transaction
     if follow.is_absent { Err(Stop::Absent) } else { Ok(resolved) }
 }
 
-fn value_part(op: usize, (from, pair): (usize, &(Bytes, Bytes)), key: KeyBuf, family: Family) -> BulkPart {
-    BulkPart { op, from, data: pair.1.clone(), key, family }
-}
-
 /// The offsets in a write's data between which it covers whole chunks, if they are at least `least` bytes.
 fn whole_chunks(offset: u64, bytes: usize, least: usize) -> Option<(usize, usize)> {
     let chunk = CHUNK_BYTES as u64;
-    let end = offset.checked_add(bytes as u64)?;
+    let end = offset.checked_add(bytes as u64).filter(|end| *end <= OBJECT_BYTES_MAX)?;
     let start = offset.checked_next_multiple_of(chunk)?;
     let whole = (end / chunk * chunk).checked_sub(start).filter(|whole| *whole > 0)?;
     let from = usize::try_from(start - offset).ok()?;

@@ -110,9 +110,15 @@ pub struct Range {
     pub bytes: u64,
 }
 
+fn names_row<'r>(rows: &'r dyn Rows, id: &ObjectId) -> Result<Option<&'r [u8]>, ReadError> {
+    if id.check().is_err() {
+        return Err(ReadError::Invalid { what: "a name has 1 to 2048 bytes, a namespace at most 256" });
+    }
+    Ok(rows.row(TreeKind::Names, &key::names(id))?)
+}
+
 fn onode<'r>(rows: &'r dyn Rows, id: &ObjectId) -> Result<OnodeRef<'r>, ReadError> {
-    let value = rows.row(TreeKind::Names, &key::names(id))?.ok_or(ReadError::NotFound)?;
-    Ok(OnodeRef::decode(value)?)
+    Ok(OnodeRef::decode(names_row(rows, id)?.ok_or(ReadError::NotFound)?)?)
 }
 
 fn member_of(id: &ObjectId, onode: &OnodeRef<'_>) -> Member {
@@ -133,7 +139,7 @@ impl Stat {
 
 /// Whether the object exists.
 pub fn exists(rows: &dyn Rows, id: &ObjectId) -> Result<bool, ReadError> {
-    Ok(rows.row(TreeKind::Names, &key::names(id))?.is_some())
+    Ok(names_row(rows, id)?.is_some())
 }
 
 /// What the object is.

@@ -170,19 +170,20 @@ impl<'r> Object<'r> {
     }
 
     pub(super) fn expect(&mut self, env: &mut Env<'r>, condition: &Condition) -> Result<(), Halt> {
+        match condition {
+            Condition::Attr { name, .. } => env.limits.check_attribute_name(name)?,
+            Condition::Omap { key, .. } => env.limits.check_omap_key(key)?,
+            Condition::Exists | Condition::Absent | Condition::Size(_) => {}
+        }
         let holds = match condition {
             Condition::Absent => !self.exists(),
             _ if !self.exists() => false,
             Condition::Exists => true,
             Condition::Size(size) => self.size() == *size,
             Condition::Attr { name, value } => {
-                env.limits.check_attribute_name(name)?;
                 self.has_value(env, Parts::ATTRIBUTES, name, value.as_ref())?
             }
-            Condition::Omap { key, value } => {
-                env.limits.check_omap_key(key)?;
-                self.has_value(env, Parts::OMAP, key, value.as_ref())?
-            }
+            Condition::Omap { key, value } => self.has_value(env, Parts::OMAP, key, value.as_ref())?,
         };
         if holds { Ok(()) } else { Err(Refused::PreconditionFailed.into()) }
     }
