@@ -27,9 +27,16 @@
 //! Needs Linux 6.1 or so with io_uring allowed, /proc, and 512 KiB or more of lockable memory. Each thread registers
 //! `io_memory` with three rings; where the process may not lock three times that, glommio warns and goes on without.
 //!
-//! What glommio has in store, and where we meet it: cancelled I/O ([`device`](self)), panics and parking with work
-//! to do (runtime), block devices that are not O_DIRECT (open). `spawn_blocking` and the queues that are unsound are
-//! not used.
+//! What glommio has in store, and where it is met:
+//! - cancelled I/O may be in the kernel when its buffer or the executor goes: operations are tasks that nobody
+//!   cancels, and a thread waits for them before it ends (`device`, `thread`);
+//! - a panic unwinds through the executor: caught at the edge of each task (`runtime`);
+//! - an executor parks with tasks to run if its preempt timer fires too early: a long timer, and an event from time
+//!   to time (`thread`);
+//! - block devices are opened without O_DIRECT and have no size: flags are read back, sizes found (`open`);
+//! - short reads and writes, and buffers of whatever memory was there (`device`);
+//! - `spawn_local` polls on the spot: tasks of others go through `spawn_local_into` (`runtime`);
+//! - `spawn_blocking`, the unsound queues, and more than 32,767 wakers of one task: not used.
 
 mod create;
 mod device;
@@ -40,7 +47,7 @@ mod thread;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{channel, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, channel, sync_channel};
 use std::time::{Duration, Instant};
 
 pub use create::{CreateOptions, FirstWrite, create};
@@ -48,6 +55,7 @@ pub use open::Access;
 
 use crate::{Geometry, Host, Join, Main, OpenError};
 use open::Target;
+use thread::{Knock, Rhythm};
 
 /// What a [`crate::Device::discard`] does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,6 +100,7 @@ impl Default for HostOptions {
 pub struct GlommioHost {
     target: Arc<Target>,
     options: HostOptions,
+    rhythm: Rhythm,
 }
 
 impl GlommioHost {
@@ -101,7 +110,7 @@ impl GlommioHost {
     /// `options.lock_wait` if a killed one still has I/O in the kernel.
     pub fn open(path: impl AsRef<Path>, options: HostOptions) -> Result<Self, OpenError> {
         let target = Target::open(path.as_ref(), options.access, options.lock_wait)?;
-        Ok(Self { target: Arc::new(target), options })
+        Ok(Self { target: Arc::new(target), options, rhythm: Rhythm::default() })
     }
 
     /// Reads all of `bytes` at `at` on the calling thread; neither need be aligned. Direct, so that it shows what is
@@ -132,12 +141,16 @@ impl Host for GlommioHost {
         let epoch = Instant::now();
         let mut handles = Vec::with_capacity(threads);
         let mut gos = Vec::with_capacity(threads);
+        let mut knocks = Vec::with_capacity(threads);
         let mut first_error = None;
         for index in 0..threads {
             let (go, going) = channel();
+            let knock = Knock::default();
             let plan = thread::Plan {
                 target: Arc::clone(&self.target),
                 options: self.options.clone(),
+                rhythm: self.rhythm,
+                knock: knock.clone(),
                 epoch,
                 main: Arc::clone(&main),
                 opened: opened.clone(),
@@ -152,10 +165,18 @@ impl Host for GlommioHost {
                 }
             }
             gos.push(go);
+            knocks.push(knock);
         }
         drop(opened);
-        // Ends when each thread has spoken or gone.
-        let spoken: Vec<_> = opening.iter().collect();
+        let mut spoken = Vec::with_capacity(threads);
+        loop {
+            match opening.recv_timeout(self.rhythm.look_around) {
+                Ok(word) => spoken.push(word),
+                Err(RecvTimeoutError::Timeout) => knocks.iter().for_each(Knock::knock),
+                // Each thread has spoken or gone.
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
         let is_one_gone = spoken.len() < handles.len();
         let first_error = first_error.or_else(|| spoken.into_iter().find_map(Result::err));
         let first_error = first_error.or(is_one_gone.then_some(OpenError::Panicked));
@@ -178,6 +199,35 @@ impl Host for GlommioHost {
                 let _ = join();
                 Err(error)
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Machine;
+    use crate::limit::limit;
+
+    /// An executor parks with a task to run if its preempt timer fires between being set and being looked at. With a
+    /// timer this short that happens in some of these starts, before the first task has run, and hundreds of times
+    /// later on; the first time is the last without an event from outside, or from time to time.
+    #[test]
+    fn an_executor_that_parked_with_work_to_do_goes_on() {
+        let _limit = limit();
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        file.as_file().set_len(1 << 20).expect("ours");
+        let mut host = GlommioHost::open(file.path(), HostOptions::default()).expect("open");
+        host.rhythm = Rhythm { preempt: Duration::from_micros(30), look_around: Duration::from_millis(1) };
+        let main = |machine: Machine| {
+            Box::pin(async move {
+                for _ in 0..50_000 {
+                    machine.runtime.yield_now().await;
+                }
+            }) as _
+        };
+        for _ in 0..20 {
+            host.start(2, Arc::new(main)).expect("start")().expect("no panic");
         }
     }
 }

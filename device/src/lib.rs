@@ -19,6 +19,8 @@ mod buffer;
 pub mod conformance;
 mod error;
 pub mod glommio_host;
+#[cfg(test)]
+mod limit;
 pub mod local;
 
 use std::future::Future;

@@ -12,7 +12,7 @@ mod create;
 mod end;
 #[path = "glommio/errors.rs"]
 mod errors;
-#[path = "glommio/limit.rs"]
+#[path = "../src/limit.rs"]
 mod limit;
 #[path = "glommio/lock.rs"]
 mod lock;

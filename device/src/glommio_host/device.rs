@@ -82,7 +82,13 @@ impl GlommioDevice {
         let plain = open(target, OFlags::DIRECT).await?;
         let durable = match target.access() {
             Access::ReadOnly => None,
-            Access::ReadWrite => Some(open(target, OFlags::DIRECT | OFlags::DSYNC).await?),
+            Access::ReadWrite => match open(target, OFlags::DIRECT | OFlags::DSYNC).await {
+                Ok(durable) => Some(durable),
+                Err(error) => {
+                    close(plain).await;
+                    return Err(error);
+                }
+            },
         };
         let open = Open { plain, durable, in_flight: Cell::new(0), idle: Notify::default() };
         Ok(Self {
@@ -97,18 +103,15 @@ impl GlommioDevice {
     pub(super) async fn close(&self) {
         let Some(open) = self.open.take() else { return };
         open.idle.until(|| open.in_flight.get() == 0).await;
-        for file in [Some(&open.plain), open.durable.as_ref()].into_iter().flatten() {
-            if let Err(error) = lock::release(file.as_fd()) {
-                tracing::warn!(%error, "a lock could not be let go of before its close");
-            }
-        }
-        // Somebody may still wait for it to be idle; then the descriptions close with that future.
-        if let Ok(open) = Rc::try_unwrap(open) {
-            for file in [Some(open.plain), open.durable].into_iter().flatten() {
-                if let Err(error) = file.close().await {
-                    tracing::warn!(%error, "closing a description");
+        match Rc::try_unwrap(open) {
+            Ok(open) => {
+                close(open.plain).await;
+                if let Some(durable) = open.durable {
+                    close(durable).await;
                 }
             }
+            // Somebody kept the future of a quiesce: the descriptions close with it, the lock goes now.
+            Err(open) => [Some(&open.plain), open.durable.as_ref()].into_iter().flatten().for_each(unlock),
         }
     }
 
@@ -287,8 +290,28 @@ async fn open(target: &Target, flags: OFlags) -> Result<DmaFile, OpenError> {
         .dma_open(target.reopen_path())
         .await
         .map_err(|error| target.io("opening it again", errno_of(&error)))?;
-    target.admit(file.as_fd(), flags)?;
-    Ok(file)
+    match target.admit(file.as_fd(), flags) {
+        Ok(()) => Ok(file),
+        Err(error) => {
+            close(file).await;
+            Err(error)
+        }
+    }
+}
+
+/// Lets go of the lock and closes. Dropped instead, a description would be closed by the executor's next pass, and stay
+/// open, and locked, if there is none.
+async fn close(file: DmaFile) {
+    unlock(&file);
+    if let Err(error) = file.close().await {
+        tracing::warn!(%error, "closing a description");
+    }
+}
+
+fn unlock(file: &DmaFile) {
+    if let Err(error) = lock::release(file.as_fd()) {
+        tracing::warn!(%error, "letting go of a lock");
+    }
 }
 
 /// The error number behind glommio's error; EIO where there is none.

@@ -13,7 +13,8 @@
 //! exiting, or nobody (a holder in another pid namespace is not shown), is waited for.
 //!
 //! Limits: flock must be that of a local file system. On file systems whose inodes have another device number in
-//! /proc/locks than in stat (btrfs, overlayfs) the holder is not found, so that the refusal comes after the wait.
+//! /proc/locks than in stat (btrfs, overlayfs) the holder is not found, so that the refusal comes after the wait; so it
+//! does of a block device that is mounted.
 //! Not here: who opens what ([`super::open`]).
 
 use std::fs::File;

@@ -96,7 +96,7 @@ impl Target {
     pub(super) fn with_size(mut self) -> Result<Self, OpenError> {
         self.bytes = self.size()?;
         if self.bytes == 0 || !self.bytes.is_multiple_of(BLOCK_BYTES as u64) {
-            return Err(OpenError::BadSize { path: self.path, bytes: self.bytes });
+            return Err(OpenError::BadSize { path: self.path.clone(), bytes: self.bytes });
         }
         Ok(self)
     }
@@ -177,6 +177,16 @@ impl Target {
 
     pub(super) fn io(&self, what: &'static str, error: Errno) -> OpenError {
         OpenError::Io { path: self.path.clone(), what, errno: error.raw_os_error() }
+    }
+}
+
+impl Drop for Target {
+    /// Closing is not enough: a process that another thread is just starting has a copy of the description until it
+    /// runs its own program.
+    fn drop(&mut self) {
+        if let Err(error) = lock::release(&self.file) {
+            tracing::warn!(%error, "letting go of a lock");
+        }
     }
 }
 

@@ -34,13 +34,6 @@ use crate::{Class, Local, Runtime};
 /// Shares of the background queue; the default queue has 1000.
 const BACKGROUND_SHARES: usize = 100;
 
-/// How often an executor with nothing to do looks around.
-///
-/// An executor parks although tasks are runnable when its preempt timer fires between being set and being first
-/// looked at: a paused machine, or a processor given to others for that long. Only an event revives it, so there is
-/// one.
-const LOOK_AROUND: Duration = Duration::from_millis(100);
-
 /// A task panicked; the panic hook has said where.
 #[derive(Debug)]
 pub(super) struct Panicked;
@@ -76,7 +69,6 @@ impl GlommioRuntime {
 
     /// Runs `main` to its end, or until it or a task panics, then drops all tasks. Device operations go on.
     pub(super) async fn run(&self, main: impl FnOnce() -> Local<()>) -> Result<(), Panicked> {
-        self.spawn(Class::Background, Box::pin(look_around()));
         let main = pin!(AssertUnwindSafe(async { main().await }).catch_unwind());
         let panicked = pin!(self.tasks.changed.until(|| self.tasks.panicked.get()));
         let outcome = match select(main, panicked).await {
@@ -85,13 +77,6 @@ impl GlommioRuntime {
         };
         self.tasks.stop();
         outcome
-    }
-}
-
-/// Wakes the executor from time to time: see [`LOOK_AROUND`].
-async fn look_around() {
-    loop {
-        glommio::timer::sleep(LOOK_AROUND).await;
     }
 }
 

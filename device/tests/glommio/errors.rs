@@ -1,14 +1,15 @@
 //! What cannot be opened, and what a device cannot do.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::io::Errno;
 use seabed_device::glommio_host::{Access, GlommioHost, HostOptions};
-use seabed_device::{Class, DeviceError, Durability, IoKind, OpenError, WriteOpts};
+use seabed_device::{Class, DeviceError, Durability, Host, IoKind, OpenError, WriteOpts};
 
 use crate::limit::limit;
-use crate::suite::{MIB, on_one_thread, sparse};
+use crate::suite::{MIB, on_one_thread, open_descriptions, sparse};
 
 #[test]
 fn what_is_no_device_is_refused() {
@@ -114,4 +115,26 @@ fn a_read_that_finds_less_is_an_error() {
         }
     };
     on_one_thread(&host, main).expect("no panic");
+}
+
+/// The file was resized between opening and starting. The descriptions that the thread had opened by then must not be
+/// left open: the lock would be on them.
+#[test]
+fn a_start_that_fails_leaves_nothing_open() {
+    let _limit = limit();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = sparse(directory.path(), MIB);
+    for threads in [1, 3] {
+        let host = GlommioHost::open(&path, HostOptions::default()).expect("free");
+        std::fs::OpenOptions::new()
+            .write(true)
+            .open(&path)
+            .and_then(|file| file.set_len(2 * MIB))
+            .expect("ours");
+        let main = Arc::new(|_| panic!("must not run"));
+        assert!(matches!(host.start(threads, main), Err(OpenError::Unsupported { .. })));
+        drop(host);
+        assert_eq!(open_descriptions(&path), 0);
+        std::fs::OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(MIB)).expect("ours");
+    }
 }

@@ -1,5 +1,6 @@
 //! The conformance suite, on files.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,12 @@ pub(crate) fn on_one_thread<F: Future<Output = ()> + 'static>(
     host.start(1, Arc::new(move |machine| Box::pin(main(machine)) as _))?()
 }
 
+/// How many descriptions of the file this process has.
+pub(crate) fn open_descriptions(path: &Path) -> usize {
+    let all = std::fs::read_dir("/proc/self/fd").expect("descriptions");
+    all.flatten().filter(|entry| std::fs::read_link(entry.path()).is_ok_and(|target| target == path)).count()
+}
+
 #[test]
 fn a_file_passes() {
     let _limit = limit();
@@ -35,6 +42,24 @@ fn a_file_passes() {
     for discard in [Discard::Ignore, Discard::Deallocate] {
         let host = GlommioHost::open(&path, HostOptions { discard, ..HostOptions::default() }).expect("open");
         on_one_thread(&host, seabed_device::conformance::run).expect("passes");
+        drop(host);
+        assert_eq!(open_descriptions(&path), 0);
+    }
+}
+
+/// A discard leaves a file's range written, so that writing it again stays cheap, unless told to give it back.
+#[test]
+fn a_discard_gives_space_back_only_if_told_to() {
+    let _limit = limit();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("device");
+    create(&path, MIB, &CreateOptions::default(), &mut |_, _| {}).expect("create");
+    for (discard, holds) in [(Discard::Ignore, true), (Discard::Deallocate, false)] {
+        let host = GlommioHost::open(&path, HostOptions { discard, ..HostOptions::default() }).expect("open");
+        let main = async |machine: Machine| machine.device.discard(0, MIB).await.expect("a discard");
+        on_one_thread(&host, main).expect("no panic");
+        let allocated = path.metadata().expect("there").blocks() * 512;
+        assert_eq!(allocated >= MIB, holds, "{discard:?}: {allocated} bytes are allocated");
     }
 }
 
