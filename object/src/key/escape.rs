@@ -75,21 +75,21 @@ fn put_run(to: &mut KeyBuf, mut run: usize) -> u8 {
 /// Reads a string; refuses every encoding but the one that [`put`] makes.
 pub fn take(from: &mut Cursor<'_>, what: &'static str) -> Result<Vec<u8>, Malformed> {
     let mut string = Vec::with_capacity(from.left());
+    let mut is_after_run = false;
     loop {
-        match from.u8(what)? {
-            0 => {
-                if take_run(from, &mut string, what)? {
-                    return Ok(string);
-                }
-                // What follows an inner run is not a zero, or the run would have been longer.
-                let bad = from.malformed(what);
-                match from.u8(what)? {
-                    0 => return Err(bad),
-                    byte => string.push(byte),
-                }
-            }
-            byte => string.push(byte),
+        let bad = from.malformed(what);
+        let rest = from.clone().take(from.left(), what)?;
+        let plain = rest.iter().position(|byte| *byte == 0).ok_or(bad)?;
+        // What follows an inner run is not a zero, or the run would have been longer.
+        if plain == 0 && is_after_run {
+            return Err(bad);
         }
+        string.extend_from_slice(from.take(plain, what)?);
+        from.take(1, what)?;
+        if take_run(from, &mut string, what)? {
+            return Ok(string);
+        }
+        is_after_run = true;
     }
 }
 

@@ -81,7 +81,8 @@ fn condition(rng: &mut Rng, id: &ObjectId, model: &Model) -> Condition {
 
 /// Near the edges of chunks, of rows, and of what there is.
 fn offset(rng: &mut Rng, size: usize) -> u64 {
-    let near = [0, 0, 512, 4096, 8192, 20_480, 65_536, 69_632, 131_072, size, size][rng.usize(..11)];
+    let far = [65_536, 69_632, 131_072, 200_000];
+    let near = [0, 0, 512, 4096, 8192, 20_480, size, size, size, far[rng.usize(..4)]][rng.usize(..10)];
     let near = if rng.bool() { near } else { near + rng.usize(..40) };
     near.saturating_sub(if rng.u32(..4) == 0 { rng.usize(..40) } else { 0 }).min(300_000) as u64
 }
@@ -93,17 +94,19 @@ fn data(rng: &mut Rng) -> Bytes {
         24..30 => 4096,
         30..34 => rng.usize(..9000),
         34..36 => 8192,
-        36..38 => 65_536,
-        _ => rng.usize(..140_000),
+        36 if rng.bool() => 65_536,
+        37 if rng.bool() => rng.usize(..140_000),
+        _ => rng.usize(..2000),
     };
     filled(rng, bytes)
 }
 
 fn filled(rng: &mut Rng, bytes: usize) -> Bytes {
     let (start, step) = (rng.u64(..), rng.u64(..) | 1);
-    let words = (0..bytes.div_ceil(8) as u64).flat_map(|i| (start ^ i.wrapping_mul(step)).to_le_bytes());
-    let mut data: Vec<u8> = words.collect();
-    data.truncate(bytes);
+    let mut data = vec![0; bytes];
+    for (i, word) in (0u64..).zip(data.chunks_mut(8)) {
+        word.copy_from_slice(&(start ^ i.wrapping_mul(step)).to_le_bytes()[..word.len()]);
+    }
     data.into()
 }
 
