@@ -1,0 +1,259 @@
+//! Front: superblock copies, checkpoint slots and checkpoint bodies: where a walk of a shard begins.
+//!
+//! Four superblock copies must be valid and equal; the walk goes on with any valid one. The two slots of a shard must be
+//! valid, and equal or one apart, as between the two writes of a pair; the newer one opens the store. A body is there
+//! twice, in different segments; one sound copy is enough. What is missing of all this is a violation each.
+//!
+//! Limits: a body has at most [`PARTS_MAX`] parts of a record each.
+
+use std::io::ErrorKind;
+
+use seabed_journal::{Body, BodyPart, PARTS_MAX, Slot};
+use seabed_segment::{SlotCopy, Superblock, SuperblockError};
+use seabed_types::{BLOCK_BYTES, Crc, Epoch, Lsn, ShardId};
+
+use crate::image::{Source, read_at};
+use crate::report::{Counts, Findings};
+use crate::{CheckError, Image, Note, Violation};
+
+/// A state that a replay can start from: a slot and its body.
+#[derive(Clone, Debug)]
+pub(crate) struct Base {
+    pub(crate) shard: ShardId,
+    pub(crate) which: SlotCopy,
+    pub(crate) slot: Slot,
+    pub(crate) body: Body,
+    /// Every record below this was durable.
+    pub(crate) proven: Lsn,
+    /// No record has a newer epoch.
+    pub(crate) epoch: Epoch,
+}
+
+/// What the slots of a shard give.
+#[derive(Clone, Debug)]
+pub(crate) struct Front {
+    /// The newest state, as a mount sees it; none if there is no slot with a body.
+    pub(crate) base: Option<Base>,
+    /// The state from the older slot alone, if that is another.
+    pub(crate) older: Option<Base>,
+    /// Parts of bodies that are needed, each with E and its index.
+    pub(crate) parts: Vec<(BodyPart, Lsn, usize)>,
+}
+
+/// One superblock copy.
+pub(crate) type Copy = Result<Result<Superblock, SuperblockError>, ErrorKind>;
+
+/// Reads the four superblock copies: where each is, and what it says.
+pub(crate) fn superblock_copies(image: &dyn Image) -> Vec<(u64, Copy)> {
+    let decode = |copy: u16, at: u64| {
+        (at, read_at(image, at, BLOCK_BYTES).map(|block| Superblock::decode(&block, copy)))
+    };
+    let places = Superblock::places(image.bytes());
+    let mut copies: Vec<_> = (0..).zip(places).map(|(copy, at)| decode(copy, at)).collect();
+    // The last copy is in the last block of the store, which may be smaller than what it lies on.
+    let known = copies.iter().find_map(|(_, copy)| copy.as_ref().ok()?.as_ref().ok().copied());
+    if let (Some(superblock), Some(last)) = (known, copies.last_mut()) {
+        *last = decode(3, superblock.layout.superblock_last());
+    }
+    copies
+}
+
+/// The superblock to go on with; what is wrong with the others is a violation.
+pub(crate) fn superblock(image: &dyn Image, findings: &mut Findings) -> Result<Superblock, CheckError> {
+    let copies = superblock_copies(image);
+    let sound = copies.iter().find_map(|(_, copy)| copy.as_ref().ok()?.as_ref().ok().copied());
+    let Some(sound) = sound else { return Err(why_none(&copies)) };
+    for (copy, (_, found)) in (0..).zip(copies) {
+        match found {
+            Ok(Ok(superblock)) if superblock == sound => {}
+            Ok(Ok(_)) => findings.violation(Violation::SuperblockDiffers { copy }),
+            Ok(Err(error)) => findings.violation(Violation::Superblock { copy, error }),
+            Err(error) => findings.violation(Violation::SuperblockUnreadable { copy, error }),
+        }
+    }
+    if image.bytes() < sound.layout.device_bytes {
+        let (device_bytes, image_bytes) = (sound.layout.device_bytes, image.bytes());
+        findings.violation(Violation::Short { device_bytes, image_bytes });
+    }
+    Ok(sound)
+}
+
+/// The error of the copy that says most: another version or unknown features rather than "not a store".
+fn why_none(copies: &[(u64, Copy)]) -> CheckError {
+    let says = |error: &SuperblockError| {
+        let is_other = matches!(error, SuperblockError::Version(_) | SuperblockError::UnknownFeatures(_));
+        (is_other, *error != SuperblockError::NotAStore)
+    };
+    let decoded = copies.iter().filter_map(|(_, copy)| copy.as_ref().ok()?.as_ref().err());
+    if let Some(error) = decoded.max_by_key(|error| says(error)) {
+        return CheckError::Superblock(*error);
+    }
+    let unreadable = copies.iter().find_map(|(_, copy)| copy.as_ref().err().copied());
+    unreadable.map_or(CheckError::Superblock(SuperblockError::NotAStore), CheckError::Unreadable)
+}
+
+/// Reads one slot.
+pub(crate) fn slot(source: &Source<'_>, shard: ShardId, which: SlotCopy) -> Result<Slot, &'static str> {
+    let block = source.block(source.layout.slot(shard, which)).map_err(|_| "cannot be read")?;
+    Slot::decode(&block, &source.identity, shard).map_err(|malformed| malformed.what)
+}
+
+/// Reads the slots of a shard and the bodies that they name.
+pub(crate) fn front(
+    source: &Source<'_>,
+    shard: ShardId,
+    findings: &mut Findings,
+    counts: &mut Counts,
+) -> Front {
+    let mut slots = Vec::new();
+    for which in [SlotCopy::A, SlotCopy::B] {
+        match slot(source, shard, which) {
+            Ok(slot) => slots.push((which, slot)),
+            Err(what) => findings.violation(Violation::Slot { shard, which, what }),
+        }
+    }
+    if let [(_, a), (_, b)] = slots.as_slice() {
+        compare(shard, a, b, findings);
+    }
+    let proven = |slot: &Slot| slot.cuts.iter().map(|cut| cut.lsn).fold(slot.end, Lsn::max);
+    let (all_proven, epoch) = slots
+        .iter()
+        .fold((Lsn(0), Epoch(0)), |(lsn, epoch), (_, slot)| (lsn.max(proven(slot)), epoch.max(slot.epoch)));
+    // Of equal sequences slot A comes first: the sort is stable.
+    slots.sort_by_key(|(_, slot)| std::cmp::Reverse(slot.sequence));
+    let mut front = Front { base: None, older: None, parts: Vec::new() };
+    for (which, slot) in slots {
+        let same_body = front.base.as_ref().filter(|base| base.slot.body == slot.body);
+        let body = match same_body {
+            Some(base) if base.slot == (Slot { sequence: base.slot.sequence, ..slot.clone() }) => continue,
+            Some(base) => base.body.clone(),
+            None => {
+                for part in slot.body.iter().flat_map(|copy| copy.iter().enumerate()) {
+                    front.parts.push((*part.1, slot.end, part.0));
+                }
+                let Some(body) = body(source, which, &slot, findings, counts) else { continue };
+                body
+            }
+        };
+        if front.base.is_none() {
+            front.base = Some(Base { shard, which, slot, body, proven: all_proven, epoch });
+        } else {
+            let proven = proven(&slot);
+            front.older = Some(Base { shard, which, slot, body, proven, epoch });
+        }
+    }
+    if front.base.is_none() {
+        findings.violation(Violation::NoCheckpoint { shard });
+    }
+    front
+}
+
+fn compare(shard: ShardId, a: &Slot, b: &Slot, findings: &mut Findings) {
+    match a.sequence.abs_diff(b.sequence) {
+        0 if a == b => {}
+        0 => findings.violation(Violation::SlotsContradict { shard, sequence: a.sequence }),
+        1 => findings.note(Note::SlotsDiffer { shard }),
+        _ => findings.violation(Violation::SlotsApart { shard, a: a.sequence, b: b.sequence }),
+    }
+}
+
+/// The body of a slot, from the first sound copy.
+fn body(
+    source: &Source<'_>,
+    which: SlotCopy,
+    slot: &Slot,
+    findings: &mut Findings,
+    counts: &mut Counts,
+) -> Option<Body> {
+    let shard = slot.shard;
+    let mut copies = Vec::new();
+    for (copy, parts) in slot.body.iter().enumerate() {
+        let mut joined = Vec::new();
+        let mut is_sound = !parts.is_empty() && parts.len() <= PARTS_MAX;
+        if !is_sound {
+            findings.violation(Violation::Body { shard, which, what: "a copy of the body without parts" });
+        }
+        for (index, part) in parts.iter().enumerate() {
+            match read_part(source, part) {
+                Ok(bytes) => {
+                    counts.bytes_verified += bytes.len() as u64;
+                    joined.extend(bytes);
+                }
+                Err(what) => {
+                    is_sound = false;
+                    findings.violation(Violation::BodyPart { shard, which, copy, index, at: part.at, what });
+                }
+            }
+        }
+        if is_sound {
+            copies.push(joined);
+        }
+    }
+    let [first, second] = &slot.body;
+    if let Some(part) =
+        first.iter().find(|part| second.iter().any(|other| other.at.segment == part.at.segment))
+    {
+        findings.violation(Violation::BodyCopiesShare { shard, which, segment: part.at.segment });
+    }
+    if copies.windows(2).any(|pair| pair.first() != pair.last()) {
+        findings.violation(Violation::BodyCopiesDiffer { shard, which });
+    }
+    for copy in copies {
+        match Body::decode(&copy) {
+            Ok(body) => {
+                for what in contradictions(source, slot, &body) {
+                    findings.violation(Violation::Body { shard, which, what });
+                }
+                return Some(body);
+            }
+            Err(malformed) => findings.violation(Violation::Body { shard, which, what: malformed.what }),
+        }
+    }
+    None
+}
+
+/// Reads and verifies a part of a body.
+pub(crate) fn read_part(source: &Source<'_>, part: &BodyPart) -> Result<Vec<u8>, &'static str> {
+    let bytes = part.bytes as usize;
+    if bytes == 0 || bytes > source.layout.record_bytes_max() {
+        return Err("its length is that of no record");
+    }
+    if !source.layout.contains(part.at, u64::from(part.bytes)) {
+        return Err("lies outside of the segments");
+    }
+    let read = source.read(part.at, bytes).map_err(|_| "cannot be read")?;
+    if Crc::of(&read) == part.crc { Ok(read) } else { Err("checksum") }
+}
+
+/// What a body says that its slot, the layout or itself contradicts.
+fn contradictions<'b>(
+    source: &'b Source<'_>,
+    slot: &'b Slot,
+    body: &'b Body,
+) -> impl Iterator<Item = &'static str> + use<'b> {
+    let layout = &source.layout;
+    let journal = body.journal.iter().map(|segment| segment.segment);
+    let next = body.next.iter().map(|(segment, _)| *segment);
+    let segments = body.segments.iter().map(|segment| segment.segment);
+    let ordered = body.segments.windows(2).all(|pair| match pair {
+        [first, second] => first.segment < second.segment,
+        _ => true,
+    });
+    let distinct = body.collections.windows(2).all(|pair| match pair {
+        [first, second] => first.id < second.id,
+        _ => true,
+    });
+    let known = journal.chain(next).chain(segments).all(|segment| layout.has_segment(segment));
+    let first = body.journal.first().map(|segment| segment.segment);
+    let rules = [
+        (body.end == slot.end, "its checkpoint ends elsewhere than its slot says"),
+        (body.epoch <= slot.epoch, "its body has a newer epoch"),
+        (known, "its body names a segment that there is not"),
+        (ordered, "its body names segments twice or not in order"),
+        (distinct, "its body names collections twice or not in order"),
+        (first == Some(body.start_at.segment), "its window begins outside of its first journal segment"),
+        (!slot.cuts.is_empty(), "it names no cut, so no head"),
+        (slot.cuts.iter().all(|cut| cut.epoch <= slot.epoch), "a cut has a newer epoch"),
+    ];
+    rules.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what)
+}

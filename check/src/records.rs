@@ -1,0 +1,101 @@
+//! Records of a segment: a scan from its header to its end, whatever stands between.
+//!
+//! A record is taken if its header and entries are valid, it is of the incarnation that is asked for, and, in another
+//! stream than the journal, it carries the checksum of the segment's header, if that is there. A scan that meets anything
+//! else goes on at the next block (rule L4).
+//!
+//! The contents of a bulk or node record are its entries, as an inventory has them; those of a journal record are the
+//! pieces that its deltas list.
+
+use std::io::ErrorKind;
+
+use seabed_journal::EntryRef;
+use seabed_segment::{Listed, ListedWhat, RecordHeader, SEGMENT_HEADER_BYTES, StreamKind, entries_of};
+use seabed_types::{BLOCK_BYTES, Crc, Incarnation, Malformed, Paddr, SegmentId};
+
+use crate::image::{Source, Window};
+
+/// A record that a scan took.
+pub(crate) struct Taken {
+    pub(crate) header: RecordHeader,
+    pub(crate) entries: Vec<u8>,
+    pub(crate) data_is_sound: bool,
+}
+
+/// Which records a scan takes.
+#[derive(Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) segment: SegmentId,
+    /// None: of any.
+    pub(crate) incarnation: Option<Incarnation>,
+    /// The checksum of the segment's header, if that is there.
+    pub(crate) header_crc: Option<Crc>,
+}
+
+/// Calls `each` for every record of a segment, in order. A block that cannot be read is passed over; the last such error
+/// is returned.
+pub(crate) fn scan(source: &Source<'_>, wanted: Wanted, mut each: impl FnMut(Taken)) -> Option<ErrorKind> {
+    let mut window = Window::new(*source);
+    let mut failed = None;
+    let mut at = Paddr::new(wanted.segment, SEGMENT_HEADER_BYTES);
+    while source.layout.contains(at, BLOCK_BYTES as u64) {
+        let taken = match take(source, &mut window, wanted, at) {
+            Ok(taken) => taken,
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        };
+        let bytes = taken.as_ref().map_or(SEGMENT_HEADER_BYTES, |taken| taken.header.record_bytes);
+        taken.into_iter().for_each(&mut each);
+        at = at.plus(bytes);
+    }
+    failed
+}
+
+fn take(
+    source: &Source<'_>,
+    window: &mut Window<'_>,
+    wanted: Wanted,
+    at: Paddr,
+) -> Result<Option<Taken>, ErrorKind> {
+    let block = match window.fetch(at, BLOCK_BYTES) {
+        Ok(block) => block.to_vec(),
+        // What lies ahead may be what cannot be read.
+        Err(_) => source.read(at, BLOCK_BYTES)?,
+    };
+    let Ok(header) = RecordHeader::decode(&block, &source.identity, &source.layout, at) else {
+        return Ok(None);
+    };
+    let place = header.place;
+    if wanted.incarnation.is_some_and(|incarnation| incarnation != place.incarnation) {
+        return Ok(None);
+    }
+    let chained =
+        place.stream == StreamKind::Journal || wanted.header_crc.is_none_or(|crc| crc == place.previous);
+    if !chained {
+        return Ok(None);
+    }
+    let record = window.fetch(at, header.record_bytes as usize)?;
+    let Ok(entries) = entries_of(&header, record) else { return Ok(None) };
+    let data_is_sound = header.data_is_sound(record);
+    Ok(Some(Taken { header, entries, data_is_sound }))
+}
+
+/// What a record holds, with the identities that an inventory would have.
+pub(crate) fn contents(header: &RecordHeader, entries: &[u8]) -> Result<Vec<Listed>, Malformed> {
+    if header.place.stream != StreamKind::Journal {
+        return Listed::decode_all(entries);
+    }
+    let mut listed = Vec::new();
+    EntryRef::decode_all(entries, |entry| {
+        if let EntryRef::Delta(delta) = entry {
+            listed.extend(delta.pieces.iter().map(|(offset, bytes)| Listed {
+                offset: *offset,
+                bytes: *bytes,
+                what: ListedWhat::Piece { pool: delta.pool, key: delta.key.to_vec() },
+            }));
+        }
+    })?;
+    Ok(listed)
+}
