@@ -12,9 +12,8 @@ use bytes::Bytes;
 use seabed_types::{CHUNK_BYTES, Crc, Paddr, TreeKind};
 use smallvec::SmallVec;
 
-use crate::ROW_CHUNKS;
 use crate::change::Change;
-use crate::extents::{Chunk, Extents, FULL, Patch};
+use crate::edit::ExtentsEdit;
 use crate::key::{KeyBuf, Kind};
 use crate::usage::Usage;
 use crate::value::{RowValue, STORED_BYTES_MAX};
@@ -62,39 +61,6 @@ pub(crate) enum Edit {
     },
     /// The value is a piece that was stored before.
     Stored(PieceRef),
-}
-
-/// An extents row before and after.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct ExtentsEdit {
-    /// Empty if there was no row.
-    pub(crate) old: Extents,
-    pub(crate) slots: [Slot; ROW_CHUNKS],
-}
-
-/// A chunk that may not have its place yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Slot {
-    Hole,
-    At(Chunk),
-    /// While a transaction is carried out: `bytes` bytes at `offset` of source number `of`. In [`Effects`]: chunk number
-    /// `offset` of piece number `of`.
-    New {
-        of: u32,
-        offset: usize,
-        bytes: u16,
-    },
-}
-
-impl Slot {
-    /// Bytes stored.
-    pub(crate) fn bytes(&self) -> u16 {
-        match self {
-            Self::Hole => 0,
-            Self::At(chunk) => chunk.bytes,
-            Self::New { bytes, .. } => *bytes,
-        }
-    }
 }
 
 /// Bytes to be stored in one place.
@@ -235,12 +201,11 @@ impl Effects {
                     (Change::Set(RowValue::Stored(piece).encode()), pieces)
                 }
                 Edit::Extents(edit) => {
-                    let state = edit.place(placed);
-                    if !state.is_empty() {
-                        let row_bytes = key.len() + state.encoded_bytes();
-                        usage = usage.plus(Usage::of_body(Kind::Extents, row_bytes, 0));
+                    let (change, pieces, value_bytes) = edit.encode(placed);
+                    if value_bytes > 0 {
+                        usage = usage.plus(Usage::of_body(Kind::Extents, key.len() + value_bytes, 0));
                     }
-                    edit.encode(&state)
+                    (change, pieces)
                 }
             };
             EncodedChange { tree, key, change, pieces }
@@ -257,81 +222,5 @@ impl Edit {
             Self::Extents(edit) => edit.bytes_max(),
             Self::Piece { .. } | Self::Stored(_) => STORED_BYTES_MAX,
         }
-    }
-}
-
-impl ExtentsEdit {
-    pub(crate) fn new(old: &Extents) -> Self {
-        let slots = std::array::from_fn(|index| old.chunk(index).map_or(Slot::Hole, Slot::At));
-        Self { old: *old, slots }
-    }
-
-    /// Bit i says that chunk i is not what it was.
-    pub(crate) fn changed(&self) -> u16 {
-        let changed = |index: &usize| match (&self.slots[*index], self.old.chunk(*index)) {
-            (Slot::Hole, old) => old.is_some(),
-            (Slot::At(chunk), old) => old != Some(*chunk),
-            (Slot::New { .. }, _) => true,
-        };
-        (0..ROW_CHUNKS).filter(changed).fold(0, |named, index| named | 1 << index)
-    }
-
-    /// Whether no chunk will be stored.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.slots.iter().all(|slot| *slot == Slot::Hole)
-    }
-
-    fn bytes_max(&self) -> usize {
-        let named = self.changed();
-        let is_patch = self.old.present() & !named != 0;
-        let counted = |index: &usize| !is_patch || named >> index & 1 == 1;
-        let of = |index| if self.slots[index] == Slot::Hole { 0 } else { 14 };
-        9 + (0..ROW_CHUNKS).filter(counted).map(of).sum::<usize>()
-    }
-
-    /// The row's new state.
-    fn place(&self, placed: &[Placed]) -> Extents {
-        let mut state = Extents::EMPTY;
-        for (index, slot) in self.slots.iter().enumerate() {
-            let chunk = match *slot {
-                Slot::Hole => None,
-                Slot::At(chunk) => Some(chunk),
-                Slot::New { of, offset, bytes } => {
-                    let Placed { at, crcs } = &placed[of as usize];
-                    let skip = u32::try_from(offset).expect("a piece lies in one row") * u32::from(FULL);
-                    Some(Chunk { at: at.plus(skip), bytes, crc: crcs[offset] })
-                }
-            };
-            state.set(index, chunk);
-        }
-        state
-    }
-
-    /// The change that makes the row `state`, and the pieces that are new in it.
-    fn encode(&self, state: &Extents) -> (Change, SmallVec<[(Paddr, u32); 1]>) {
-        let named = self.changed();
-        let mut pieces = SmallVec::new();
-        for (_, chunk) in state.iter().filter(|(index, _)| named >> index & 1 == 1) {
-            push_run(&mut pieces, chunk);
-        }
-        let change = if self.old.present() & !named != 0 {
-            // Some chunk stays as it is: name the others only.
-            Change::Patch(Patch::new(named, state).encode())
-        } else {
-            state.encode().map_or(Change::Gone, Change::Set)
-        };
-        (change, pieces)
-    }
-}
-
-/// Adds a chunk to a list of runs of neighbouring bytes.
-pub(crate) fn push_run<A: smallvec::Array<Item = (Paddr, u32)>>(runs: &mut SmallVec<A>, chunk: Chunk) {
-    match runs.last_mut() {
-        Some((at, bytes))
-            if at.segment == chunk.at.segment && at.offset.checked_add(*bytes) == Some(chunk.at.offset) =>
-        {
-            *bytes += u32::from(chunk.bytes);
-        }
-        _ => runs.push((chunk.at, u32::from(chunk.bytes))),
     }
 }

@@ -12,6 +12,7 @@ use std::ops::ControlFlow;
 
 use seabed_types::{Paddr, TreeKind};
 
+use crate::edit::is_behind;
 use crate::effects::{Edit, Effects};
 use crate::key::{self, KeyBuf, Member};
 use crate::usage::{pieces_of_row, usage_of_row};
@@ -107,11 +108,7 @@ fn visit(
 
 fn push_freed(freed: &mut Vec<(Paddr, u32)>, at: Paddr, bytes: u32) {
     match freed.last_mut() {
-        Some((last, length))
-            if last.segment == at.segment && last.offset.checked_add(*length) == Some(at.offset) =>
-        {
-            *length += bytes;
-        }
+        Some(run) if is_behind(*run, at) => run.1 += bytes,
         _ => freed.push((at, bytes)),
     }
 }

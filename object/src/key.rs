@@ -115,7 +115,8 @@ pub fn named(member: Member, kind: Kind, name: &[u8]) -> KeyBuf {
 
 /// The lower bound of the extents rows from `row` on, of all members.
 pub fn extents_bound(member: Member, row: u64) -> KeyBuf {
-    let mut key = kind_bound(member, Kind::Extents);
+    let mut key = KeyBuf::new();
+    put_kind(&mut key, member, Kind::Extents as u8);
     number::put(&mut key, row);
     key
 }
@@ -131,31 +132,40 @@ pub fn named_bound(member: Member, kind: Kind, name: &[u8]) -> KeyBuf {
 
 /// The lower bound of all rows of a kind.
 pub fn kind_bound(member: Member, kind: Kind) -> KeyBuf {
-    let mut key = family_bound(member);
-    key.push(kind as u8);
+    let mut key = KeyBuf::new();
+    put_kind(&mut key, member, kind as u8);
     key
 }
 
 /// The upper bound (exclusive) of all rows of a kind.
 pub fn kind_end(member: Member, kind: Kind) -> KeyBuf {
-    let mut key = family_bound(member);
-    key.push(kind as u8 + 1);
+    let mut key = KeyBuf::new();
+    put_kind(&mut key, member, kind as u8 + 1);
     key
 }
 
 /// The lower bound of all rows of a family.
 pub fn family_bound(member: Member) -> KeyBuf {
     let mut key = KeyBuf::new();
-    key.extend_from_slice(&member.hash.reverse_bits().to_be_bytes());
-    number::put(&mut key, member.family);
+    put_family(&mut key, member);
     key
 }
 
 /// The upper bound (exclusive) of all rows of a family: no kind reaches 255.
 pub fn family_end(member: Member) -> KeyBuf {
-    let mut key = family_bound(member);
-    key.push(u8::MAX);
+    let mut key = KeyBuf::new();
+    put_kind(&mut key, member, u8::MAX);
     key
+}
+
+fn put_family(key: &mut KeyBuf, member: Member) {
+    key.extend_from_slice(&member.hash.reverse_bits().to_be_bytes());
+    number::put(key, member.family);
+}
+
+fn put_kind(key: &mut KeyBuf, member: Member, kind: u8) {
+    put_family(key, member);
+    key.push(kind);
 }
 
 /// Which row of the bodies tree a key names.

@@ -12,6 +12,7 @@
 mod bulk;
 mod change;
 mod data;
+mod edit;
 mod effects;
 pub mod execute;
 pub mod extents;

@@ -11,10 +11,11 @@ use bytes::Bytes;
 use seabed_types::{CHUNK_BYTES, Crc, Paddr, TreeKind};
 
 use crate::ROW_CHUNKS;
-use crate::effects::{Effects, ExtentsEdit, Slot};
+use crate::edit::{ExtentsEdit, Slot};
+use crate::effects::Effects;
 use crate::execute::overlay::Overlay;
 use crate::execute::{Halt, Object, Outcome, Work};
-use crate::extents::{Chunk, Extents, FULL};
+use crate::extents::{Chunk, FULL};
 use crate::id::ObjectId;
 use crate::key::{self, Member};
 use crate::limits::Limits;
@@ -69,19 +70,16 @@ pub fn rows(view: &dyn Rows, hash: u32, family: u64, parts: &[StreamPart]) -> Re
             let index = match touched.find(&row) {
                 Some(index) => index,
                 None => match view.row(TreeKind::Bodies, &key::extents(member, row)) {
-                    Ok(value) => {
-                        let old = value.map_or(Ok(Extents::EMPTY), Extents::decode)?;
-                        touched.push(row, Box::new(ExtentsEdit::new(&old)))
-                    }
+                    Ok(value) => touched.push(row, ExtentsEdit::new(value)?),
                     Err(Stop::Absent) => {
                         is_absent = true;
-                        touched.push(row, Box::new(ExtentsEdit::new(&Extents::EMPTY)))
+                        touched.push(row, ExtentsEdit::new(None)?)
                     }
                     Err(stop) => return Err(stop),
                 },
             };
             let slot = usize::try_from(chunk).expect("under 16");
-            touched.at(index).slots[slot] = Slot::At(Chunk { at, bytes: FULL, crc: *crc });
+            touched.at(index).set(slot, Slot::At(Chunk { at, bytes: FULL, crc: *crc }));
             at = Paddr::new(at.segment, at.offset.wrapping_add(u32::from(FULL)));
         }
     }
@@ -89,7 +87,7 @@ pub fn rows(view: &dyn Rows, hash: u32, family: u64, parts: &[StreamPart]) -> Re
         return Err(Stop::Absent);
     }
     let mut effects = Effects::default();
-    for (row, edit) in touched.into_rows() {
+    for (row, edit) in touched.drain() {
         effects.push_extents_row(key::extents(member, row), edit);
     }
     Ok(effects)

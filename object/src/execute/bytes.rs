@@ -17,8 +17,9 @@ use seabed_types::{CHUNK_BYTES, TreeKind};
 
 use super::object::Object;
 use super::{EachRow, Env, Halt};
-use crate::effects::{ExtentsEdit, Slot, Stored};
-use crate::extents::{Chunk, Extents, FULL};
+use crate::edit::{ExtentsEdit, Slot};
+use crate::effects::Stored;
+use crate::extents::{Chunk, FULL};
 use crate::key::{self, Position};
 use crate::onode::Parts;
 use crate::view::{Direction, Stop};
@@ -120,18 +121,19 @@ impl<'r> Object<'r> {
         let mut start = offset / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
         while start < end {
             let row = self.row(env, start / ROW_BYTES)?;
-            let slots = &mut self.extents.at(row).slots;
+            let edit = self.extents.at(row);
             while let Some(Within { from, to }) = Within::of(offset, end, start) {
-                let slot = &mut slots[index_of(start)];
+                let slot = edit.slot(index_of(start));
                 let data_from = usize::try_from(start + from as u64 - offset).expect("within the data");
-                *slot = if from > 0 || to < usize::from(slot.bytes()) {
+                let slot = if from > 0 || to < usize::from(slot.bytes()) {
                     let data = &data[data_from..data_from + to - from];
-                    env.merged(slot, Within { from, to }, data)?
+                    env.merged(&slot, Within { from, to }, data)?
                 } else if let Some(chunk) = stored_chunk(stored, data_from, to) {
                     Slot::At(chunk)
                 } else {
                     Slot::New { of: source, offset: data_from, bytes: length(to) }
                 };
+                edit.set(index_of(start), slot);
                 start += CHUNK_BYTES as u64;
                 if start.is_multiple_of(ROW_BYTES) {
                     break;
@@ -166,10 +168,10 @@ impl<'r> Object<'r> {
             self.rows_in(env, first, last)?;
         }
         for (number, edit) in self.extents.iter_mut().filter(|(number, _)| (first..=last).contains(*number)) {
-            for (index, slot) in edit.slots.iter_mut().enumerate() {
+            for index in 0..ROW_CHUNKS {
                 let start = number * ROW_BYTES + (index * CHUNK_BYTES) as u64;
                 if let Some(within) = Within::of(from, to, start) {
-                    *slot = env.erased(slot, within)?;
+                    edit.set(index, env.erased(&edit.slot(index), within)?);
                 }
             }
         }
@@ -181,15 +183,12 @@ impl<'r> Object<'r> {
         if let Some(index) = self.extents.find(&number) {
             return Ok(index);
         }
-        let mut old = Extents::EMPTY;
-        if self.had.has(Parts::DATA)
-            && number * ROW_BYTES < self.had_bytes
-            && let Some(value) = env.row(TreeKind::Bodies, &key::extents(self.member(), number))?
-        {
-            old = Extents::decode(value)?;
+        let mut old = None;
+        if self.had.has(Parts::DATA) && number * ROW_BYTES < self.had_bytes {
+            old = env.row(TreeKind::Bodies, &key::extents(self.member(), number))?;
         }
         env.charge()?;
-        Ok(self.extents.push(number, Box::new(ExtentsEdit::new(&old))))
+        Ok(self.extents.push(number, ExtentsEdit::new(old)?))
     }
 
     /// Brings those of the rows `first..=last` that exist into the overlay.
@@ -206,7 +205,7 @@ impl<'r> Object<'r> {
             };
             if extents.find(&number).is_none() {
                 env.charge()?;
-                extents.push(number, Box::new(ExtentsEdit::new(&Extents::decode(value)?)));
+                extents.push(number, ExtentsEdit::new(Some(value))?);
             }
             Ok(())
         };

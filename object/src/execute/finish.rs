@@ -7,13 +7,13 @@
 
 use bytes::Bytes;
 use seabed_types::TreeKind;
-use smallvec::SmallVec;
 
 use super::object::{Object, State};
 use super::pairs::{NewValue, OldValue, ValueEdit};
 use super::{Env, Outcome, Work};
 use crate::ROW_CHUNKS;
-use crate::effects::{Checksums, Edit, Effects, ExtentsEdit, NewPiece, RowChange, Slot, push_run};
+use crate::edit::{ExtentsEdit, Slot, Sums};
+use crate::effects::{Checksums, Edit, Effects, NewPiece, RowChange};
 use crate::extents::FULL;
 use crate::key::{self, KeyBuf, Kind, Member, Position};
 use crate::refusal::{Refusal, Refused};
@@ -26,12 +26,12 @@ pub(crate) const GRAVE: [u8; 1] = [1];
 impl Work<'_> {
     /// The effects, or why there are none.
     pub(crate) fn finish(self) -> Outcome {
-        let Self { env, objects } = self;
+        let Self { env, mut objects } = self;
         if env.absent {
             return Outcome::Absent;
         }
         let mut effects = Effects { next_id: env.next_id, ..Effects::default() };
-        for (index, object) in objects.into_iter().enumerate() {
+        for (index, object) in objects.iter_mut().enumerate() {
             let rows = effects.rows.len();
             if let Some(object) = object {
                 object.finish(&env, &mut effects);
@@ -49,19 +49,20 @@ impl Work<'_> {
 }
 
 impl Object<'_> {
-    fn finish(self, env: &Env<'_>, effects: &mut Effects) {
+    fn finish(&mut self, env: &Env<'_>, effects: &mut Effects) {
         if let Some(member) = self.grave {
             effects.set_grave(member);
         }
         let member = self.exists().then(|| self.member());
-        let row_bytes = |value: &[u8]| self.key.len() + value.len();
+        let key_bytes = self.key.len();
+        let row_bytes = |value: &[u8]| key_bytes + value.len();
         let before = self.before.map(|before| Usage::of_onode(row_bytes(before.value), before.size));
         match &self.state {
             State::Unknown | State::Seen(_) => {}
             State::Absent => {
                 if let Some(before) = before {
                     effects.usage = effects.usage.minus(before);
-                    effects.push(TreeKind::Names, self.key, Edit::Gone);
+                    effects.push(TreeKind::Names, std::mem::take(&mut self.key), Edit::Gone);
                 }
             }
             State::Changed(onode) => {
@@ -70,16 +71,16 @@ impl Object<'_> {
                 if self.before.is_none_or(|before| before.value != value) {
                     let after = Usage::of_onode(row_bytes(&value), onode.size);
                     effects.usage = effects.usage.plus(after).minus(before.unwrap_or_default());
-                    effects.push(TreeKind::Names, self.key, Edit::Set(value));
+                    effects.push(TreeKind::Names, std::mem::take(&mut self.key), Edit::Set(value));
                 }
             }
         }
         // An object that was removed has no rows left in its overlays.
         let Some(member) = member else { return };
-        for (number, edit) in self.extents.into_rows() {
+        for (number, edit) in self.extents.drain() {
             effects.push_extents(env, key::extents(member, number), edit);
         }
-        for (position, edit) in self.values.into_rows() {
+        for (position, edit) in self.values.drain() {
             effects.push_value(env, member, &position, edit);
         }
     }
@@ -110,17 +111,15 @@ impl Effects {
         if changed == 0 {
             return;
         }
-        let mut freed: SmallVec<[_; ROW_CHUNKS]> = SmallVec::new();
-        for (_, chunk) in edit.old.iter().filter(|(index, _)| changed >> index & 1 == 1) {
-            push_run(&mut freed, chunk);
+        edit.push_freed(changed, &mut self.freed);
+        let Sums { old_value_bytes, freed, placed } = edit.sums(changed);
+        if old_value_bytes > 0 {
+            let old = Usage::of_body(Kind::Extents, key.len() + old_value_bytes, 0);
+            self.usage = self.usage.minus(old);
         }
-        self.freed.extend(freed);
-        if !edit.old.is_empty() {
-            let row_bytes = key.len() + edit.old.encoded_bytes();
-            self.usage = self.usage.minus(Usage::of_body(Kind::Extents, row_bytes, edit.old.stored_bytes()));
-        }
-        let allocated = edit.slots.iter().map(|slot| u64::from(slot.bytes())).sum();
-        self.usage = self.usage.plus(Usage::of_body(Kind::Extents, 0, allocated));
+        let (freed, placed) =
+            (Usage::of_body(Kind::Extents, 0, freed), Usage::of_body(Kind::Extents, 0, placed));
+        self.usage = self.usage.plus(placed).minus(freed);
         let edit = if edit.is_empty() { Edit::Gone } else { Edit::Extents(edit) };
         self.push(TreeKind::Bodies, key, edit);
     }
@@ -128,26 +127,24 @@ impl Effects {
     fn push_extents(&mut self, env: &Env<'_>, key: KeyBuf, mut edit: Box<ExtentsEdit>) {
         let row = self.rows.len();
         let mut index = 0;
-        while let Some(slot) = edit.slots.get(index) {
-            let Slot::New { of, offset, bytes } = *slot else {
+        while index < ROW_CHUNKS {
+            let Slot::New { of, offset, bytes } = edit.slot(index) else {
                 index += 1;
                 continue;
             };
             let mut count = 1;
             if bytes == FULL {
-                let goes_on = |slot: &Slot, count: usize| {
-                    *slot == Slot::New { of, offset: offset + count * usize::from(FULL), bytes: FULL }
-                };
-                while edit.slots.get(index + count).is_some_and(|slot| goes_on(slot, count)) {
+                let next = |count: usize| Slot::New { of, offset: offset + count * usize::from(FULL), bytes };
+                while index + count < ROW_CHUNKS && edit.slot(index + count) == next(count) {
                     count += 1;
                 }
             }
-            let end = offset + if bytes == FULL { count * usize::from(FULL) } else { usize::from(bytes) };
+            let end = offset + (count - 1) * usize::from(FULL) + usize::from(bytes);
             let piece = u32::try_from(self.pieces.len()).expect("fewer pieces than rows times chunks");
             let data = env.source_bytes(of).slice(offset..end);
             self.pieces.push(NewPiece { data, row, checksums: Checksums::Chunks });
             for chunk in 0..count {
-                edit.slots[index + chunk] = Slot::New { of: piece, offset: chunk, bytes };
+                edit.set(index + chunk, Slot::New { of: piece, offset: chunk, bytes });
             }
             index += count;
         }

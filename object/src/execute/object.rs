@@ -13,7 +13,7 @@ use seabed_types::TreeKind;
 use super::overlay::Overlay;
 use super::pairs::ValueEdit;
 use super::{Env, Halt};
-use crate::effects::ExtentsEdit;
+use crate::edit::ExtentsEdit;
 use crate::id::ObjectId;
 use crate::key::{self, KeyBuf, Member, Position};
 use crate::onode::{Onode, OnodeRef, Pairs, Parts};

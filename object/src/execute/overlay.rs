@@ -6,20 +6,18 @@
 
 use std::collections::BTreeMap;
 
-use smallvec::SmallVec;
-
 /// Most rows that are found without an index.
 const SEARCHED: usize = 8;
 
 #[derive(Debug)]
 pub(crate) struct Overlay<K, V> {
-    rows: SmallVec<[(K, V); 1]>,
+    rows: Vec<(K, V)>,
     index: BTreeMap<K, usize>,
 }
 
 impl<K, V> Default for Overlay<K, V> {
     fn default() -> Self {
-        Self { rows: SmallVec::new(), index: BTreeMap::new() }
+        Self { rows: Vec::new(), index: BTreeMap::new() }
     }
 }
 
@@ -59,7 +57,9 @@ impl<K: Ord + Clone, V> Overlay<K, V> {
         self.rows.iter_mut().map(|(key, row)| (&*key, row))
     }
 
-    pub(crate) fn into_rows(self) -> impl Iterator<Item = (K, V)> {
-        self.rows.into_iter()
+    /// Takes all rows out.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (K, V)> {
+        self.index.clear();
+        std::mem::take(&mut self.rows).into_iter()
     }
 }

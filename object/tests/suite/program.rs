@@ -101,7 +101,7 @@ fn data(rng: &mut Rng) -> Bytes {
     filled(rng, bytes)
 }
 
-fn filled(rng: &mut Rng, bytes: usize) -> Bytes {
+pub(crate) fn filled(rng: &mut Rng, bytes: usize) -> Bytes {
     let (start, step) = (rng.u64(..), rng.u64(..) | 1);
     let mut data = vec![0; bytes];
     for (i, word) in (0u64..).zip(data.chunks_mut(8)) {

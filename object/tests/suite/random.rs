@@ -14,7 +14,7 @@ use seabed_types::TreeKind;
 
 use super::model::{self, Model, Object};
 use super::program;
-use super::store::Store;
+use super::store::{Store, Tree};
 
 /// A streaming put that goes on.
 struct Put {
@@ -156,7 +156,8 @@ impl World {
             let id = program::object(&mut store.rng);
             let (family, effects) = stream::begin(id.hash, store.next_id);
             store.apply(effects);
-            let data = (0..store.rng.usize(..300_000)).map(|i| (i % 251) as u8).collect();
+            let bytes = store.rng.usize(..300_000);
+            let data = program::filled(&mut store.rng, bytes).to_vec();
             return self.puts.push(Put { id, family, data, done: 0 });
         }
         let index = store.rng.usize(..self.puts.len());
@@ -190,11 +191,10 @@ impl World {
         let tail = Bytes::copy_from_slice(&put.data[put.done..]);
         let Put { id, family, data, .. } = put;
         let streamed = Streamed { object: &id, family, size: data.len() as u64, tail, attrs: &attrs };
-        let outcome =
-            store.ask(|store| match stream::finish(store, &streamed, store.next_id, &store.limits) {
-                Outcome::Absent => Err(Stop::Absent),
-                outcome => Ok(outcome),
-            });
+        let outcome = store.ask(|store| {
+            let outcome = stream::finish(store, &streamed, store.next_id, &store.limits);
+            if outcome == Outcome::Absent { Err(Stop::Absent) } else { Ok(outcome) }
+        });
         let Ok(Outcome::Ready(effects)) = outcome else { panic!("a put finishes, {}", brief(&outcome)) };
         store.apply(effects);
         let object = Object { data, attrs: attrs.into_iter().collect(), ..Object::default() };
@@ -224,10 +224,10 @@ impl World {
         let plan = store.ask(|store| read::read(store, id, from as u64, bytes)).expect("it exists");
         let to = object.data.len().min(from + usize::try_from(bytes).expect("small"));
         assert!(store.load_plan(plan) == object.data[from..to], "{id:?} {from}..{to}");
-        self.compare_values(store, id, object);
+        Self::compare_values(store, id, object);
     }
 
-    fn compare_values(&self, store: &mut Store, id: &ObjectId, object: &Object) {
+    fn compare_values(store: &mut Store, id: &ObjectId, object: &Object) {
         let attrs = store.ask(|store| read::attrs(store, id)).expect("it exists");
         let attrs = attrs.iter().map(|(name, value)| (name.clone(), store.load_value(value)));
         assert!(attrs.eq(object.attrs.iter().map(|(name, value)| (name.clone(), value.clone()))));
@@ -241,11 +241,11 @@ impl World {
         let pairs: Vec<_> = pairs.into_iter().map(|(key, value)| (key, store.load_value(&value))).collect();
         let expected = names.iter().filter_map(|key| Some((key.clone(), object.omap.get(key)?.clone())));
         assert!(pairs.iter().cloned().eq(expected));
-        self.compare_pages(store, id, object);
+        Self::compare_pages(store, id, object);
     }
 
     /// Reads an omap page by page, forward or backward.
-    fn compare_pages(&self, store: &mut Store, id: &ObjectId, object: &Object) {
+    fn compare_pages(store: &mut Store, id: &ObjectId, object: &Object) {
         let direction = if store.rng.bool() { Direction::Forward } else { Direction::Backward };
         let limit = store.rng.usize(1..20);
         let (mut from, mut to) = (Bytes::new(), None::<Bytes>);
@@ -305,7 +305,7 @@ impl World {
             self.drain(store);
         }
         store.check();
-        assert!(store.trees.iter().all(|tree| tree.is_empty()));
+        assert!(store.trees.iter().all(Tree::is_empty));
         assert_eq!((store.stored_count(), store.usage), (0, Usage::default()));
     }
 }

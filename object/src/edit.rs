@@ -1,0 +1,196 @@
+//! Edit: an extents row before and after, while its new chunks have no places yet.
+//!
+//! Only the chunks that were touched are kept besides the row as it was: most edits touch one of sixteen.
+
+use seabed_types::{Malformed, Paddr};
+use smallvec::SmallVec;
+
+use crate::ROW_CHUNKS;
+use crate::change::Change;
+use crate::effects::Placed;
+use crate::extents::{Chunk, Extents, FULL, Patch};
+
+/// A chunk that may not have its place yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Slot {
+    Hole,
+    At(Chunk),
+    /// While a transaction is carried out: `bytes` bytes at `offset` of source number `of`. In its effects: chunk number
+    /// `offset` of piece number `of`.
+    New {
+        of: u32,
+        offset: usize,
+        bytes: u16,
+    },
+}
+
+impl Slot {
+    /// Bytes stored.
+    pub(crate) fn bytes(&self) -> u16 {
+        match self {
+            Self::Hole => 0,
+            Self::At(chunk) => chunk.bytes,
+            Self::New { bytes, .. } => *bytes,
+        }
+    }
+}
+
+/// An extents row before and after.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct ExtentsEdit {
+    /// Empty if there was no row.
+    old: Extents,
+    old_value_bytes: usize,
+    /// Bit i says that chunk i was touched.
+    touched: u16,
+    /// The touched chunks, in order.
+    slots: SmallVec<[Slot; 1]>,
+}
+
+/// What an edit does to usage, but for the length of the new row.
+pub(crate) struct Sums {
+    /// Bytes of the old row's value; 0: there was none.
+    pub(crate) old_value_bytes: usize,
+    /// Bytes of the chunks that the row does not point to any more.
+    pub(crate) freed: u64,
+    /// Bytes of the chunks that it points to only now.
+    pub(crate) placed: u64,
+}
+
+impl ExtentsEdit {
+    /// A row that is not changed yet; `None`: there is none.
+    pub(crate) fn new(value: Option<&[u8]>) -> Result<Box<Self>, Malformed> {
+        let old = value.map_or(Ok(Extents::EMPTY), Extents::decode)?;
+        let old_value_bytes = value.map_or(0, <[u8]>::len);
+        Ok(Box::new(Self { old, old_value_bytes, touched: 0, slots: SmallVec::new() }))
+    }
+
+    /// The state of a chunk.
+    pub(crate) fn slot(&self, index: usize) -> Slot {
+        if self.is_touched(index) {
+            return self.slots[self.rank(index)];
+        }
+        self.old.chunk(index).map_or(Slot::Hole, Slot::At)
+    }
+
+    /// Replaces the state of a chunk.
+    pub(crate) fn set(&mut self, index: usize, slot: Slot) {
+        let rank = self.rank(index);
+        if self.is_touched(index) {
+            self.slots[rank] = slot;
+            return;
+        }
+        if self.slots.len() == 1 {
+            // More than one is usually all of them.
+            self.slots.reserve(ROW_CHUNKS - 1);
+        }
+        self.touched |= 1 << index;
+        self.slots.insert(rank, slot);
+    }
+
+    fn is_touched(&self, index: usize) -> bool {
+        self.touched >> index & 1 == 1
+    }
+
+    /// How many chunks before `index` are touched.
+    fn rank(&self, index: usize) -> usize {
+        (self.touched & ((1 << index) - 1)).count_ones() as usize
+    }
+
+    /// The touched chunks, with their indexes.
+    fn touched(&self) -> impl Iterator<Item = (usize, &Slot)> {
+        (0..ROW_CHUNKS).filter(|index| self.is_touched(*index)).zip(&self.slots)
+    }
+
+    /// Bit i says that chunk i is not what it was.
+    pub(crate) fn changed(&self) -> u16 {
+        let changed = |(index, slot): &(usize, &Slot)| match (slot, self.old.chunk(*index)) {
+            (Slot::Hole, old) => old.is_some(),
+            (Slot::At(chunk), old) => old != Some(*chunk),
+            (Slot::New { .. }, _) => true,
+        };
+        self.touched().filter(changed).fold(0, |bits, (index, _)| bits | 1 << index)
+    }
+
+    /// Whether no chunk will be stored.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.old.present() & !self.touched == 0 && self.slots.iter().all(|slot| *slot == Slot::Hole)
+    }
+
+    /// The places that the row does not point to any more, neighbours joined.
+    pub(crate) fn push_freed(&self, changed: u16, freed: &mut Vec<(Paddr, u32)>) {
+        let first = freed.len();
+        for (_, chunk) in self.old.iter().filter(|(index, _)| changed >> index & 1 == 1) {
+            match freed[first..].last_mut() {
+                Some(run) if is_behind(*run, chunk.at) => run.1 += u32::from(chunk.bytes),
+                _ => freed.push((chunk.at, u32::from(chunk.bytes))),
+            }
+        }
+    }
+
+    /// What the chunks of `changed` do to usage.
+    pub(crate) fn sums(&self, changed: u16) -> Sums {
+        let is_changed = |index: usize| changed >> index & 1 == 1;
+        let old = self.old.iter().filter(|(index, _)| is_changed(*index));
+        let new = self.touched().filter(|(index, _)| is_changed(*index));
+        Sums {
+            old_value_bytes: self.old_value_bytes,
+            freed: old.map(|(_, chunk)| u64::from(chunk.bytes)).sum(),
+            placed: new.map(|(_, slot)| u64::from(slot.bytes())).sum(),
+        }
+    }
+
+    /// Whether some chunk stays as it is, so that the change is a patch.
+    fn is_patch(&self, changed: u16) -> bool {
+        self.old.present() & !changed != 0
+    }
+
+    /// An upper bound of the bytes of the change.
+    pub(crate) fn bytes_max(&self) -> usize {
+        // Without a chunk that stays all that the row has is touched.
+        let stored = self.slots.iter().filter(|slot| **slot != Slot::Hole).count();
+        2 + 7 + 14 * stored
+    }
+
+    /// The change that the edit makes, the pieces that only the new row points to, and the length of its value.
+    pub(crate) fn encode(&self, placed: &[Placed]) -> (Change, SmallVec<[(Paddr, u32); 1]>, usize) {
+        let changed = self.changed();
+        let state = self.place(placed);
+        let mut pieces: SmallVec<[(Paddr, u32); 1]> = SmallVec::new();
+        for (_, chunk) in state.iter().filter(|(index, _)| changed >> index & 1 == 1) {
+            match pieces.last_mut() {
+                Some(run) if is_behind(*run, chunk.at) => run.1 += u32::from(chunk.bytes),
+                _ => pieces.push((chunk.at, u32::from(chunk.bytes))),
+            }
+        }
+        if self.is_patch(changed) {
+            return (Change::Patch(Patch::new(changed, &state).encode()), pieces, state.encoded_bytes());
+        }
+        let value = state.encode();
+        let value_bytes = value.as_ref().map_or(0, Vec::len);
+        (value.map_or(Change::Gone, Change::Set), pieces, value_bytes)
+    }
+
+    /// The row's new state.
+    fn place(&self, placed: &[Placed]) -> Extents {
+        let mut state = self.old;
+        for (index, slot) in self.touched() {
+            let chunk = match *slot {
+                Slot::Hole => None,
+                Slot::At(chunk) => Some(chunk),
+                Slot::New { of, offset, bytes } => {
+                    let Placed { at, crcs } = &placed[of as usize];
+                    let skip = u32::try_from(offset).expect("a piece lies in one row") * u32::from(FULL);
+                    Some(Chunk { at: at.plus(skip), bytes, crc: crcs[offset] })
+                }
+            };
+            state.set(index, chunk);
+        }
+        state
+    }
+}
+
+/// Whether `at` is right behind `run`.
+pub(crate) fn is_behind((first, bytes): (Paddr, u32), at: Paddr) -> bool {
+    first.segment == at.segment && first.offset.checked_add(bytes) == Some(at.offset)
+}
