@@ -31,8 +31,8 @@
 //! - cancelled I/O may be in the kernel when its buffer or the executor goes: operations are tasks that nobody
 //!   cancels, and a thread waits for them before it ends (`device`, `thread`);
 //! - a panic unwinds through the executor: caught at the edge of each task (`runtime`);
-//! - an executor parks with tasks to run if its preempt timer fires too early: a long timer, and an event from time
-//!   to time (`thread`);
+//! - an executor parks with tasks to run if its preempt timer fires too early: a long timer, and a thread that
+//!   knocks (`watchdog`);
 //! - block devices are opened without O_DIRECT and have no size: flags are read back, sizes found (`open`);
 //! - short reads and writes, and buffers of whatever memory was there (`device`);
 //! - `spawn_local` polls on the spot: tasks of others go through `spawn_local_into` (`runtime`);
@@ -44,10 +44,12 @@ mod lock;
 mod open;
 mod runtime;
 mod thread;
+mod watchdog;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel, sync_channel};
+use std::sync::mpsc::{channel, sync_channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use create::{CreateOptions, FirstWrite, create};
@@ -55,7 +57,8 @@ pub use open::Access;
 
 use crate::{Geometry, Host, Join, Main, OpenError};
 use open::Target;
-use thread::{Knock, Rhythm};
+use runtime::Panicked;
+use watchdog::{Door, Rhythm};
 
 /// What a [`crate::Device::discard`] does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -119,6 +122,15 @@ impl GlommioHost {
         self.target.read_at(at, bytes)
     }
 
+    fn spawn(
+        &self,
+        name: String,
+        run: impl FnOnce() -> Result<(), Panicked> + Send + 'static,
+    ) -> Result<JoinHandle<Result<(), Panicked>>, OpenError> {
+        let spawned = std::thread::Builder::new().name(name).spawn(run);
+        spawned.map_err(|error| open::failed(self.path(), "starting a thread", &error))
+    }
+
     /// The path it was opened by.
     pub fn path(&self) -> &Path {
         self.target.path()
@@ -137,50 +149,49 @@ impl Host for GlommioHost {
 
     fn start(&self, threads: usize, main: Main) -> Result<Join, OpenError> {
         assert!(threads > 0, "a host of no threads");
-        let (opened, opening) = sync_channel(threads);
         let epoch = Instant::now();
-        let mut handles = Vec::with_capacity(threads);
+        let (opened, opening) = sync_channel(threads);
+        let (alive, ending) = channel();
+        let doors: Vec<_> = (0..threads).map(|_| Door::default()).collect();
         let mut gos = Vec::with_capacity(threads);
-        let mut knocks = Vec::with_capacity(threads);
-        let mut first_error = None;
-        for index in 0..threads {
+        let mut handles = Vec::with_capacity(threads + 1);
+        let mut failure = None;
+        for (index, door) in doors.iter().enumerate() {
             let (go, going) = channel();
-            let knock = Knock::default();
             let plan = thread::Plan {
                 target: Arc::clone(&self.target),
                 options: self.options.clone(),
-                rhythm: self.rhythm,
-                knock: knock.clone(),
+                preempt: self.rhythm.preempt,
+                door: door.clone(),
+                alive: alive.clone(),
                 epoch,
                 main: Arc::clone(&main),
                 opened: opened.clone(),
                 go: going,
             };
-            let builder = std::thread::Builder::new().name(format!("seabed-{index}"));
-            match builder.spawn(move || thread::run(plan)) {
-                Ok(handle) => handles.push(handle),
-                Err(error) => {
-                    first_error = Some(open::failed(self.path(), "starting a thread", &error));
-                    break;
-                }
-            }
             gos.push(go);
-            knocks.push(knock);
-        }
-        drop(opened);
-        let mut spoken = Vec::with_capacity(threads);
-        loop {
-            match opening.recv_timeout(self.rhythm.look_around) {
-                Ok(word) => spoken.push(word),
-                Err(RecvTimeoutError::Timeout) => knocks.iter().for_each(Knock::knock),
-                // Each thread has spoken or gone.
-                Err(RecvTimeoutError::Disconnected) => break,
+            match self.spawn(format!("seabed-{index}"), move || thread::run(plan)) {
+                Ok(handle) => handles.push(handle),
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
-        let is_one_gone = spoken.len() < handles.len();
-        let first_error = first_error.or_else(|| spoken.into_iter().find_map(Result::err));
-        let first_error = first_error.or(is_one_gone.then_some(OpenError::Panicked));
-        if first_error.is_none() {
+        drop((opened, alive));
+        let every = self.rhythm.knock;
+        let watch = move || {
+            watchdog::watch(&doors, every, &ending);
+            Ok(())
+        };
+        let shards = handles.len();
+        match self.spawn("seabed-watchdog".to_owned(), watch) {
+            Ok(handle) => handles.push(handle),
+            Err(error) => failure = failure.or(Some(error)),
+        }
+        // Ends when each thread has spoken or gone.
+        let words: Vec<_> = opening.iter().collect();
+        let is_one_gone = words.len() < shards;
+        failure = failure.or_else(|| words.into_iter().find_map(Result::err));
+        failure = failure.or(is_one_gone.then_some(OpenError::Panicked));
+        if failure.is_none() {
             for go in &gos {
                 // A thread that has gone since is found by joining it.
                 let _ = go.send(());
@@ -188,11 +199,11 @@ impl Host for GlommioHost {
         }
         drop(gos);
         let join = move || {
-            let outcomes: Vec<_> = handles.into_iter().map(std::thread::JoinHandle::join).collect();
+            let outcomes: Vec<_> = handles.into_iter().map(JoinHandle::join).collect();
             let is_clean = outcomes.iter().all(|outcome| matches!(outcome, Ok(Ok(()))));
             if is_clean { Ok(()) } else { Err(OpenError::Panicked) }
         };
-        match first_error {
+        match failure {
             None => Ok(Box::new(join)),
             Some(error) => {
                 // What the threads had to say is in `error`.
@@ -211,14 +222,15 @@ mod tests {
 
     /// An executor parks with a task to run if its preempt timer fires between being set and being looked at. With a
     /// timer this short that happens in some of these starts, before the first task has run, and hundreds of times
-    /// later on; the first time is the last without an event from outside, or from time to time.
+    /// later on; the first time is the last without a knock from another thread. A timer on the executor itself
+    /// revived it too, until it parked twice in a row: on a busy machine one run in four hung.
     #[test]
     fn an_executor_that_parked_with_work_to_do_goes_on() {
         let _limit = limit();
         let file = tempfile::NamedTempFile::new().expect("a file");
         file.as_file().set_len(1 << 20).expect("ours");
         let mut host = GlommioHost::open(file.path(), HostOptions::default()).expect("open");
-        host.rhythm = Rhythm { preempt: Duration::from_micros(30), look_around: Duration::from_millis(1) };
+        host.rhythm = Rhythm { preempt: Duration::from_micros(30), knock: Duration::from_millis(1) };
         let main = |machine: Machine| {
             Box::pin(async move {
                 for _ in 0..50_000 {

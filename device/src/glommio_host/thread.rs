@@ -6,11 +6,9 @@
 //! The order at the end is what makes it safe to drop the executor: nothing is in the kernel any more. It holds after
 //! a panic too.
 
-use std::future::poll_fn;
 use std::rc::Rc;
-use std::sync::mpsc::{Receiver, SyncSender};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::task::{Poll, Waker};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
 use glommio::{CpuSet, GlommioError, LocalExecutor, LocalExecutorBuilder, Placement, ReactorErrorKind};
@@ -20,67 +18,18 @@ use super::HostOptions;
 use super::device::{GlommioDevice, errno_of};
 use super::open::Target;
 use super::runtime::{GlommioRuntime, Panicked};
+use super::watchdog::Door;
 use crate::{Device, Machine, Main, OpenError, Runtime};
-
-/// How often an executor looks at I/O and for work it overlooked.
-///
-/// An executor parks although tasks are runnable when its preempt timer fires between being set and being looked at
-/// first: on a paused machine, or when the processor is given to others for that long. Only an event revives it. So
-/// the timer is long, and there is an event from time to time: a timer of ours once the executor runs, and until then
-/// a [`Knock`] from the thread that started it.
-#[derive(Clone, Copy)]
-pub(super) struct Rhythm {
-    /// How long tasks run before I/O is looked at, if they never call `yield_io`.
-    pub(super) preempt: Duration,
-    /// From one event to the next.
-    pub(super) look_around: Duration,
-}
-
-impl Default for Rhythm {
-    fn default() -> Self {
-        Self { preempt: Duration::from_millis(25), look_around: Duration::from_millis(100) }
-    }
-}
-
-/// An event from another thread, for an executor whose first task has not run yet.
-#[derive(Clone, Default)]
-pub(super) struct Knock(Arc<Mutex<Option<Waker>>>);
-
-impl Knock {
-    /// Wakes the executor, if it has one to wake and has not said that it runs.
-    pub(super) fn knock(&self) {
-        if let Some(waker) = self.waker().as_ref() {
-            waker.wake_by_ref();
-        }
-    }
-
-    /// A task of which nothing is needed but its waker. Polled when it is spawned, before the executor runs.
-    fn listen(&self, executor: &LocalExecutor) {
-        let knock = self.clone();
-        let listen = poll_fn(move |context| {
-            *knock.waker() = Some(context.waker().clone());
-            Poll::<()>::Pending
-        });
-        executor.spawn(listen).detach();
-    }
-
-    /// The executor runs. On its own thread, where the task can go with its last waker.
-    fn answer(&self) {
-        let waker = self.waker().take();
-        drop(waker);
-    }
-
-    fn waker(&self) -> MutexGuard<'_, Option<Waker>> {
-        self.0.lock().expect("nobody panics while holding it")
-    }
-}
 
 /// What a thread needs to know.
 pub(super) struct Plan {
     pub(super) target: Arc<Target>,
     pub(super) options: HostOptions,
-    pub(super) rhythm: Rhythm,
-    pub(super) knock: Knock,
+    /// As [`super::watchdog::Rhythm`].
+    pub(super) preempt: Duration,
+    pub(super) door: Door,
+    /// Held to the thread's end.
+    pub(super) alive: Sender<()>,
     pub(super) epoch: Instant,
     pub(super) main: Main,
     /// Takes one word: open, or why not.
@@ -93,8 +42,13 @@ pub(super) struct Plan {
 pub(super) fn run(plan: Plan) -> Result<(), Panicked> {
     match executor(&plan) {
         Ok(executor) => {
-            plan.knock.listen(&executor);
-            executor.run(inside(plan))
+            let (door, _alive) = (plan.door.clone(), plan.alive.clone());
+            door.open(&executor);
+            executor.run(async move {
+                let outcome = inside(plan).await;
+                door.close();
+                outcome
+            })
         }
         Err(error) => {
             // Nobody listens any more if another thread failed first.
@@ -105,14 +59,7 @@ pub(super) fn run(plan: Plan) -> Result<(), Panicked> {
 }
 
 async fn inside(plan: Plan) -> Result<(), Panicked> {
-    let Plan { target, options, rhythm, knock, epoch, main, opened, go } = plan;
-    // To the very end: dropped with this future.
-    let _look_around = glommio::spawn_local(async move {
-        loop {
-            glommio::timer::sleep(rhythm.look_around).await;
-        }
-    });
-    knock.answer();
+    let Plan { target, options, epoch, main, opened, go, .. } = plan;
     let device = match GlommioDevice::open(&target, options.discard).await {
         Ok(device) => Rc::new(device),
         Err(error) => {
@@ -148,9 +95,8 @@ fn executor(plan: &Plan) -> Result<LocalExecutor, OpenError> {
         // Spinning is ignored without a set of processors: give it all that we may run on.
         Some(_) => Placement::Fenced(processors().map_err(failed)?),
     };
-    let mut builder = LocalExecutorBuilder::new(placement)
-        .io_memory(plan.options.io_memory)
-        .preempt_timer(plan.rhythm.preempt);
+    let mut builder =
+        LocalExecutorBuilder::new(placement).io_memory(plan.options.io_memory).preempt_timer(plan.preempt);
     if let Some(spin) = plan.options.spin_before_park {
         builder = builder.spin_before_park(spin);
     }

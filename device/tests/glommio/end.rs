@@ -159,7 +159,7 @@ fn threads_share_a_device_and_a_clock() {
 /// glommio parks although a task is runnable if its preempt timer (25 ms here) fires between being set and being
 /// looked at, which a process that is stopped at the wrong moment sees. A chain of reads, each of which goes past that
 /// moment, then hangs: nothing is in flight that would wake it. Stops hit that moment now and then; the test that
-/// always does is in `runtime`.
+/// always does is in `glommio_host`.
 #[test]
 fn a_process_that_was_stopped_goes_on() {
     let _limit = limit();

@@ -1,6 +1,6 @@
 //! The lock: one handle at a time, in a process and across processes, and none left by a killed one.
 
-use std::os::unix::fs::MetadataExt;
+use std::fs::DirEntry;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -11,7 +11,7 @@ use seabed_device::{Host, OpenError};
 
 use crate::child::{Part, Process};
 use crate::limit::limit;
-use crate::suite::{MIB, sparse};
+use crate::suite::{MIB, descriptions, sparse};
 
 const BOTH: [Access; 2] = [Access::ReadOnly, Access::ReadWrite];
 
@@ -19,12 +19,13 @@ fn options(access: Access) -> HostOptions {
     HostOptions { access, ..HostOptions::default() }
 }
 
-/// How many descriptions of the file are locked.
-fn locks_of(path: &Path) -> usize {
-    let inode = format!(":{}", path.metadata().expect("there").ino());
-    let locks = std::fs::read_to_string("/proc/locks").expect("locks");
-    let of_file = |line: &&str| line.contains("FLOCK") && line.split(' ').any(|word| word.ends_with(&inode));
-    locks.lines().filter(of_file).count()
+/// How many of this process's descriptions of the file are locked.
+fn locked_descriptions(path: &Path) -> usize {
+    let is_locked = |entry: &DirEntry| {
+        let details = Path::new("/proc/self/fdinfo").join(entry.file_name());
+        std::fs::read_to_string(details).is_ok_and(|details| details.contains("FLOCK"))
+    };
+    descriptions(path).iter().filter(|entry| is_locked(entry)).count()
 }
 
 #[test]
@@ -63,7 +64,7 @@ fn threads_hold_the_lock_to_their_end() {
         let join = host.start(threads, main).expect("start");
         // The host's, and of each thread the plain and the O_DSYNC one: what a killed process still has in the kernel
         // is on those of the threads.
-        assert_eq!(locks_of(&path), 1 + 2 * threads);
+        assert_eq!(locked_descriptions(&path), 1 + 2 * threads);
         drop(host);
         let refused = GlommioHost::open(&path, options(Access::ReadWrite)).err();
         assert_eq!(refused, Some(OpenError::InUse { path: path.clone(), holder: Some(std::process::id()) }));
