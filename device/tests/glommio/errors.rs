@@ -9,7 +9,7 @@ use seabed_device::glommio_host::{Access, GlommioHost, HostOptions};
 use seabed_device::{Class, DeviceError, Durability, Host, IoKind, OpenError, WriteOpts};
 
 use crate::limit::limit;
-use crate::suite::{MIB, on_one_thread, open_descriptions, sparse};
+use crate::suite::{MIB, descriptions, on_one_thread, sparse};
 
 #[test]
 fn what_is_no_device_is_refused() {
