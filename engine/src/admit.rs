@@ -1,0 +1,126 @@
+//! Admit: whether there is space for what a transaction brings, and what to wait for if not.
+//!
+//! Two bounds, both arithmetic (rule S5). Live bytes: at most 0.93 of the segments less reserves, open streams and the
+//! window. Free segments: as long as nothing moves live bytes together, dead bytes beside live ones are not space, so a
+//! user also leaves enough free segments for the journal to reach the window's bound, for all nodes that have no image,
+//! and for two bodies; a removal may go deeper, so that removing is always possible; trimming and the journal deeper still.
+//!
+//! Example: 46 segments of 64 KiB with a window of 4: reserve 2 (journal) + 4 (window) + 1 (nodes) + 2 (bodies) + 1.
+//!
+//! Who does not fit waits while graves are drained and while a trim cycle that began later than the request may free
+//! something; then it is `NoSpace`, and nothing was applied.
+
+use std::rc::Rc;
+
+use crate::shard::Shard;
+use crate::{Error, Result};
+
+/// What a request is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// It brings bytes.
+    Store,
+    /// It only takes away.
+    Remove,
+}
+
+/// Segments that stay free for the journal.
+const JOURNAL_SEGMENTS: usize = 2;
+/// Two copies of a checkpoint body.
+const BODY_SEGMENTS: usize = 2;
+
+impl Shard {
+    /// Journal segments that the window may have.
+    pub(crate) fn window_segments_max(&self) -> usize {
+        usize::try_from(self.superblock.window_bytes / u64::from(self.layout.segment_bytes))
+            .unwrap_or(usize::MAX)
+            .max(4)
+    }
+
+    /// Segments that images of all nodes without one would fill.
+    fn node_segments(&self) -> usize {
+        let world = self.world.borrow();
+        let bytes = world.cache.memory_nodes() * (world.node_bytes + world.node_bytes / 4);
+        bytes.div_ceil(self.layout.segment_bytes as usize * 3 / 4) + 1
+    }
+
+    /// The most live bytes that users may have.
+    pub(crate) fn usable_bytes(&self) -> u64 {
+        let segment = u64::from(self.layout.segment_bytes);
+        let segments = self.layout.segment_count();
+        let reserves = (JOURNAL_SEGMENTS + BODY_SEGMENTS + 2) as u64;
+        let open = 2;
+        let window = self.window_segments_max() as u64 + 2;
+        ((segments.saturating_sub(reserves) * 93 / 100).saturating_sub(open + window)) * segment
+    }
+
+    fn fits(&self, bytes: usize, purpose: Purpose) -> bool {
+        let free = self.table.free_count();
+        let taken = bytes.div_ceil(self.layout.segment_bytes as usize);
+        let trim = JOURNAL_SEGMENTS + self.node_segments() + BODY_SEGMENTS;
+        if purpose == Purpose::Remove {
+            return free > trim;
+        }
+        let window = self.journal.as_ref().map_or(0, |journal| journal.segments().0.len());
+        let grow = (self.window_segments_max() + 2).saturating_sub(window);
+        let live = self.table.live_total().max(0).cast_unsigned();
+        free > trim + grow + taken && live + bytes as u64 <= self.usable_bytes()
+    }
+
+    /// Whether the window has room for another record.
+    fn window_has_room(&self) -> bool {
+        self.journal.as_ref().is_some_and(|journal| journal.segments().0.len() <= self.window_segments_max())
+    }
+
+    /// Whether `bytes` more may come at this moment.
+    pub(crate) fn is_admitted(&self, bytes: usize, purpose: Purpose) -> bool {
+        self.window_has_room() && self.fits(bytes, purpose)
+    }
+
+    /// Waits until `bytes` more may come, or says that they cannot. The caller holds no [`crate::shard::Held`]: that would
+    /// keep the segments it waits for from becoming free.
+    pub(crate) async fn admit(self: &Rc<Self>, bytes: usize, purpose: Purpose) -> Result<()> {
+        if bytes as u64 > self.usable_bytes() {
+            return Err(self.no_space());
+        }
+        // A cycle that runs now may have passed what we wait for: only one that begins after now has seen all.
+        let mut enough_cycles = self.trim.begun.get() + 1;
+        let mut losses = self.table.losses();
+        let graves_may_help = || purpose == Purpose::Store && self.grave_work.is_any();
+        loop {
+            self.journal()?.healthy()?;
+            if self.is_admitted(bytes, purpose) {
+                return Ok(());
+            }
+            let exhausted = self.trim.exhausted_at.get() == Some(self.table.losses());
+            let cycled = self.trim.completed.get() >= enough_cycles && self.table.cooling_count() == 0;
+            if self.window_has_room() && !graves_may_help() && (exhausted || cycled) {
+                if exhausted || losses == self.table.losses() {
+                    self.trim.exhausted_at.set(Some(self.table.losses()));
+                    return Err(self.no_space());
+                }
+                // Something was given up since: one more cycle may turn it into space.
+                losses = self.table.losses();
+                enough_cycles = self.trim.begun.get() + 1;
+            }
+            self.trim.force();
+            let seen = (self.trim.completed.get(), graves_may_help());
+            let changed = || {
+                self.journal.as_ref().is_none_or(|journal| journal.healthy().is_err())
+                    || self.is_admitted(bytes, purpose)
+                    || seen != (self.trim.completed.get(), graves_may_help())
+            };
+            let waited = self.trim.moved.until(changed);
+            let freed = self.table.changed.until(changed);
+            futures::future::select(Box::pin(waited), Box::pin(freed)).await;
+        }
+    }
+
+    pub(crate) fn no_space(&self) -> Error {
+        Error::NoSpace {
+            live: self.table.live_total().max(0).cast_unsigned(),
+            usable: self.usable_bytes(),
+            free_segments: self.table.free_count(),
+        }
+    }
+}

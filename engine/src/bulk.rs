@@ -1,0 +1,172 @@
+//! Bulk: data of large writes goes to the device before its transaction joins a record.
+//!
+//! Data of 128 KiB and more (an option), or less if the transaction would not fit a record otherwise, is written to the bulk
+//! stream while the transaction waits in its line, several records in flight, each durable by itself (rule L2). The row that
+//! will point to a part is known from the object's family as of now; if that changed by the time the transaction is
+//! applied, it is stored again. Segments are held until the transaction's record is durable or it is given up (rule S3).
+//!
+//! Crash: what no record points to is dead bytes.
+//! Cost: one record per MiB, one copy, one checksum pass; no second write.
+
+use std::rc::Rc;
+
+use futures::future::join_all;
+use seabed_device::Durability;
+use seabed_journal::CollectionId;
+use seabed_object::{Op, Transaction, bulk_parts, resolve_appends};
+use seabed_segment::{ListedWhat, Placed, StreamKind, Summing};
+use seabed_types::BLOCK_BYTES;
+
+use crate::admit::Purpose;
+use crate::sequence::Place;
+use crate::shard::{Held, Shard};
+use crate::streams::{Append, Hold};
+use crate::submit::Ahead;
+use crate::table::Claimer;
+use crate::view::View;
+use crate::{Error, Result};
+
+/// A part to store: what identifies it, its bytes, how they are summed.
+pub(crate) struct Part {
+    pub(crate) what: ListedWhat,
+    pub(crate) data: bytes::Bytes,
+    pub(crate) summing: Summing,
+}
+
+impl Shard {
+    /// From how many bytes on data of this transaction is stored ahead; None: all of it goes into its record.
+    pub(crate) fn bulk_threshold(&self, txn: &Transaction) -> Option<usize> {
+        let payload = txn.payload_bytes();
+        if payload > self.limits.record_bytes_max / 2 {
+            return Some(seabed_types::CHUNK_BYTES);
+        }
+        (payload >= self.options.bulk_bytes).then_some(self.options.bulk_bytes)
+    }
+
+    /// Stores the large data of a transaction. Large appends first wait until their size is known, which makes them writes.
+    pub(crate) async fn store_ahead(
+        self: &Rc<Self>,
+        id: CollectionId,
+        txn: Transaction,
+        threshold: usize,
+        place: &Place,
+        ahead: &mut Ahead,
+    ) -> Result<Transaction> {
+        let mut txn = txn;
+        let mut held = Held::new(self);
+        let appends = |operation: &seabed_object::Operation| matches!(&operation.op, Op::Append { data } if data.len() >= threshold);
+        if txn.operations().iter().any(appends) {
+            place.reached().await;
+            txn = loop {
+                let (resolved, wanted) = self.look(id, &held, |view| resolve_appends(view, &txn));
+                match resolved {
+                    Ok(resolved) => break resolved,
+                    Err(stop) => self.load_or_fail(id, stop, wanted, &mut held).await?,
+                }
+            };
+        }
+        let plan = loop {
+            let next_id = self.world.borrow().collection(id).next_id;
+            let (plan, wanted) =
+                self.look(id, &held, |view| bulk_parts(view, &txn, threshold, next_id, &self.limits));
+            match plan {
+                Ok(plan) => break plan,
+                Err(stop) => self.load_or_fail(id, stop, wanted, &mut held).await?,
+            }
+        };
+        drop(held);
+        {
+            let mut world = self.world.borrow_mut();
+            let collection = world.collection_mut(id);
+            collection.next_id = collection.next_id.max(plan.next_id);
+        }
+        let parts: Vec<Part> = plan
+            .parts
+            .iter()
+            .map(|part| Part {
+                what: ListedWhat::Piece { pool: id.pool, key: part.key.to_vec() },
+                data: part.data.clone(),
+                summing: if is_write(&txn, part.op) { Summing::Chunks } else { Summing::Whole },
+            })
+            .collect();
+        let (placed, holds) = self.store(&parts).await?;
+        let stored = plan.parts.iter().zip(placed);
+        ahead
+            .stored
+            .extend(stored.map(|(part, placed)| part.stored(placed.at, placed.crcs.into_iter().collect())));
+        ahead.holds.extend(holds);
+        Ok(txn)
+    }
+
+    /// Looks at a collection's rows once; with what was not in memory.
+    pub(crate) fn look<T>(
+        &self,
+        id: CollectionId,
+        held: &Held,
+        look: impl FnOnce(&View<'_>) -> T,
+    ) -> (T, Vec<crate::view::Wanted>) {
+        let world = self.world.borrow();
+        let view = View::new(&world, world.collection(id), &held.pieces);
+        let result = look(&view);
+        (result, view.end().0)
+    }
+
+    pub(crate) async fn load_or_fail(
+        self: &Rc<Self>,
+        id: CollectionId,
+        stop: seabed_object::Stop,
+        wanted: Vec<crate::view::Wanted>,
+        held: &mut Held,
+    ) -> Result<()> {
+        match stop {
+            seabed_object::Stop::Absent => self.load(id, wanted, held).await,
+            seabed_object::Stop::Corrupt { at, what } => {
+                Err(Error::Corrupt { at: at.unwrap_or_default(), what })
+            }
+        }
+    }
+
+    /// Writes parts to the bulk stream, as many records as they take, all in flight at once. The caller bounds the bytes.
+    pub(crate) async fn store(self: &Rc<Self>, parts: &[Part]) -> Result<(Vec<Placed>, Vec<Hold>)> {
+        let room = self.layout.record_bytes_max() - 4 * BLOCK_BYTES;
+        let (mut placed, mut holds, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut rest = parts;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let count = rest
+                .iter()
+                .take_while(|part| {
+                    bytes += part.data.len().next_multiple_of(BLOCK_BYTES) + 256;
+                    bytes <= room
+                })
+                .count()
+                .max(1);
+            let (now, later) = rest.split_at(count);
+            let total: usize = now.iter().map(|part| part.data.len()).sum();
+            if !self.is_admitted(total, Purpose::Store) {
+                self.admit(total, Purpose::Store).await?;
+            }
+            let pieces: Vec<Append<'_>> = now
+                .iter()
+                .map(|part| Append { what: part.what.clone(), bytes: &part.data, summing: part.summing })
+                .collect();
+            match self.append(StreamKind::Bulk, &pieces, Durability::Durable, Claimer::User) {
+                Some(appended) => {
+                    placed.extend(appended.placed);
+                    holds.push(appended.hold);
+                    writes.push(appended.written);
+                    rest = later;
+                }
+                None => self.admit(total, Purpose::Store).await?,
+            }
+        }
+        for written in join_all(writes).await {
+            written?;
+        }
+        Ok((placed, holds))
+    }
+}
+
+fn is_write(txn: &Transaction, op: usize) -> bool {
+    matches!(txn.operations()[op].op, Op::Write { .. })
+}

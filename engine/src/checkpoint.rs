@@ -1,0 +1,184 @@
+//! Checkpoint: makes the state of one moment durable, so that a replay may start behind what came before.
+//!
+//! In one moment E: the nodes that have no image get one, the open batch is closed, and roots, tallies, id counters, live
+//! bytes and P, the oldest record with a pending change, are noted. Then, in this order: images and records below E are
+//! on the device; the body is written twice, in different segments; flush; slot A, flush, slot B, flush; only then the
+//! images that were replaced, the old body and the window before P are given up (rules C1-C5).
+//!
+//! Crash: until slot A is durable the old slots open the store with the old body, images and window, all untouched. Between
+//! the slots either of them does.
+//! Cost: three flushes, two copies of the body, one image per node without one.
+
+use seabed_device::{Class, Durability, WriteOpts};
+use seabed_journal::{Body, BodyPart, LogCut, PARTS_MAX, Slot};
+use seabed_segment::{ListedWhat, SlotCopy, StreamKind, Summing};
+use seabed_types::{BLOCK_BYTES, Lsn, SegmentId, TreeKind};
+use std::rc::Rc;
+
+use crate::shard::Shard;
+use crate::streams::{Append, Hold};
+use crate::table::Claimer;
+use crate::world::slot;
+use crate::{Error, Result};
+
+/// The state at E.
+struct Captured {
+    cut: LogCut,
+    start: Lsn,
+    body: Body,
+    dead: Vec<(SegmentId, u32)>,
+}
+
+impl Shard {
+    /// Writes a checkpoint. Without space for the images it writes none, and the window stays; that is no error.
+    pub(crate) async fn checkpoint(self: &Rc<Self>) -> Result<()> {
+        let Some(mut captured) = self.capture()? else { return Ok(()) };
+        self.images_written().await?;
+        self.settled(captured.cut.lsn).await?;
+        let (at, previous) = self.journal()?.start_of(captured.start, &captured.cut);
+        captured.body.start_at = at;
+        captured.body.start_previous = previous;
+        let Some((parts, holds)) = self.write_body(&captured.body).await? else {
+            // The images are there and counted; the next checkpoint that finds space for its body publishes them.
+            self.streams.borrow_mut().dead_uncounted.extend(captured.dead);
+            return Ok(());
+        };
+        self.machine.device.flush().await.map_err(|error| self.fence(error))?;
+        let next = {
+            let old = self.slot.borrow();
+            Slot {
+                shard: self.id,
+                sequence: old.sequence + 1,
+                epoch: self.epoch,
+                end: captured.cut.lsn,
+                cuts: cuts_from(&old.cuts, captured.start),
+                body: parts,
+            }
+        };
+        self.write_slots(next, self.trim.first_slot.get()).await?;
+        self.table.published(&captured.dead);
+        self.table.proven(captured.cut.lsn);
+        drop(std::mem::replace(&mut *self.body_holds.borrow_mut(), holds));
+        let released = self.journal()?.release_before(captured.start);
+        self.table.leave_window(&released);
+        self.counters.count(|stats| stats.checkpoints += 1);
+        Ok(())
+    }
+
+    /// Gives every node an image and notes the state, in one moment. None: there is no space for the images.
+    fn capture(self: &Rc<Self>) -> Result<Option<Captured>> {
+        let journal = Rc::clone(self.journal()?);
+        journal.healthy()?;
+        let ids: Vec<_> = self.world.borrow().collections.keys().copied().collect();
+        for id in &ids {
+            for tree in TreeKind::ALL {
+                let nodes = {
+                    let world = self.world.borrow();
+                    world.collection(*id).trees[slot(tree)]
+                        .memory_nodes(&world.cache)
+                        .map_err(|_| Error::Closed)?
+                };
+                for node in nodes {
+                    let upper = self.upper_of(*id, tree, node.level, &node.lower);
+                    if !self.place_image(*id, tree, (node.level, &node.lower, upper.as_deref()), node.ptr)? {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        self.note_released();
+        let cut = journal.cut();
+        let world = self.world.borrow();
+        let streams = &mut *self.streams.borrow_mut();
+        let node_bytes = self.layout.node_bytes;
+        for image in streams.unpublished.drain() {
+            self.table.plus(image.at.segment, node_bytes);
+            self.table.unhold(image.at.segment);
+        }
+        let mut dead = std::mem::take(&mut streams.dead_uncounted);
+        for image in streams.dead.drain(..) {
+            self.table.minus_unpublished(image.at.segment, node_bytes);
+            dead.push((image.at.segment, node_bytes));
+        }
+        let start = world.ages.oldest().unwrap_or(cut.lsn).min(cut.lsn);
+        let begins_before =
+            |next: Option<&seabed_journal::JournalSegment>| next.is_some_and(|next| next.first <= start);
+        let segments = &cut.segments;
+        let passed = (0..segments.len()).take_while(|index| begins_before(segments.get(index + 1))).count();
+        let body = Body {
+            end: cut.lsn,
+            epoch: self.epoch,
+            start,
+            clock: cut.logged,
+            journal: segments[passed..].to_vec(),
+            next: cut.next,
+            collections: world.collections.values().map(crate::world::Collection::state).collect(),
+            segments: self.table.states(),
+            ..Body::default()
+        };
+        Ok(Some(Captured { cut, start, body, dead }))
+    }
+
+    /// The end of the interval of a leaf without an image; other levels need none.
+    fn upper_of(
+        &self,
+        id: seabed_journal::CollectionId,
+        tree: TreeKind,
+        level: u8,
+        lower: &[u8],
+    ) -> Option<Vec<u8>> {
+        if level > 0 {
+            return None;
+        }
+        let world = self.world.borrow();
+        let leaf = world.collection(id).trees[slot(tree)].leaf_of(&world.cache, lower);
+        leaf.expect("a node without an image has its parents in memory").and_then(|leaf| leaf.upper)
+    }
+
+    /// Writes a body twice, in different segments. None: no space.
+    async fn write_body(self: &Rc<Self>, body: &Body) -> Result<Option<([Vec<BodyPart>; 2], Vec<Hold>)>> {
+        let bytes = body.encode();
+        let part_bytes = self.layout.record_bytes_max() - 2 * BLOCK_BYTES;
+        assert!(bytes.len().div_ceil(part_bytes) <= PARTS_MAX, "a body is bounded by the number of segments");
+        let mut holds = Vec::new();
+        let mut copies = [Vec::new(), Vec::new()];
+        for (copy, stream) in copies.iter_mut().zip([StreamKind::Nodes, StreamKind::Bulk]) {
+            for (index, part) in (0..).zip(bytes.chunks(part_bytes)) {
+                let what = ListedWhat::Body { lsn: body.end, index };
+                let piece = [Append { what, bytes: part, summing: Summing::Whole }];
+                let Some(appended) = self.append(stream, &piece, Durability::Cached, Claimer::Trim) else {
+                    return Ok(None);
+                };
+                appended.written.await.map_err(|error| self.fence(error))?;
+                let placed = &appended.placed[0];
+                let bytes = u32::try_from(part.len()).expect("within a record");
+                copy.push(BodyPart { at: placed.at, bytes, crc: placed.crcs[0] });
+                holds.push(appended.hold);
+            }
+        }
+        Ok(Some((copies, holds)))
+    }
+
+    /// Writes both slots, `first` before the other, a flush after each.
+    pub(crate) async fn write_slots(self: &Rc<Self>, slot: Slot, first: SlotCopy) -> Result<()> {
+        let block = slot.encode(&self.identity);
+        let second = if first == SlotCopy::A { SlotCopy::B } else { SlotCopy::A };
+        for copy in [first, second] {
+            let mut buf = self.machine.device.alloc(BLOCK_BYTES);
+            buf.copy_from_slice(&block);
+            let opts = WriteOpts { durability: Durability::Cached, class: Class::Background, stream: 0 };
+            let at = self.layout.slot(self.id, copy);
+            self.machine.device.write(at, Rc::new(buf), opts).await.map_err(|error| self.fence(error))?;
+            self.machine.device.flush().await.map_err(|error| self.fence(error))?;
+        }
+        *self.slot.borrow_mut() = slot;
+        Ok(())
+    }
+}
+
+/// The cuts that a replay from `start` on needs: those behind it, and the newest at or before it, which says what epoch to
+/// believe.
+pub(crate) fn cuts_from(cuts: &[seabed_journal::Cut], start: Lsn) -> Vec<seabed_journal::Cut> {
+    let passed = cuts.iter().filter(|cut| cut.lsn <= start).count();
+    cuts[passed.saturating_sub(1)..].to_vec()
+}

@@ -1,0 +1,153 @@
+//! Error: what a call can fail with: the caller's mistakes, the medium's failures, and a store that cannot go on.
+
+use seabed_device::{DeviceError, OpenError};
+use seabed_journal::{JournalError, ScanError};
+use seabed_object::{Refusal, Refused};
+use seabed_segment::{LayoutError, SuperblockError};
+use seabed_types::{Lsn, Paddr, ShardId};
+
+/// Why a call failed. Cheap to clone and to send.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The device could not be opened: in use, missing, not a device.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// What is there is no store, or none that this program can use.
+    #[error(transparent)]
+    Superblock(#[from] SuperblockError),
+    /// A store cannot have this geometry.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The device is smaller than the store on it.
+    #[error(
+        "the store has {store_bytes} bytes, the device {device_bytes}: it was truncated or copied in part"
+    )]
+    WrongSize {
+        /// What the superblock says.
+        store_bytes: u64,
+        /// What the device has.
+        device_bytes: u64,
+    },
+    /// An operation of a transaction cannot be carried out; nothing of it was applied.
+    #[error("operation {op}: {why}")]
+    Refused {
+        /// Its index.
+        op: usize,
+        /// The reason.
+        why: Refused,
+    },
+    /// The object does not exist.
+    #[error("the object does not exist")]
+    NotFound,
+    /// The object has no such attribute.
+    #[error("the object has no such attribute")]
+    NoSuchAttr,
+    /// There is no such pool.
+    #[error("there is no pool {name:?}")]
+    NoSuchPool {
+        /// Its name.
+        name: String,
+    },
+    /// There is such a pool already.
+    #[error("there is a pool {name:?} already")]
+    PoolExists {
+        /// Its name.
+        name: String,
+    },
+    /// An argument breaks a rule.
+    #[error("invalid: {what}")]
+    Invalid {
+        /// Which.
+        what: &'static str,
+    },
+    /// It does not fit any record.
+    #[error("too large: {bytes} bytes of changes, a record takes {max}")]
+    TooLarge {
+        /// What it would take.
+        bytes: usize,
+        /// What there is.
+        max: usize,
+    },
+    /// There is no space left for it; nothing was applied.
+    #[error("no space: {live} bytes are live of {usable} usable, {free_segments} segments are free")]
+    NoSpace {
+        /// Live bytes.
+        live: u64,
+        /// What may be live at most.
+        usable: u64,
+        /// Segments that are free, reserves included.
+        free_segments: usize,
+    },
+    /// The store was opened for reading.
+    #[error("the store is open read-only")]
+    ReadOnly,
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+    /// A record or flush failed before: nothing more is acknowledged until the store is opened again.
+    #[error("the store stopped after a failure of its device: {0}")]
+    Fenced(DeviceError),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// Stored bytes are damaged; other ranges are not affected.
+    #[error("corrupt at {at}: {what}")]
+    Corrupt {
+        /// Where.
+        at: Paddr,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The journal holds damage to what was acknowledged.
+    #[error(
+        "shard {shard}: the journal is damaged at {at}: record {lsn} was durable and is not valid: {what}"
+    )]
+    Damaged {
+        /// Of which shard.
+        shard: ShardId,
+        /// Where.
+        at: Paddr,
+        /// Which record.
+        lsn: Lsn,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// The memory budget is too small to open this store.
+    #[error("opening takes {needed} bytes of memory, the budget is {given}")]
+    MemoryBudget {
+        /// The least that does.
+        needed: usize,
+        /// What was given.
+        given: usize,
+    },
+}
+
+/// The result of a call.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused { op: refusal.op, why: refusal.why }
+    }
+}
+
+impl From<JournalError> for Error {
+    fn from(error: JournalError) -> Self {
+        match error {
+            JournalError::TooLarge { bytes, max } => Self::TooLarge { bytes, max },
+            JournalError::Fenced(error) => Self::Fenced(error),
+            _ => Self::Closed,
+        }
+    }
+}
+
+impl Error {
+    pub(crate) fn of_scan(error: ScanError, shard: ShardId) -> Self {
+        match error {
+            ScanError::Device(error) => Self::Device(error),
+            ScanError::Damaged { at, lsn, what } => Self::Damaged { shard, at, lsn, what },
+            _ => Self::Closed,
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Format: makes an empty store on a device.
+//!
+//! Order: old superblocks are overwritten with zeros, flush; segment headers, the checkpoint body twice, both slots of
+//! every shard, flush; the four superblocks, flush. So a format that was cut off leaves no store, never a broken one.
+//!
+//! Each shard gets its first three segments: its journal, and one each for the two copies of the body. Shard 0 owns the
+//! system pool.
+
+use std::rc::Rc;
+
+use seabed_device::{Class, Durability, Machine, WriteOpts};
+use seabed_journal::{
+    Body, BodyPart, CollectionId, CollectionState, Cut, JournalSegment, SegmentState, Slot, Tally,
+};
+use seabed_segment::{
+    Layout, Listed, ListedWhat, OpenSegment, RecordBuilder, RecordPlace, SegmentHeader, SlotCopy, StreamKind,
+    Summing, Superblock,
+};
+use seabed_types::{BLOCK_BYTES, Epoch, Incarnation, Lsn, Paddr, PoolId, SegmentId, ShardId, Term};
+
+use crate::{Error, Result};
+
+const OPTS: WriteOpts = WriteOpts { durability: Durability::Cached, class: Class::Foreground, stream: 0 };
+
+/// The window for a device of this size: a 64th of each shard's share, at most 1 GiB, an eighth of its segments and 4
+/// segments at least.
+pub(crate) fn window_bytes(layout: &Layout) -> u64 {
+    let segment = u64::from(layout.segment_bytes);
+    let shards = u64::from(layout.shards);
+    let most = (layout.segment_count() / shards / 8 * segment).min(1 << 30);
+    (layout.device_bytes / (64 * shards)).min(most).max(4 * segment)
+}
+
+/// Makes an empty store with this superblock on the machine's device.
+pub async fn format_device(machine: &Machine, superblock: &Superblock) -> Result<()> {
+    let layout = superblock.layout;
+    layout.check()?;
+    let bytes = machine.device.geometry().bytes;
+    if bytes < layout.device_bytes {
+        return Err(Error::WrongSize { store_bytes: layout.device_bytes, device_bytes: bytes });
+    }
+    for at in Superblock::places(layout.device_bytes) {
+        write(machine, at, &[0; BLOCK_BYTES]).await?;
+    }
+    machine.device.flush().await?;
+    for shard in 0..layout.shards {
+        format_shard(machine, superblock, ShardId(shard)).await?;
+    }
+    machine.device.flush().await?;
+    for (copy, at) in (0..).zip(Superblock::places(layout.device_bytes)) {
+        write(machine, at, &superblock.encode(copy)).await?;
+    }
+    machine.device.flush().await?;
+    Ok(())
+}
+
+async fn write(machine: &Machine, at: u64, bytes: &[u8]) -> Result<()> {
+    let mut buf = machine.device.alloc(bytes.len());
+    buf.copy_from_slice(bytes);
+    Ok(machine.device.write(at, Rc::new(buf), OPTS).await?)
+}
+
+async fn format_shard(machine: &Machine, superblock: &Superblock, shard: ShardId) -> Result<()> {
+    let layout = superblock.layout;
+    let first = layout.first_segment().0 + 3 * u32::from(shard.0);
+    let streams = [StreamKind::Journal, StreamKind::Nodes, StreamKind::Bulk];
+    let mut states = Vec::new();
+    let mut headers = Vec::new();
+    for (segment, stream) in (first..).map(SegmentId).zip(streams) {
+        let header = SegmentHeader {
+            segment,
+            incarnation: Incarnation(1),
+            shard,
+            stream,
+            epoch: Epoch(0),
+            age: 0,
+            first_lsn: Lsn(0),
+        };
+        let (block, crc) = header.encode(&superblock.identity);
+        write(machine, layout.device_offset(Paddr::new(segment, 0)), &block).await?;
+        headers.push(crc);
+        states.push(SegmentState {
+            segment,
+            incarnation: Incarnation(1),
+            stream: Some(stream),
+            age: 0,
+            live: 0,
+        });
+    }
+    let head = Paddr::new(SegmentId(first), 4096);
+    let system = CollectionState {
+        id: CollectionId::whole(PoolId(0)),
+        term: Term(1),
+        next_id: 1,
+        tally: Tally::default(),
+        roots: [None; 3],
+    };
+    let body = Body {
+        start_at: head,
+        journal: vec![JournalSegment { segment: head.segment, incarnation: Incarnation(1), first: Lsn(0) }],
+        collections: if shard == ShardId(0) { vec![system] } else { Vec::new() },
+        segments: states,
+        ..Body::default()
+    };
+    let bytes = body.encode();
+    let mut copies = [Vec::new(), Vec::new()];
+    for (index, copy) in copies.iter_mut().enumerate() {
+        let segment = SegmentId(first + 1 + u32::try_from(index).expect("two copies"));
+        let stream = streams[index + 1];
+        let open = OpenSegment::new(&layout, segment, Incarnation(1), stream, headers[index + 1]);
+        let device = Rc::clone(&machine.device);
+        let mut record = RecordBuilder::new(device, open.at(), layout.record_bytes_max(), bytes.len());
+        let placed = record.place(&[&bytes], Summing::Whole);
+        let size = u32::try_from(bytes.len()).expect("an empty store's body is small");
+        let what = ListedWhat::Body { lsn: Lsn(0), index: 0 };
+        Listed { offset: placed.at.offset, bytes: size, what }.encode(record.entries());
+        let place = RecordPlace {
+            shard,
+            stream,
+            epoch: Epoch(0),
+            incarnation: Incarnation(1),
+            number: 0,
+            previous: open.header_crc,
+        };
+        let (buf, header) = record.close(&superblock.identity, place);
+        machine.device.write(layout.device_offset(header.at), buf, OPTS).await?;
+        copy.push(BodyPart { at: placed.at, bytes: size, crc: placed.crcs[0] });
+    }
+    let slot = Slot {
+        shard,
+        sequence: 1,
+        epoch: Epoch(0),
+        end: Lsn(0),
+        cuts: vec![Cut { lsn: Lsn(0), epoch: Epoch(0), at: head, incarnation: Incarnation(1) }],
+        body: copies,
+    };
+    for copy in [SlotCopy::A, SlotCopy::B] {
+        write(machine, layout.slot(shard, copy), &slot.encode(&superblock.identity)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,133 @@
+//! Graves: a task that frees what removed objects left behind, a slice at a time.
+//!
+//! A slice is applied like a transaction but stands in no line: nobody can see the rows it deletes. After each the task lets
+//! others run. Who waits for space waits for it too, as long as there is something to drain.
+//!
+//! Crash: between two slices the grave still stands, and the next mount goes on with the rows that are left.
+//! Limits: a slice deletes at most 64 rows, and what fits a record.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use seabed_device::local::Notify;
+use seabed_journal::CollectionId;
+use seabed_object::graves::{Drained, drain};
+
+use crate::admit::Purpose;
+use crate::shard::{Held, Shard};
+use crate::submit::{Also, is_too_large, need_of};
+use crate::{Error, Result};
+
+const SLICE_ROWS: usize = 64;
+
+/// What there is to drain, as far as is known.
+pub(crate) struct GraveWork {
+    pub(crate) wake: Notify,
+    /// Graves were set since the task looked.
+    pub(crate) more: Cell<bool>,
+    draining: Cell<bool>,
+}
+
+impl Default for GraveWork {
+    /// A mount does not know, so it looks.
+    fn default() -> Self {
+        Self { wake: Notify::default(), more: Cell::new(true), draining: Cell::new(false) }
+    }
+}
+
+impl GraveWork {
+    pub(crate) fn is_any(&self) -> bool {
+        self.more.get() || self.draining.get()
+    }
+}
+
+enum Slice {
+    Nothing,
+    Done,
+}
+
+impl Shard {
+    /// The task that drains graves while the shard serves.
+    pub(crate) async fn graves_loop(self: Rc<Self>) {
+        loop {
+            self.grave_work.wake.until(|| self.grave_work_must_end() || self.grave_work.more.get()).await;
+            if self.grave_work_must_end() {
+                return;
+            }
+            self.grave_work.draining.set(true);
+            let drained = self.drain_all().await;
+            self.grave_work.draining.set(false);
+            match drained {
+                Ok(()) => {}
+                Err(Error::Closed | Error::Fenced(_)) => return,
+                Err(error) => {
+                    // What cannot be freed stays; the next removal tries again.
+                    tracing::warn!(%error, "what was removed could not be freed");
+                    self.grave_work.more.set(false);
+                }
+            }
+            self.trim.moved.notify_all();
+        }
+    }
+
+    fn grave_work_must_end(&self) -> bool {
+        self.closing.get() || self.journal.as_ref().is_none_or(|journal| journal.healthy().is_err())
+    }
+
+    async fn drain_all(self: &Rc<Self>) -> Result<()> {
+        self.grave_work.more.set(false);
+        let ids: Vec<_> = self.world.borrow().collections.keys().copied().collect();
+        for id in ids {
+            while let Slice::Done = self.drain_slice(id).await? {
+                self.trim.moved.notify_all();
+                self.machine.runtime.yield_io().await;
+                if self.grave_work_must_end() {
+                    return Err(Error::Closed);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn drain_slice(self: &Rc<Self>, id: CollectionId) -> Result<Slice> {
+        let mut rows = SLICE_ROWS;
+        let mut held = Held::new(self);
+        loop {
+            let (drained, wanted) = self.look(id, &held, |view| {
+                let world = self.world.borrow();
+                let streaming = &world.collection(id).streaming;
+                drain(view, &|family| streaming.contains(&family), rows)
+            });
+            let effects = match drained {
+                Ok(Drained::Nothing) => return Ok(Slice::Nothing),
+                Ok(Drained::Slice { effects, .. }) => effects,
+                Err(stop) => {
+                    self.load_or_fail(id, stop, wanted, &mut held).await?;
+                    continue;
+                }
+            };
+            let need = need_of(&effects);
+            match self.journal()?.check(&need) {
+                Ok(()) => {}
+                Err(error) if is_too_large(&error) && rows > 1 => {
+                    rows /= 2;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if !self.is_admitted(need.entries, Purpose::Remove) {
+                held.let_go();
+                self.admit(need.entries, Purpose::Remove).await?;
+                held.enter_again();
+                continue;
+            }
+            let wanted = self.ways_to(id, &effects);
+            if !wanted.is_empty() {
+                self.load(id, wanted, &mut held).await?;
+                continue;
+            }
+            self.apply(id, effects, &need, Also::Nothing)?;
+            return Ok(Slice::Done);
+        }
+    }
+}

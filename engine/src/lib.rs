@@ -1,0 +1,47 @@
+//! An embeddable object storage engine for NVMe: transactions over objects (bytes, attributes, ordered key/value) at the
+//! speed of the raw device, and never an acknowledged byte lost.
+#![forbid(unsafe_code)]
+
+mod admit;
+mod bulk;
+mod cache;
+mod checkpoint;
+mod error;
+mod format;
+mod graves;
+mod local;
+mod mount;
+mod options;
+mod pending;
+mod put;
+mod read;
+mod sequence;
+mod shard;
+mod stats;
+mod streams;
+mod submit;
+mod table;
+mod trim;
+mod view;
+mod world;
+
+pub use error::{Error, Result};
+pub use format::format_device;
+pub use local::{LocalPool, LocalStore, PoolEntry};
+pub use options::{Access, FormatOptions, OpenOptions, Progress, ShardOptions};
+pub use put::LocalPut;
+pub use read::{ListPage, OmapPage};
+pub use shard::{MountReport, Shard};
+pub use stats::Stats;
+
+pub use seabed_device as device;
+pub use seabed_object::read::{Range, Stat};
+pub use seabed_object::{
+    Condition, Direction, Hint, HintFlags, IntoData, Limits, ObjectId, Op, Refused, Transaction, Usage,
+};
+pub use seabed_segment::{Identity, Layout, LayoutError, Superblock, SuperblockError};
+pub use seabed_types as types;
+
+/// The glommio that the engine runs on, so that an embedder's types are the same.
+#[cfg(feature = "glommio")]
+pub use seabed_device::glommio;

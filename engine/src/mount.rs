@@ -1,0 +1,378 @@
+//! Mount: from two slots to a shard that serves.
+//!
+//! 1. Of the valid slots the newer counts; evidence of where the log must reach is taken from both. 2. Its body, either copy.
+//! 3. The journal from P on: every delta becomes pending; from E on live bytes and tallies are added up, and new
+//! collections appear. 4. Flush: what was read may have been only in the device's cache. 5. If the window is over three
+//! quarters full or the slots hold 32 cuts: trim, logging nothing, and a checkpoint, with the new epoch and head in its
+//! slots; else the old body's slots again with those. 6. Serve.
+//!
+//! Nothing is written before step 5, and that is idempotent: a crash in it is mounted the same way. A read-only mount ends
+//! after step 3.
+//!
+//! Cost: two slots, one body and the window are read, no tree node. Memory: the pending changes of the window.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use seabed_device::{Class, Machine};
+use seabed_journal::{
+    Begin, Body, ChangeRef, CollectionId, CollectionState, Cut, EntryRef, Journal, JournalStart, Place,
+    ScanEnd, Slot, Space, Tally, scan,
+};
+use seabed_object::Change;
+use seabed_segment::{RecordHeader, SlotCopy, Superblock};
+use seabed_types::{BLOCK_BYTES, Crc, Epoch, Lsn, Malformed, Paddr, PoolId, ShardId, Term};
+
+use crate::checkpoint::cuts_from;
+use crate::options::{Access, ShardOptions};
+use crate::shard::{MountReport, Parts, Shard};
+use crate::stats::{CountedDevice, Counters};
+use crate::streams::Hold;
+use crate::table::Table;
+use crate::world::{Collection, World, slot as tree_slot};
+use crate::{Error, Result};
+
+/// How often a read of a slot or body is tried in all.
+const READ_TRIES: usize = 3;
+/// Memory of one pending change that a replay can always have, whatever the budget.
+const REPLAY_MEMORY_MIN: usize = 1 << 20;
+
+/// The slots of a shard as they were found.
+struct Found {
+    newest: Slot,
+    /// The copy to write first: the invalid or older one.
+    older: SlotCopy,
+    /// All records below this were durable.
+    proven: Lsn,
+    epoch: Epoch,
+}
+
+/// What a replay builds.
+struct Replay {
+    world: World,
+    table: Rc<Table>,
+    end: Lsn,
+    places: VecDeque<Place>,
+    logged: u64,
+}
+
+impl World {
+    pub(crate) fn add_collection(&mut self, id: CollectionId, term: Term) {
+        let state = CollectionState { id, term, next_id: 1, tally: Tally::default(), roots: [None; 3] };
+        self.collections.insert(id, Collection::new(&state, self.node_bytes));
+    }
+}
+
+impl Replay {
+    fn record(&mut self, header: &RecordHeader, entries: &[u8]) -> std::result::Result<(), Malformed> {
+        let lsn = Lsn(header.place.number);
+        self.table.proven(lsn);
+        self.places.push_back(Place { at: header.at, crc: header.crc });
+        self.logged += u64::from(header.record_bytes);
+        let counts = lsn >= self.end;
+        let mut failed = None;
+        EntryRef::decode_all(entries, |entry| {
+            if failed.is_none() {
+                failed = self.entry(lsn, counts, &entry).err();
+            }
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn entry(&mut self, lsn: Lsn, counts: bool, entry: &EntryRef<'_>) -> std::result::Result<(), Malformed> {
+        let bad = |what| Malformed { what, offset: 0 };
+        match entry {
+            EntryRef::Delta(delta) => {
+                let hash = delta.key.get(..4).and_then(|hash| hash.try_into().ok()).map(u32::from_be_bytes);
+                let hash = hash.ok_or(bad("a delta's key without a hash"))?;
+                let id = self.world.collection_of(delta.pool, hash.reverse_bits()).map(|found| found.id);
+                let id = id.ok_or(bad("a delta of a collection that is not there"))?;
+                let change = match delta.change {
+                    ChangeRef::Set(value) => Change::Set(value.to_vec()),
+                    ChangeRef::Patch(patch) => Change::Patch(patch.to_vec()),
+                    ChangeRef::Gone => Change::Gone,
+                };
+                let World { collections, ages, .. } = &mut self.world;
+                let collection = collections.get_mut(&id).expect("found above");
+                collection.pending[tree_slot(delta.tree)].add(delta.key, change, lsn, ages)
+            }
+            EntryRef::NewCollection { collection, term } => {
+                if !self.world.collections.contains_key(collection) {
+                    self.world.add_collection(*collection, *term);
+                }
+                Ok(())
+            }
+            _ if !counts => Ok(()),
+            EntryRef::Live(changes) => {
+                for (segment, change) in changes {
+                    let known = if *change < 0 {
+                        let bytes = change.unsigned_abs();
+                        // The last record's minuses are believed once the new head is durable (rule L7).
+                        self.table.replay_minus(*segment, bytes, lsn)
+                    } else {
+                        self.table.replay_live(*segment, *change)
+                    };
+                    if !known {
+                        return Err(bad("live bytes of a segment that is not there"));
+                    }
+                }
+                Ok(())
+            }
+            EntryRef::Tally { collection, next_id, change } => {
+                let found = self.world.collections.get_mut(collection);
+                let found = found.ok_or(bad("a tally of a collection that is not there"))?;
+                found.tally.add(change);
+                found.next_id = found.next_id.max(*next_id);
+                Ok(())
+            }
+            EntryRef::Claim { segment, incarnation, stream, age } => {
+                self.table.replay_claim(*segment, *incarnation, *stream, *age);
+                Ok(())
+            }
+            EntryRef::Seal { .. } => Ok(()),
+        }
+    }
+}
+
+async fn read(machine: &Machine, at: u64, bytes: usize) -> Result<Vec<u8>> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match machine.device.read(at, bytes, Class::Foreground).await {
+            Ok(read) => return Ok(read.to_vec()),
+            Err(error) if tries == READ_TRIES => return Err(error.into()),
+            Err(_) => {}
+        }
+    }
+}
+
+async fn find_slots(machine: &Machine, superblock: &Superblock, id: ShardId) -> Result<Found> {
+    let layout = superblock.layout;
+    let mut slots = Vec::new();
+    let mut failed = None;
+    for copy in [SlotCopy::A, SlotCopy::B] {
+        match read(machine, layout.slot(id, copy), BLOCK_BYTES).await {
+            Ok(block) => {
+                let decoded = Slot::decode(&block, &superblock.identity, id);
+                slots.extend(decoded.ok().map(|slot| (copy, slot)));
+            }
+            // One slot is enough.
+            Err(error) => failed = Some(error),
+        }
+    }
+    let proven =
+        slots.iter().flat_map(|(_, slot)| slot.cuts.iter().map(|cut| cut.lsn).chain([slot.end])).max();
+    let epoch = slots.iter().map(|(_, slot)| slot.epoch).max();
+    let newest = slots.iter().max_by_key(|(copy, slot)| (slot.sequence, *copy == SlotCopy::A)).cloned();
+    let (Some((copy, newest)), Some(proven), Some(epoch)) = (newest, proven, epoch) else {
+        let at = Paddr::of_device_offset(layout.slot(id, SlotCopy::A), layout.segment_bytes);
+        return Err(failed.unwrap_or(Error::Corrupt { at, what: "both checkpoint slots are damaged" }));
+    };
+    let older = if copy == SlotCopy::A { SlotCopy::B } else { SlotCopy::A };
+    Ok(Found { newest, older, proven, epoch })
+}
+
+async fn read_body(machine: &Machine, superblock: &Superblock, slot: &Slot) -> Result<Body> {
+    let layout = superblock.layout;
+    let mut failed = Error::Corrupt { at: Paddr::default(), what: "the checkpoint names no body" };
+    'copies: for copy in slot.body.iter().filter(|copy| !copy.is_empty()) {
+        let mut bytes = Vec::new();
+        for part in copy {
+            if !layout.contains(part.at, u64::from(part.bytes)) {
+                failed =
+                    Error::Corrupt { at: part.at, what: "a checkpoint body outside the store's segments" };
+                continue 'copies;
+            }
+            let skip = part.at.offset as usize % BLOCK_BYTES;
+            let at = layout.device_offset(part.at) - skip as u64;
+            let read =
+                match read(machine, at, (skip + part.bytes as usize).next_multiple_of(BLOCK_BYTES)).await {
+                    Ok(read) => read,
+                    Err(error) => {
+                        failed = error;
+                        continue 'copies;
+                    }
+                };
+            let part_bytes = &read[skip..skip + part.bytes as usize];
+            if Crc::of(part_bytes) != part.crc {
+                failed = Error::Corrupt { at: part.at, what: "a checkpoint body: checksum" };
+                continue 'copies;
+            }
+            bytes.extend_from_slice(part_bytes);
+        }
+        match Body::decode(&bytes).and_then(|body| sound(&body, superblock).map(|()| body)) {
+            Ok(body) => return Ok(body),
+            Err(malformed) => failed = Error::Corrupt { at: copy[0].at, what: malformed.what },
+        }
+    }
+    Err(failed)
+}
+
+/// Whether a body's addresses lie on this store.
+fn sound(body: &Body, superblock: &Superblock) -> std::result::Result<(), Malformed> {
+    let layout = superblock.layout;
+    let node_bytes = u64::from(layout.node_bytes);
+    let roots = || body.collections.iter().flat_map(|collection| collection.roots).flatten();
+    let journal = body.journal.iter().map(|segment| segment.segment);
+    let segments =
+        journal.chain(body.next.map(|(segment, _)| segment)).chain(body.segments.iter().map(|s| s.segment));
+    let sound = roots().all(|root| layout.contains(root.at, node_bytes))
+        && segments.into_iter().all(|segment| layout.has_segment(segment))
+        && layout.has_segment(body.start_at.segment);
+    if sound {
+        Ok(())
+    } else {
+        Err(Malformed { what: "body: an address outside the store's segments", offset: 0 })
+    }
+}
+
+impl Shard {
+    /// Mounts shard `id` of the store on the machine's device and starts its tasks.
+    ///
+    /// Errors: [`Error::Damaged`] if the journal holds damage to what was acknowledged, [`Error::Corrupt`] if both slots or
+    /// both copies of the body are damaged, [`Error::MemoryBudget`] if the window's changes do not fit the budget; nothing
+    /// was written then.
+    pub async fn mount(
+        machine: Machine,
+        superblock: Superblock,
+        id: ShardId,
+        options: ShardOptions,
+    ) -> Result<Rc<Self>> {
+        let began = machine.runtime.now();
+        let counters = Rc::new(Counters::default());
+        let device = Rc::new(CountedDevice { device: machine.device, counters: Rc::clone(&counters) });
+        let machine = Machine { device, runtime: machine.runtime };
+        let layout = superblock.layout;
+        let found = find_slots(&machine, &superblock, id).await?;
+        let body = read_body(&machine, &superblock, &found.newest).await?;
+        let mut replay = Replay {
+            world: World::new(layout.node_bytes as usize, &body.collections),
+            table: Table::new(&layout, &body.segments),
+            end: body.end,
+            places: VecDeque::new(),
+            logged: body.clock,
+        };
+        let begin = Begin {
+            lsn: body.start,
+            at: body.start_at,
+            previous: body.start_previous,
+            segments: body.journal.clone(),
+            next: body.next,
+            cuts: found.newest.cuts.clone(),
+            proven: found.proven,
+        };
+        let of = (Rc::clone(&machine.device), &layout, &superblock.identity, id);
+        let end = scan(of, begin, &mut |header, entries| replay.record(header, entries))
+            .await
+            .map_err(|error| Error::of_scan(error, id))?;
+        let Replay { mut world, table, places, logged, .. } = replay;
+        let needed = world.pending_bytes();
+        if needed > (options.memory_bytes / 2).max(REPLAY_MEMORY_MIN) {
+            return Err(Error::MemoryBudget { needed: needed * 2, given: options.memory_bytes });
+        }
+        let corrupt = |what| Error::Corrupt { at: body.start_at, what };
+        world.grow_rootless().map_err(corrupt)?;
+        let report = MountReport {
+            records: end.records,
+            bytes_read: end.bytes_read,
+            torn: end.torn,
+            time: machine.runtime.now().saturating_sub(began),
+        };
+        let epoch = found.epoch.next();
+        let window: Vec<_> = end.segments.iter().map(|segment| segment.segment).collect();
+        table.set_window(&window, end.at.segment, end.next);
+        let read_only = options.access == Access::ReadOnly;
+        let journal = (!read_only).then(|| {
+            let start = JournalStart {
+                end: end.clone(),
+                epoch,
+                logged,
+                places,
+                first_place: body.start,
+                previous_of_first: body.start_previous,
+            };
+            let space: Rc<dyn Space> = Rc::clone(&table) as Rc<dyn Space>;
+            Journal::new(machine.clone(), (layout, superblock.identity, id), start, space)
+        });
+        let slot = with_head(&found.newest, epoch, &end, body.start);
+        let parts =
+            Parts { machine, superblock, id, epoch, options, table, journal, world, slot, counters, report };
+        let shard = Self::new(parts);
+        if !read_only {
+            shard.begin(&found, end.lsn).await?;
+        }
+        Ok(shard)
+    }
+
+    /// Makes the new epoch durable and starts to serve.
+    async fn begin(self: &Rc<Self>, found: &Found, end: Lsn) -> Result<()> {
+        self.machine.device.flush().await?;
+        let holds =
+            found.newest.body.iter().flatten().map(|part| Hold::new(&self.table, part.at.segment)).collect();
+        *self.body_holds.borrow_mut() = holds;
+        self.table.free_all_unused();
+        let slot = self.slot.borrow().clone();
+        let journal = Rc::clone(self.journal()?);
+        let window = journal.segments().0.len();
+        if slot.cuts.len() >= seabed_journal::CUTS_MAX || window * 4 > self.window_segments_max() * 3 {
+            self.trim.logs.set(false);
+            self.trim.first_slot.set(found.older);
+            let completed = self.counters.stats.get().checkpoints;
+            self.cycle().await?;
+            self.trim.logs.set(true);
+            self.trim.first_slot.set(SlotCopy::A);
+            if self.counters.stats.get().checkpoints == completed {
+                // No space for a checkpoint. The head can be written alone if the list of cuts has room for it.
+                if found.newest.cuts.len() >= seabed_journal::CUTS_MAX {
+                    return Err(self.no_space());
+                }
+                self.write_slots(slot, found.older).await?;
+            }
+        } else {
+            self.write_slots(slot, found.older).await?;
+        }
+        self.table.proven(end);
+        self.spawn(Class::Commit, journal.run());
+        self.spawn(Class::Background, Rc::clone(self).trim_loop());
+        self.spawn(Class::Background, Rc::clone(self).graves_loop());
+        self.spawn(Class::Background, Rc::clone(self).idle_loop());
+        Ok(())
+    }
+
+    /// Ends the log of an idle store with an empty record, so that nothing ambiguous stands there (rule L7).
+    async fn idle_loop(self: Rc<Self>) {
+        const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+        let Ok(journal) = self.journal().map(Rc::clone) else { return };
+        let must_end = || self.closing.get() || journal.healthy().is_err();
+        let mut proven = journal.next_lsn();
+        loop {
+            self.trim.wake.until(|| must_end() || journal.next_lsn() > proven).await;
+            let seen = journal.next_lsn();
+            self.machine.runtime.sleep(PAUSE).await;
+            if must_end() {
+                return;
+            }
+            let is_idle = seen == journal.next_lsn() && seen == journal.durable_below();
+            if is_idle && (journal.last_is_empty() && !self.table.has_unproven() || journal.touch().is_ok()) {
+                proven = journal.next_lsn();
+            }
+        }
+    }
+}
+
+/// The slot that a mount writes: the same body, the new epoch, the log's end as head.
+fn with_head(slot: &Slot, epoch: Epoch, end: &ScanEnd, start: Lsn) -> Slot {
+    let mut cuts = cuts_from(&slot.cuts, start);
+    // Of cuts at one place the newest counts. A full list is made shorter by the trim that follows.
+    cuts.retain(|cut| cut.lsn != end.lsn);
+    let head = Cut { lsn: end.lsn, epoch, at: end.at, incarnation: end.incarnation };
+    if cuts.len() < seabed_journal::CUTS_MAX {
+        cuts.push(head);
+    } else {
+        *cuts.last_mut().expect("a full list") = head;
+    }
+    Slot { sequence: slot.sequence + 1, epoch, cuts, ..slot.clone() }
+}
+
+/// The pool whose objects describe the store.
+pub(crate) const SYSTEM_POOL: PoolId = PoolId(0);

@@ -1,0 +1,105 @@
+//! Options: what can be chosen when a store is made and when it is opened.
+
+use std::fmt;
+use std::time::Duration;
+
+/// Whether a store may be changed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Access {
+    /// It may.
+    #[default]
+    ReadWrite,
+    /// Nothing is written, not even by the mount: the journal is replayed in memory.
+    ReadOnly,
+}
+
+/// How a store is opened.
+#[derive(Clone, Debug)]
+pub struct OpenOptions {
+    /// Whether it may be changed.
+    pub access: Access,
+    /// Bytes of memory for nodes, pending changes, batches, queued requests and reads.
+    pub memory_bytes: usize,
+    /// How long an engine thread spins before it sleeps: lower latency for CPU time.
+    pub spin_before_park: Option<Duration>,
+    /// How long to wait for a process that was killed to let go of the device.
+    pub lock_wait: Duration,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            access: Access::ReadWrite,
+            memory_bytes: 512 << 20,
+            spin_before_park: None,
+            lock_wait: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Called with the bytes done and the bytes in all.
+pub type Progress = Box<dyn FnMut(u64, u64)>;
+
+/// How a store is made.
+pub struct FormatOptions {
+    /// Bytes of the device; for a block device or an existing file its own size if None.
+    pub size: Option<u64>,
+    /// Bytes of a segment; chosen by the size if None.
+    pub segment_bytes: Option<u32>,
+    /// Bytes of a tree node.
+    pub node_bytes: u32,
+    /// Bytes of journal to replay at most; chosen by the size if None.
+    pub window_bytes: Option<u64>,
+    /// Whether to overwrite what is there.
+    pub force: bool,
+    /// Whether to write a file once from end to end, so that later flushes do not have to commit the file system's journal.
+    pub first_write: bool,
+    /// Told how far the first write is.
+    pub progress: Option<Progress>,
+}
+
+impl Default for FormatOptions {
+    fn default() -> Self {
+        Self {
+            size: None,
+            segment_bytes: None,
+            node_bytes: 16 << 10,
+            window_bytes: None,
+            force: false,
+            first_write: true,
+            progress: None,
+        }
+    }
+}
+
+impl fmt::Debug for FormatOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FormatOptions")
+            .field("size", &self.size)
+            .field("segment_bytes", &self.segment_bytes)
+            .field("node_bytes", &self.node_bytes)
+            .field("window_bytes", &self.window_bytes)
+            .field("force", &self.force)
+            .field("first_write", &self.first_write)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a shard is told; the part of the options that does not concern the device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShardOptions {
+    /// Whether it may be changed.
+    pub access: Access,
+    /// Its memory budget in bytes.
+    pub memory_bytes: usize,
+    /// Data of this many bytes and more goes to the bulk stream first.
+    pub bulk_bytes: usize,
+    /// Inline limit of onodes, in bytes per part.
+    pub inline_bytes: usize,
+}
+
+impl Default for ShardOptions {
+    fn default() -> Self {
+        Self { access: Access::ReadWrite, memory_bytes: 512 << 20, bulk_bytes: 128 << 10, inline_bytes: 512 }
+    }
+}

@@ -1,0 +1,191 @@
+//! Pending: for each row that changed since its leaf's image was written, its newest change and the record that has it.
+//!
+//! One ordered map per tree, whether the leaf is in memory or not. So a leaf can be given up at any time, a replay needs no
+//! leaf, logging a change again needs none either, and a leaf that is loaded applies what lies in its interval. The
+//! changes of a row are merged as they come: a patch into a value is a value, of two patches the newer wins chunk by chunk.
+//!
+//! [`Ages`] counts the pending changes by record, so that the oldest (a checkpoint's P) is known without a walk.
+//!
+//! Cost: one insert per change, about 200 ns; memory about 150 bytes each. Limits: trimming keeps the sum under a quarter
+//! of the window and an eighth of the memory budget (rule T4).
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+
+use seabed_object::{Change, merge};
+use seabed_types::{Lsn, Malformed};
+use smallvec::SmallVec;
+
+/// A row's key.
+pub(crate) type Key = SmallVec<[u8; 24]>;
+
+/// What a map entry takes besides key and value.
+const OVERHEAD_BYTES: usize = 112;
+
+/// A change that the leaf's image lacks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct PendingChange {
+    /// The newest record that has it.
+    pub(crate) lsn: Lsn,
+    /// The row's change against the image.
+    pub(crate) change: Change,
+}
+
+/// The pending changes of one tree.
+#[derive(Default)]
+pub(crate) struct Pending {
+    rows: BTreeMap<Key, PendingChange>,
+    bytes: usize,
+}
+
+fn change_bytes(change: &Change) -> usize {
+    match change {
+        Change::Set(bytes) | Change::Patch(bytes) => bytes.len(),
+        Change::Gone => 0,
+    }
+}
+
+impl Pending {
+    /// Bytes of memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Merges a change that record `lsn` has.
+    pub(crate) fn add(
+        &mut self,
+        key: &[u8],
+        change: Change,
+        lsn: Lsn,
+        ages: &mut Ages,
+    ) -> Result<(), Malformed> {
+        ages.count(lsn);
+        if let Some(old) = self.rows.get_mut(key) {
+            let merged = merge(&old.change, &change)?;
+            self.bytes = self.bytes + change_bytes(&merged) - change_bytes(&old.change);
+            ages.uncount(old.lsn);
+            *old = PendingChange { lsn, change: merged };
+            return Ok(());
+        }
+        self.bytes += key.len() + change_bytes(&change) + OVERHEAD_BYTES;
+        self.rows.insert(Key::from_slice(key), PendingChange { lsn, change });
+        Ok(())
+    }
+
+    /// The changes from `lower` (inclusive) to `upper` (exclusive; none: the end).
+    pub(crate) fn within(
+        &self,
+        lower: &[u8],
+        upper: Option<&[u8]>,
+    ) -> impl Iterator<Item = (&Key, &PendingChange)> {
+        self.rows.range::<[u8], _>(bounds(lower, upper))
+    }
+
+    /// The first change at or behind `from` that no record from `before` on has.
+    pub(crate) fn first_older(&self, from: Bound<&[u8]>, before: Lsn) -> Option<&Key> {
+        let mut rows = self.rows.range::<[u8], _>((from, Bound::Unbounded));
+        rows.find(|(_, pending)| pending.lsn < before).map(|(key, _)| key)
+    }
+
+    /// The record that has a row's change now is `lsn`: it was logged again.
+    pub(crate) fn logged_again(&mut self, key: &[u8], lsn: Lsn, ages: &mut Ages) {
+        if let Some(pending) = self.rows.get_mut(key) {
+            ages.uncount(pending.lsn);
+            ages.count(lsn);
+            pending.lsn = lsn;
+        }
+    }
+
+    /// Forgets the changes of an interval: a new image has them.
+    pub(crate) fn imaged(&mut self, lower: &[u8], upper: Option<&[u8]>, ages: &mut Ages) {
+        let keys: Vec<Key> = self.within(lower, upper).map(|(key, _)| key.clone()).collect();
+        for key in keys {
+            if let Some(pending) = self.rows.remove(&key) {
+                self.bytes -= key.len() + change_bytes(&pending.change) + OVERHEAD_BYTES;
+                ages.uncount(pending.lsn);
+            }
+        }
+    }
+}
+
+fn bounds<'a>(lower: &'a [u8], upper: Option<&'a [u8]>) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
+    (Bound::Included(lower), upper.map_or(Bound::Unbounded, Bound::Excluded))
+}
+
+/// How many pending changes each record of the window has.
+#[derive(Default, Debug)]
+pub(crate) struct Ages {
+    first: Lsn,
+    counts: VecDeque<u32>,
+}
+
+impl Ages {
+    fn slot(&mut self, lsn: Lsn) -> &mut u32 {
+        if self.counts.is_empty() {
+            self.first = lsn;
+        }
+        while lsn < self.first {
+            self.counts.push_front(0);
+            self.first = Lsn(self.first.0 - 1);
+        }
+        let index = usize::try_from(lsn.0 - self.first.0).expect("a window's records fit memory");
+        if index >= self.counts.len() {
+            self.counts.resize(index + 1, 0);
+        }
+        &mut self.counts[index]
+    }
+
+    fn count(&mut self, lsn: Lsn) {
+        *self.slot(lsn) += 1;
+    }
+
+    fn uncount(&mut self, lsn: Lsn) {
+        *self.slot(lsn) -= 1;
+        while self.counts.front() == Some(&0) {
+            self.counts.pop_front();
+            self.first = self.first.next();
+        }
+    }
+
+    /// The oldest record with a pending change.
+    pub(crate) fn oldest(&self) -> Option<Lsn> {
+        self.counts.iter().position(|count| *count > 0).map(|index| Lsn(self.first.0 + index as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_oldest_is_known_without_a_walk() {
+        let mut rng = fastrand::Rng::with_seed(4);
+        let (mut pending, mut ages) = (Pending::default(), Ages::default());
+        let mut lsn = Lsn(10);
+        for _ in 0..20_000 {
+            let key = [rng.u8(..), rng.u8(..3)];
+            match rng.u32(..10) {
+                0 => {
+                    let (low, high) = (rng.u8(..), rng.u8(..));
+                    pending.imaged(&[low], Some(&[high.max(low)]), &mut ages);
+                }
+                1 => pending.logged_again(&key, lsn, &mut ages),
+                2 => lsn = lsn.next(),
+                3 => pending.add(&key, Change::Gone, lsn, &mut ages).expect("sound"),
+                _ => pending.add(&key, Change::Set(vec![0; rng.usize(..9)]), lsn, &mut ages).expect("sound"),
+            }
+            let oldest = pending.rows.values().map(|pending| pending.lsn).min();
+            assert_eq!(ages.oldest(), oldest);
+            let bytes: usize = pending
+                .rows
+                .iter()
+                .map(|(key, p)| key.len() + change_bytes(&p.change) + OVERHEAD_BYTES)
+                .sum();
+            assert_eq!(pending.bytes(), bytes);
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Stats: what a shard counts of its own work, and a device that counts what goes through it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use seabed_device::{Class, Device, DeviceError, Geometry, Local, ReadBuf, WriteBuf, WriteOpts};
+use seabed_segment::StreamKind;
+
+/// Counters since the store was opened, and levels as of now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Bytes written to the device.
+    pub device_bytes_written: u64,
+    /// Of those, bytes of the journal stream.
+    pub journal_bytes_written: u64,
+    /// Of those, bytes of the bulk stream.
+    pub bulk_bytes_written: u64,
+    /// Of those, bytes of the node stream.
+    pub node_bytes_written: u64,
+    /// Writes.
+    pub device_writes: u64,
+    /// Bytes read from the device.
+    pub device_bytes_read: u64,
+    /// Reads.
+    pub device_reads: u64,
+    /// Flushes.
+    pub flushes: u64,
+    /// Transactions applied.
+    pub transactions: u64,
+    /// Bytes of data in them.
+    pub user_bytes_written: u64,
+    /// Tree nodes read because they were not in memory.
+    pub node_loads: u64,
+    /// Tree nodes in memory.
+    pub cached_nodes: u64,
+    /// Changes that their leaf's image lacks, in bytes of memory.
+    pub pending_bytes: u64,
+    /// Bytes that trimming logged again.
+    pub bytes_logged_again: u64,
+    /// Images that trimming wrote.
+    pub images_written: u64,
+    /// Checkpoints.
+    pub checkpoints: u64,
+    /// Journal segments in the window.
+    pub window_segments: u64,
+    /// Segments that may be claimed.
+    pub free_segments: u64,
+    /// Live bytes.
+    pub live_bytes: u64,
+    /// Memory that the shard counts as its own, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// The counters behind [`Stats`].
+#[derive(Default)]
+pub(crate) struct Counters {
+    pub(crate) stats: Cell<Stats>,
+}
+
+impl Counters {
+    pub(crate) fn count(&self, change: impl FnOnce(&mut Stats)) {
+        let mut stats = self.stats.get();
+        change(&mut stats);
+        self.stats.set(stats);
+    }
+}
+
+/// A device that counts.
+pub(crate) struct CountedDevice {
+    pub(crate) device: Rc<dyn Device>,
+    pub(crate) counters: Rc<Counters>,
+}
+
+impl Device for CountedDevice {
+    fn geometry(&self) -> Geometry {
+        self.device.geometry()
+    }
+
+    fn alloc(&self, bytes: usize) -> WriteBuf {
+        self.device.alloc(bytes)
+    }
+
+    fn read(&self, at: u64, bytes: usize, class: Class) -> Local<Result<ReadBuf, DeviceError>> {
+        self.counters.count(|stats| {
+            stats.device_reads += 1;
+            stats.device_bytes_read += bytes as u64;
+        });
+        self.device.read(at, bytes, class)
+    }
+
+    fn write(&self, at: u64, buf: Rc<WriteBuf>, opts: WriteOpts) -> Local<Result<(), DeviceError>> {
+        let bytes = buf.len() as u64;
+        self.counters.count(|stats| {
+            stats.device_writes += 1;
+            stats.device_bytes_written += bytes;
+            match StreamKind::try_from(opts.stream) {
+                Ok(StreamKind::Journal) => stats.journal_bytes_written += bytes,
+                Ok(StreamKind::Bulk) => stats.bulk_bytes_written += bytes,
+                Ok(StreamKind::Nodes) => stats.node_bytes_written += bytes,
+                Err(()) => {}
+            }
+        });
+        self.device.write(at, buf, opts)
+    }
+
+    fn flush(&self) -> Local<Result<(), DeviceError>> {
+        self.counters.count(|stats| stats.flushes += 1);
+        self.device.flush()
+    }
+
+    fn discard(&self, at: u64, bytes: u64) -> Local<Result<(), DeviceError>> {
+        self.device.discard(at, bytes)
+    }
+
+    fn quiesce(&self) -> Local<()> {
+        self.device.quiesce()
+    }
+}

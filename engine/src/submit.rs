@@ -1,0 +1,306 @@
+//! Submit: a transaction's life on its shard.
+//!
+//! 1. It takes its place in its collection's line, in the moment of the call. 2. Large data is stored ahead. 3. It is carried
+//! out against the rows in memory; what is absent is loaded and it is carried out again, with no effect until then. 4. When
+//! it is first in line, fits, and nothing is absent, its effects are applied and join the open batch in one moment. 5. It
+//! leaves the line, and is answered when its record is durable.
+//!
+//! A refusal is answered when what it saw is durable (rule L6).
+//!
+//! Cancel safety: a submitted transaction is a task of its own; dropping the future that waits for it changes nothing.
+//! Cost: with everything in memory one pass, no await but the last. Limits: requests are bounded by a share of memory.
+
+use std::rc::Rc;
+
+use futures::channel::oneshot;
+use seabed_btree::Stop as TreeStop;
+use seabed_device::Class;
+use seabed_journal::entry::SMALL_ENTRY_BYTES;
+use seabed_journal::{ChangeRef, CollectionId, JournalError, Need};
+use seabed_object::{Change, Checksums, Effects, Outcome, Placed, Stored, Transaction, execute};
+use seabed_segment::Summing;
+use seabed_types::{Lsn, PoolId, Term, TreeKind};
+
+use crate::admit::Purpose;
+use crate::sequence::Place;
+use crate::shard::{Held, Shard};
+use crate::streams::Hold;
+use crate::view::{View, Wanted};
+use crate::world::tally_of;
+use crate::{Error, Result};
+
+/// What a request costs in memory besides its data.
+const REQUEST_BYTES: usize = 512;
+
+/// What else a transaction does, in the same record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Also {
+    Nothing,
+    /// Publishes the first, empty collection of a new pool.
+    NewPool(PoolId),
+}
+
+/// Data that was stored ahead, and what keeps its segments.
+#[derive(Default)]
+pub(crate) struct Ahead {
+    pub(crate) stored: Vec<Stored>,
+    pub(crate) holds: Vec<Hold>,
+}
+
+impl Shard {
+    /// Submits a transaction to a pool; its place in the order is taken in this moment. The future answers when it is durable
+    /// or refused. Dropping it changes nothing.
+    pub fn submit(
+        self: &Rc<Self>,
+        pool: PoolId,
+        txn: Transaction,
+    ) -> impl Future<Output = Result<()>> + 'static + use<> {
+        let submitted = self.submit_with(pool, txn, Also::Nothing);
+        async move { submitted?.await.map_err(|_| Error::Closed)? }
+    }
+
+    pub(crate) fn submit_with(
+        self: &Rc<Self>,
+        pool: PoolId,
+        txn: Transaction,
+        also: Also,
+    ) -> Result<oneshot::Receiver<Result<()>>> {
+        self.writable()?;
+        let (sender, receiver) = oneshot::channel();
+        let Some(first) = txn.objects().first() else {
+            let _ = sender.send(Ok(()));
+            return Ok(receiver);
+        };
+        let world = self.world.borrow();
+        let collection =
+            world.collection_of(pool, first.hash).ok_or(Error::Invalid { what: "no such pool" })?;
+        let id = collection.id;
+        if let Some(op) = txn.first_outside(|hash| id.covers(hash.reverse_bits())) {
+            let why = seabed_object::Refused::Invalid { what: "objects of several collections" };
+            return Err(Error::Refused { op, why });
+        }
+        let place = collection.line.enter();
+        drop(world);
+        let shard = Rc::clone(self);
+        self.spawn(Class::Foreground, async move {
+            let result = shard.transact(id, txn, place, also).await;
+            let _ = sender.send(result);
+        });
+        Ok(receiver)
+    }
+
+    async fn transact(
+        self: &Rc<Self>,
+        id: CollectionId,
+        txn: Transaction,
+        place: Place,
+        also: Also,
+    ) -> Result<()> {
+        let bytes = txn.payload_bytes() + REQUEST_BYTES;
+        let _permit = self.requests.acquire(bytes).await;
+        let mut txn = txn;
+        let mut ahead = Ahead::default();
+        let threshold = self.bulk_threshold(&txn);
+        if let Some(threshold) = threshold {
+            txn = self.store_ahead(id, txn, threshold, &place, &mut ahead).await?;
+        }
+        let user_bytes = txn.payload_bytes() as u64;
+        let mut held = Held::new(self);
+        loop {
+            let (outcome, wanted, settled) = {
+                let world = self.world.borrow();
+                let collection = world.collection(id);
+                let view = View::new(&world, collection, &held.pieces);
+                let outcome = execute(&view, &txn, &ahead.stored, collection.next_id, &self.limits);
+                let (wanted, settled) = view.end();
+                (outcome, wanted, settled)
+            };
+            match outcome {
+                Outcome::Absent => {
+                    self.load(id, wanted, &mut held).await?;
+                    continue;
+                }
+                _ if !place.is_first() => {
+                    place.reached().await;
+                    continue;
+                }
+                Outcome::Refused(refusal) => {
+                    drop(place);
+                    self.settled(settled).await?;
+                    return Err(refusal.into());
+                }
+                Outcome::Corrupt { at, what } => {
+                    return Err(Error::Corrupt { at: at.unwrap_or_default(), what });
+                }
+                Outcome::Stale => {
+                    let threshold = threshold.expect("only stored data gets stale");
+                    ahead = Ahead::default();
+                    txn = self.store_ahead(id, txn, threshold, &place, &mut ahead).await?;
+                    continue;
+                }
+                Outcome::Ready(effects) if effects.is_empty() && also == Also::Nothing => {
+                    drop(place);
+                    return self.settled(settled).await;
+                }
+                Outcome::Ready(effects) => {
+                    let need = need_of(&effects);
+                    self.journal()?.check(&need)?;
+                    let purpose = if effects.piece_bytes() == 0 && removes(&txn) {
+                        Purpose::Remove
+                    } else {
+                        Purpose::Store
+                    };
+                    let bytes = need.pieces + need.entries;
+                    if !self.is_admitted(bytes, purpose) {
+                        held.let_go();
+                        self.admit(bytes, purpose).await?;
+                        held.enter_again();
+                        continue;
+                    }
+                    // A row that is only written may not have been looked at.
+                    let wanted = self.ways_to(id, &effects);
+                    if !wanted.is_empty() {
+                        self.load(id, wanted, &mut held).await?;
+                        continue;
+                    }
+                    let lsn = self.apply(id, effects, &need, also)?;
+                    self.counters.count(|stats| {
+                        stats.transactions += 1;
+                        stats.user_bytes_written += user_bytes;
+                    });
+                    drop(place);
+                    drop(held);
+                    return Ok(self.journal()?.durable(lsn).await?);
+                }
+            }
+        }
+    }
+
+    /// Applies effects in one moment: data and deltas into the open batch, rows into the trees. The ways to all rows are in
+    /// memory ([`Shard::ways_to`]). Returns the record's lsn.
+    pub(crate) fn apply(
+        self: &Rc<Self>,
+        id: CollectionId,
+        mut effects: Effects,
+        need: &Need,
+        also: Also,
+    ) -> Result<Lsn> {
+        let journal = Rc::clone(self.journal()?);
+        let sets_graves = effects.rows.iter().any(|row| row.tree == TreeKind::Graves);
+        let joined = journal.join(need, |joined| -> std::result::Result<(), &'static str> {
+            let lsn = joined.lsn();
+            let place = |piece: &seabed_object::NewPiece| {
+                let summing = match piece.checksums {
+                    Checksums::Chunks => Summing::Chunks,
+                    Checksums::Whole => Summing::Whole,
+                };
+                (piece.data.clone(), summing)
+            };
+            let mut placed = Vec::with_capacity(effects.pieces.len());
+            for (data, summing) in effects.pieces.iter().map(place) {
+                let at = joined.place(&[&data], summing);
+                placed.push(Placed { at: at.at, crcs: at.crcs.into_iter().collect() });
+            }
+            let encoded = effects.encode(&placed);
+            let world = &mut *self.world.borrow_mut();
+            for row in encoded.rows {
+                let change = match &row.change {
+                    Change::Set(value) => ChangeRef::Set(value),
+                    Change::Patch(patch) => ChangeRef::Patch(patch),
+                    Change::Gone => ChangeRef::Gone,
+                };
+                joined.delta((id.pool, row.tree), &row.key, change, &row.pieces);
+                for (at, bytes) in &row.pieces {
+                    joined.live(at.segment, i64::from(*bytes));
+                    self.table.plus(at.segment, *bytes);
+                }
+                world.apply_row(id, row.tree, &row.key, row.change, lsn)?;
+            }
+            for (at, bytes) in &effects.freed {
+                joined.live(at.segment, -i64::from(*bytes));
+                self.table.minus(at.segment, *bytes, lsn);
+            }
+            let collection = world.collection_mut(id);
+            collection.next_id = collection.next_id.max(effects.next_id);
+            let change = tally_of(&encoded.usage);
+            collection.tally.add(&change);
+            joined.tally(id, collection.next_id, &change);
+            if let Also::NewPool(pool) = also {
+                let new = CollectionId::whole(pool);
+                joined.new_collection(new, Term(1));
+                world.add_collection(new, Term(1));
+            }
+            Ok(())
+        });
+        let (lsn, applied) = joined?;
+        if let Err(what) = applied {
+            // Rows that the pass above decoded do not decode now: the batch must not be written.
+            self.fence(seabed_device::DeviceError::OutOfRange {
+                kind: seabed_device::IoKind::Read,
+                at: 0,
+                bytes: 0,
+            });
+            return Err(Error::Corrupt { at: seabed_types::Paddr::default(), what });
+        }
+        self.note_released();
+        self.write_segment_ends();
+        self.trim.wake.notify_all();
+        if sets_graves {
+            self.grave_work.more.set(true);
+            self.grave_work.wake.notify_all();
+        }
+        Ok(lsn)
+    }
+
+    /// The nodes that are not in memory on the ways to the rows that effects change.
+    pub(crate) fn ways_to(&self, id: CollectionId, effects: &Effects) -> Vec<Wanted> {
+        let world = self.world.borrow();
+        let mut wanted = Vec::new();
+        for row in &effects.rows {
+            if let Err(TreeStop::Absent(ptr)) = world.way_to(id, row.tree, &row.key) {
+                let node = Wanted::Node(row.tree, ptr);
+                if !wanted.contains(&node) {
+                    wanted.push(node);
+                }
+            }
+        }
+        wanted
+    }
+}
+
+/// Whether a transaction only takes away, so that it may use the reserve kept for that.
+fn removes(txn: &Transaction) -> bool {
+    use seabed_object::Op;
+    txn.operations().iter().all(|operation| {
+        matches!(
+            operation.op,
+            Op::Remove
+                | Op::Truncate { .. }
+                | Op::RemoveAttr { .. }
+                | Op::OmapRemove { .. }
+                | Op::OmapRemoveRange { .. }
+                | Op::OmapClear
+                | Op::Expect { .. }
+        )
+    })
+}
+
+/// What effects take of a record.
+pub(crate) fn need_of(effects: &Effects) -> Need {
+    let rows = effects.rows.len();
+    Need {
+        pieces: effects.piece_bytes(),
+        piece_count: effects.pieces.len(),
+        entries: effects.delta_bytes_max()
+            + rows * SMALL_ENTRY_BYTES
+            + effects.pieces.len() * 10
+            + 2 * SMALL_ENTRY_BYTES,
+        segments: effects.freed.len(),
+        piece_keys: effects.pieces.iter().map(|piece| effects.rows[piece.row].key.len()).sum(),
+    }
+}
+
+/// Whether an error of the journal says that the transaction is too large.
+pub(crate) fn is_too_large(error: &JournalError) -> bool {
+    matches!(error, JournalError::TooLarge { .. })
+}

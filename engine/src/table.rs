@@ -1,0 +1,535 @@
+//! Table: the segments of a store in memory: what each is used for, its live bytes, and which may be used again.
+//!
+//! Only counts free a segment (rule S4): a sealed segment is free when its live bytes are 0, nobody holds it, it is in no
+//! journal window, and every operation that began before it became so has ended. Counts go up when a change is applied and
+//! down when the record that made it is provably durable, that is when a later record is durable or a checkpoint is (rule
+//! S2). A segment is held while something is being written or planned to be written into it that no durable record points
+//! to yet (rule S3); images that no checkpoint has published hold their segment too.
+//!
+//! Example: a record overwrites 4 KiB that were in segment 7: live(7) is down by 4096 at once in what the next checkpoint
+//! will say, and 7 is free to be reused only after the record behind it is durable.
+//!
+//! Operations are counted in two generations: a segment that becomes free waits until the operations of its generation and
+//! of the one before have ended, without anyone asking them.
+//!
+//! Invariants: 1. live <= usable in every segment: minuses wait. 2. A free segment has no live byte, no hold.
+//! Not here: which victim to clean; a full device is `admit`.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use seabed_device::local::Notify;
+use seabed_journal::{SegmentState, Settled, Space};
+use seabed_segment::{Layout, OpenSegment, StreamKind};
+use seabed_types::{Incarnation, Lsn, SegmentId};
+
+/// Who asks for a segment. The later in the order, the deeper into the reserve it may go.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Claimer {
+    /// Data of users, beside the journal.
+    User,
+    /// Trimming: images and checkpoint bodies.
+    Trim,
+    /// The journal itself: never refused while one is left.
+    Journal,
+}
+
+/// Segments that stay free for the journal whatever else happens.
+const JOURNAL_RESERVE: usize = 2;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Use {
+    /// Nobody's.
+    Idle,
+    /// Takes records.
+    Open,
+    /// Full, or ended by a mount.
+    Sealed,
+}
+
+#[derive(Clone, Debug)]
+struct Segment {
+    usage: Use,
+    stream: Option<StreamKind>,
+    incarnation: Incarnation,
+    age: u64,
+    /// Live bytes as the log will say them.
+    live: i64,
+    /// Live bytes with only the provable minuses taken off.
+    provable: i64,
+    holds: u32,
+    in_window: bool,
+    free: bool,
+}
+
+struct Inner {
+    segments: Vec<Segment>,
+    first: u32,
+    free: BTreeSet<SegmentId>,
+    /// Where the next search for a free segment begins: reuse goes round.
+    next_free: SegmentId,
+    /// Minuses by the record that made them.
+    unproven: BTreeMap<Lsn, BTreeMap<SegmentId, i64>>,
+    /// Running operations of the current generation and the one before.
+    running: [usize; 2],
+    generation: u64,
+    /// Segments that became free, by generation.
+    cooling: VecDeque<(u64, SegmentId)>,
+    sealed_journal: Vec<OpenSegment>,
+    claimed_headers: Vec<(SegmentId, Incarnation, StreamKind)>,
+    live_total: i64,
+    /// False during a replay: nothing becomes free before all that is needed is known.
+    serving: bool,
+    /// How often live bytes went down or a hold ended: whoever found no space need not look again before it grows.
+    losses: u64,
+}
+
+/// The segment table of a shard.
+pub(crate) struct Table {
+    inner: RefCell<Inner>,
+    /// A segment became free, or counts changed.
+    pub(crate) changed: Notify,
+}
+
+/// An operation that may still read what it saw. Ends when dropped.
+pub(crate) struct Running {
+    table: Rc<Table>,
+    generation: u64,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut inner = self.table.inner.borrow_mut();
+        inner.running[(self.generation % 2) as usize] -= 1;
+        if inner.advance() {
+            drop(inner);
+            self.table.changed.notify_all();
+        }
+    }
+}
+
+impl Table {
+    pub(crate) fn new(layout: &Layout, states: &[SegmentState]) -> Rc<Self> {
+        let first = layout.first_segment().0;
+        let blank = Segment {
+            usage: Use::Idle,
+            stream: None,
+            incarnation: Incarnation(0),
+            age: 0,
+            live: 0,
+            provable: 0,
+            holds: 0,
+            in_window: false,
+            free: false,
+        };
+        let mut segments = vec![blank; layout.segments().count()];
+        let mut live_total = 0;
+        for state in states.iter().filter(|state| layout.has_segment(state.segment)) {
+            let segment = &mut segments[(state.segment.0 - first) as usize];
+            segment.incarnation = state.incarnation;
+            segment.stream = state.stream;
+            segment.age = state.age;
+            segment.live = state.live;
+            segment.provable = state.live;
+            segment.usage = Use::Sealed;
+            live_total += state.live;
+        }
+        Rc::new(Self {
+            inner: RefCell::new(Inner {
+                segments,
+                first,
+                free: BTreeSet::new(),
+                next_free: SegmentId(first),
+                unproven: BTreeMap::new(),
+                running: [0; 2],
+                generation: 0,
+                cooling: VecDeque::new(),
+                sealed_journal: Vec::new(),
+                claimed_headers: Vec::new(),
+                live_total,
+                serving: false,
+                losses: 0,
+            }),
+            changed: Notify::default(),
+        })
+    }
+
+    /// A claim that the replayed log tells of.
+    pub(crate) fn replay_claim(
+        &self,
+        segment: SegmentId,
+        incarnation: Incarnation,
+        stream: StreamKind,
+        age: u64,
+    ) {
+        let mut inner = self.inner.borrow_mut();
+        if let Some(segment) = inner.get_mut(segment) {
+            segment.incarnation = segment.incarnation.max(incarnation);
+            segment.stream = Some(stream);
+            segment.age = age;
+            segment.usage = Use::Sealed;
+        }
+    }
+
+    /// A change of live bytes that the replayed log tells of. False: no such segment.
+    pub(crate) fn replay_live(&self, segment: SegmentId, change: i64) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        let Some(segment) = inner.get_mut(segment) else { return false };
+        segment.live += change;
+        segment.provable += change;
+        inner.live_total += change;
+        true
+    }
+
+    /// Live bytes that the replayed record `lsn` took. False: no such segment.
+    pub(crate) fn replay_minus(&self, segment: SegmentId, bytes: u64, lsn: Lsn) -> bool {
+        let mut inner = self.inner.borrow_mut();
+        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+        let Some(known) = inner.get_mut(segment) else { return false };
+        known.live -= bytes;
+        inner.live_total -= bytes;
+        *inner.unproven.entry(lsn).or_default().entry(segment).or_default() += bytes;
+        true
+    }
+
+    /// The journal's segments after a replay: the last takes records, the next is claimed.
+    pub(crate) fn set_window(
+        &self,
+        segments: &[SegmentId],
+        tail: SegmentId,
+        next: Option<(SegmentId, Incarnation)>,
+    ) {
+        let mut inner = self.inner.borrow_mut();
+        for id in segments.iter().chain(next.as_ref().map(|(segment, _)| segment)) {
+            if let Some(segment) = inner.get_mut(*id) {
+                segment.in_window = true;
+                segment.stream = Some(StreamKind::Journal);
+                segment.usage = if *id == tail { Use::Open } else { Use::Sealed };
+            }
+        }
+        if let Some((id, incarnation)) = next
+            && let Some(segment) = inner.get_mut(id)
+        {
+            segment.incarnation = segment.incarnation.max(incarnation);
+            segment.usage = Use::Open;
+        }
+    }
+
+    /// After a mount, once all that is needed is held: everything else without live bytes is free at once.
+    pub(crate) fn free_all_unused(&self) {
+        let mut inner = self.inner.borrow_mut();
+        inner.serving = true;
+        for id in inner.ids() {
+            if inner.is_reusable(id) {
+                let segment = inner.get_mut(id).expect("an id of the table");
+                segment.free = true;
+                inner.free.insert(id);
+            }
+        }
+    }
+
+    /// A free segment for `stream`, or none if `claimer` may not go that deep into the reserve.
+    pub(crate) fn claim(
+        &self,
+        stream: StreamKind,
+        claimer: Claimer,
+        age: u64,
+    ) -> Option<(SegmentId, Incarnation)> {
+        let mut inner = self.inner.borrow_mut();
+        let reserve = match claimer {
+            Claimer::Journal => 0,
+            Claimer::Trim | Claimer::User => JOURNAL_RESERVE,
+        };
+        if inner.free.len() <= reserve {
+            return None;
+        }
+        let next = inner.next_free;
+        let id = *inner.free.range(next..).next().or_else(|| inner.free.first())?;
+        inner.free.remove(&id);
+        inner.next_free = SegmentId(id.0 + 1);
+        let segment = inner.get_mut(id).expect("a free segment is in the table");
+        assert!(segment.provable == 0 && segment.holds == 0, "invariant 2");
+        segment.free = false;
+        segment.usage = Use::Open;
+        segment.stream = Some(stream);
+        segment.incarnation = segment.incarnation.next();
+        segment.age = age;
+        segment.in_window = stream == StreamKind::Journal;
+        let incarnation = segment.incarnation;
+        inner.claimed_headers.push((id, incarnation, stream));
+        Some((id, incarnation))
+    }
+
+    /// The segments claimed since the last call, whose header blocks are to be written.
+    pub(crate) fn take_claimed(&self) -> Vec<(SegmentId, Incarnation, StreamKind)> {
+        std::mem::take(&mut self.inner.borrow_mut().claimed_headers)
+    }
+
+    /// The journal segments that filled up since the last call, whose inventories are to be written.
+    pub(crate) fn take_sealed_journal(&self) -> Vec<OpenSegment> {
+        std::mem::take(&mut self.inner.borrow_mut().sealed_journal)
+    }
+
+    /// A stream left the segment.
+    pub(crate) fn seal(&self, id: SegmentId) {
+        let mut inner = self.inner.borrow_mut();
+        if let Some(segment) = inner.get_mut(id) {
+            segment.usage = Use::Sealed;
+        }
+        inner.cool_if_free(id);
+    }
+
+    pub(crate) fn hold(&self, id: SegmentId) {
+        let mut inner = self.inner.borrow_mut();
+        let segment = inner.get_mut(id).expect("a segment of this store is held");
+        assert!(!segment.free, "what is written into was claimed");
+        segment.holds += 1;
+    }
+
+    pub(crate) fn unhold(&self, id: SegmentId) {
+        let mut inner = self.inner.borrow_mut();
+        inner.losses += 1;
+        let segment = inner.get_mut(id).expect("it was held");
+        segment.holds -= 1;
+        inner.cool_if_free(id);
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Bytes became live with record `lsn`.
+    pub(crate) fn plus(&self, id: SegmentId, bytes: u32) {
+        let mut inner = self.inner.borrow_mut();
+        inner.live_total += i64::from(bytes);
+        if let Some(segment) = inner.get_mut(id) {
+            segment.live += i64::from(bytes);
+            segment.provable += i64::from(bytes);
+        }
+    }
+
+    /// Bytes died with record `lsn`.
+    pub(crate) fn minus(&self, id: SegmentId, bytes: u32, lsn: Lsn) {
+        let mut inner = self.inner.borrow_mut();
+        inner.losses += 1;
+        inner.live_total -= i64::from(bytes);
+        if let Some(segment) = inner.get_mut(id) {
+            segment.live -= i64::from(bytes);
+        }
+        *inner.unproven.entry(lsn).or_default().entry(id).or_default() += i64::from(bytes);
+    }
+
+    /// Bytes died with a checkpoint at this moment; they count as dead for others once both of its slots are written.
+    pub(crate) fn minus_unpublished(&self, id: SegmentId, bytes: u32) {
+        let mut inner = self.inner.borrow_mut();
+        inner.live_total -= i64::from(bytes);
+        if let Some(segment) = inner.get_mut(id) {
+            segment.live -= i64::from(bytes);
+        }
+    }
+
+    /// The checkpoint is durable: what [`Table::minus_unpublished`] took may be reused.
+    pub(crate) fn published(&self, minuses: &[(SegmentId, u32)]) {
+        let mut inner = self.inner.borrow_mut();
+        for (id, bytes) in minuses {
+            if let Some(segment) = inner.get_mut(*id) {
+                segment.provable -= i64::from(*bytes);
+            }
+            inner.cool_if_free(*id);
+        }
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// All records below `lsn` are provably durable.
+    pub(crate) fn proven(&self, lsn: Lsn) {
+        let mut inner = self.inner.borrow_mut();
+        let later = inner.unproven.split_off(&lsn);
+        let proven = std::mem::replace(&mut inner.unproven, later);
+        if proven.is_empty() {
+            return;
+        }
+        for (id, bytes) in proven.into_values().flatten() {
+            if let Some(segment) = inner.get_mut(id) {
+                segment.provable -= bytes;
+            }
+            inner.cool_if_free(id);
+        }
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Whether there are minuses that only another record can prove.
+    pub(crate) fn has_unproven(&self) -> bool {
+        !self.inner.borrow().unproven.is_empty()
+    }
+
+    /// These segments are behind the window's start now.
+    pub(crate) fn leave_window(&self, segments: &[SegmentId]) {
+        let mut inner = self.inner.borrow_mut();
+        for id in segments {
+            if let Some(segment) = inner.get_mut(*id) {
+                segment.in_window = false;
+            }
+            inner.cool_if_free(*id);
+        }
+        drop(inner);
+        self.changed.notify_all();
+    }
+
+    /// Begins an operation.
+    pub(crate) fn enter(self: &Rc<Self>) -> Running {
+        let mut inner = self.inner.borrow_mut();
+        let generation = inner.generation;
+        inner.running[(generation % 2) as usize] += 1;
+        Running { table: Rc::clone(self), generation }
+    }
+
+    /// Segments that may be claimed.
+    pub(crate) fn free_count(&self) -> usize {
+        self.inner.borrow().free.len()
+    }
+
+    /// Segments that will be free when the running operations end.
+    pub(crate) fn cooling_count(&self) -> usize {
+        self.inner.borrow().cooling.len()
+    }
+
+    /// Grows whenever something was given up that may free a segment in time.
+    pub(crate) fn losses(&self) -> u64 {
+        self.inner.borrow().losses
+    }
+
+    /// Live bytes in all segments.
+    pub(crate) fn live_total(&self) -> i64 {
+        self.inner.borrow().live_total
+    }
+
+    /// The states for a checkpoint body: every segment that was ever used.
+    pub(crate) fn states(&self) -> Vec<SegmentState> {
+        let inner = self.inner.borrow();
+        let used = inner.segments.iter().enumerate().filter(|(_, segment)| segment.incarnation.0 > 0);
+        used.map(|(index, segment)| SegmentState {
+            segment: SegmentId(
+                inner.first + u32::try_from(index).expect("the layout counts segments in a u32"),
+            ),
+            incarnation: segment.incarnation,
+            stream: segment.stream,
+            age: segment.age,
+            live: segment.live,
+        })
+        .collect()
+    }
+}
+
+impl Inner {
+    fn ids(&self) -> Vec<SegmentId> {
+        (self.first..).map(SegmentId).take(self.segments.len()).collect()
+    }
+
+    fn get_mut(&mut self, id: SegmentId) -> Option<&mut Segment> {
+        self.segments.get_mut(id.0.checked_sub(self.first)? as usize)
+    }
+
+    fn is_reusable(&mut self, id: SegmentId) -> bool {
+        self.get_mut(id).is_some_and(|segment| {
+            segment.provable == 0
+                && segment.holds == 0
+                && !segment.in_window
+                && !segment.free
+                && segment.usage != Use::Open
+        })
+    }
+
+    fn cool_if_free(&mut self, id: SegmentId) {
+        if self.serving && self.is_reusable(id) {
+            let generation = self.generation;
+            let segment = self.get_mut(id).expect("reusable");
+            segment.free = true;
+            segment.usage = Use::Idle;
+            self.cooling.push_back((generation, id));
+            self.advance();
+        }
+    }
+
+    /// Begins new generations while nobody is left of the older one. True if a segment became free.
+    fn advance(&mut self) -> bool {
+        let mut freed = false;
+        loop {
+            while self.cooling.front().is_some_and(|(generation, _)| generation + 2 <= self.generation) {
+                let (_, id) = self.cooling.pop_front().expect("there is a front");
+                self.free.insert(id);
+                freed = true;
+            }
+            let previous = ((self.generation + 1) % 2) as usize;
+            if self.cooling.is_empty() || self.running[previous] > 0 {
+                return freed;
+            }
+            self.generation += 1;
+        }
+    }
+}
+
+impl Space for Table {
+    fn claim_journal(&self) -> (SegmentId, Incarnation) {
+        self.claim(StreamKind::Journal, Claimer::Journal, 0)
+            .expect("the reserve keeps a segment for the journal")
+    }
+
+    fn sealed(&self, segment: OpenSegment) {
+        self.seal(segment.segment);
+        self.inner.borrow_mut().sealed_journal.push(segment);
+    }
+
+    fn settled(&self, settled: Settled) {
+        self.proven(settled.lsn);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Rc<Table> {
+        let layout = Layout { device_bytes: 3 << 20, segment_bytes: 64 << 10, node_bytes: 4096, shards: 1 };
+        let table = Table::new(&layout, &[]);
+        table.free_all_unused();
+        table
+    }
+
+    #[test]
+    fn a_segment_is_reused_only_when_all_agree() {
+        let table = table();
+        let all = table.free_count();
+        let running = table.enter();
+        let (id, _) = table.claim(StreamKind::Bulk, Claimer::User, 0).expect("free");
+        table.hold(id);
+        table.plus(id, 100);
+        table.seal(id);
+        table.unhold(id);
+        assert_eq!(table.free_count(), all - 1, "it has live bytes");
+        table.minus(id, 100, Lsn(5));
+        table.proven(Lsn(5));
+        assert_eq!(
+            (table.free_count(), table.cooling_count()),
+            (all - 1, 0),
+            "record 5 is not proven by itself"
+        );
+        table.proven(Lsn(6));
+        assert_eq!(
+            (table.free_count(), table.cooling_count()),
+            (all - 1, 1),
+            "an operation may still read it"
+        );
+        let later = table.enter();
+        drop(running);
+        assert_eq!(table.free_count(), all, "the later operation began after it died");
+        drop(later);
+        let (again, incarnation) = (0..all - JOURNAL_RESERVE)
+            .map(|_| table.claim(StreamKind::Nodes, Claimer::Trim, 0).expect("free"))
+            .find(|(claimed, _)| *claimed == id)
+            .expect("its turn comes");
+        assert_eq!((again, incarnation), (id, Incarnation(2)));
+        assert_eq!(table.claim(StreamKind::Bulk, Claimer::User, 0), None, "the journal's reserve");
+        table.claim_journal();
+    }
+}

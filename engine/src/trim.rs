@@ -1,0 +1,341 @@
+//! Trim: moves the window's start on, a little with every transaction.
+//!
+//! A cycle begins when half a window was logged since the last one began. It notes the next lsn and handles each leaf with a
+//! pending change older than that: it logs those changes again (no load, no node space), until the bytes logged again since
+//! the leaf's image would pass a node; then it writes the leaf. After the last leaf comes a checkpoint. The cycle goes as
+//! fast as the log grows, so that it ends when half a window was logged again, and never waits for itself: it runs ahead
+//! when the pending changes or the nodes without an image take too much memory, or when somebody waits for space.
+//!
+//! Invariants: 1. a cycle leaves no pending change older than its beginning, or it has no node space for one (rule S6).
+//! 2. A mount that trims before it serves logs nothing.
+//! Cost: per leaf one record entry or one image. Limits: pending bytes a quarter of the window and an eighth of the memory.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Bound;
+use std::rc::Rc;
+
+use rustc_hash::FxHashMap;
+use seabed_btree::Stop as TreeStop;
+use seabed_device::local::Notify;
+use seabed_journal::entry::delta_bytes_max;
+use seabed_journal::{ChangeRef, CollectionId, Need};
+use seabed_object::Change;
+use seabed_segment::SlotCopy;
+use seabed_types::{Lsn, NodePtr, TreeKind};
+
+use crate::pending::Key;
+use crate::shard::{Held, Shard};
+use crate::view::Wanted;
+use crate::world::slot;
+use crate::{Error, Result};
+
+/// Where trimming stands.
+pub(crate) struct TrimState {
+    /// Somebody logged, or wants a cycle.
+    pub(crate) wake: Notify,
+    /// A cycle ended.
+    pub(crate) moved: Notify,
+    /// A record of images was written.
+    pub(crate) images: Notify,
+    /// Cycles begun and completed.
+    pub(crate) begun: Cell<u64>,
+    pub(crate) completed: Cell<u64>,
+    forced: Cell<bool>,
+    /// Bytes logged when the cycle began.
+    begun_at: Cell<u64>,
+    /// Bytes logged again by leaf since its image.
+    pub(crate) logged_again: RefCell<FxHashMap<NodePtr, usize>>,
+    /// The table's losses when it was found that nothing more can be freed.
+    pub(crate) exhausted_at: Cell<Option<u64>>,
+    /// False while a mount trims.
+    pub(crate) logs: Cell<bool>,
+    /// The slot that a checkpoint writes first.
+    pub(crate) first_slot: Cell<SlotCopy>,
+}
+
+impl Default for TrimState {
+    fn default() -> Self {
+        Self {
+            wake: Notify::default(),
+            moved: Notify::default(),
+            images: Notify::default(),
+            begun: Cell::new(0),
+            completed: Cell::new(0),
+            forced: Cell::new(false),
+            begun_at: Cell::new(0),
+            logged_again: RefCell::default(),
+            exhausted_at: Cell::new(None),
+            logs: Cell::new(true),
+            first_slot: Cell::new(SlotCopy::A),
+        }
+    }
+}
+
+impl TrimState {
+    /// Asks for a cycle as soon as possible.
+    pub(crate) fn force(&self) {
+        self.forced.set(true);
+        self.wake.notify_all();
+    }
+}
+
+/// What is to be done with a leaf.
+enum Step {
+    /// It is done; the next leaf begins here.
+    Done(Bound<Key>),
+    /// This must be in memory first.
+    Load(NodePtr),
+    /// There is no space for its image.
+    NoSpace,
+}
+
+impl Shard {
+    /// The task that trims while the shard serves.
+    pub(crate) async fn trim_loop(self: Rc<Self>) {
+        loop {
+            self.trim.wake.until(|| self.trim_must_end() || self.trim_is_due()).await;
+            if self.trim_must_end() {
+                return;
+            }
+            if let Err(error) = self.cycle().await {
+                if !self.trim_must_end() {
+                    tracing::error!(%error, "trimming failed");
+                    self.fence_by(&error);
+                }
+                return;
+            }
+        }
+    }
+
+    /// An error that trimming met ends the shard: what it could not read or write is part of every later checkpoint.
+    fn fence_by(&self, error: &Error) {
+        if let Error::Device(error) | Error::Fenced(error) = error {
+            self.fence(*error);
+        } else {
+            let bytes = u64::from(self.layout.node_bytes);
+            self.fence(seabed_device::DeviceError::OutOfRange {
+                kind: seabed_device::IoKind::Read,
+                at: 0,
+                bytes,
+            });
+        }
+    }
+
+    fn trim_must_end(&self) -> bool {
+        self.closing.get() || self.journal.as_ref().is_none_or(|journal| journal.healthy().is_err())
+    }
+
+    /// Half a window, in bytes.
+    fn cycle_bytes(&self) -> u64 {
+        self.window_segments_max() as u64 * u64::from(self.layout.segment_bytes) / 2
+    }
+
+    fn logged(&self) -> u64 {
+        self.journal.as_ref().map_or(0, |journal| journal.logged())
+    }
+
+    /// Whether pending changes or nodes without an image take too much.
+    fn is_pressed(&self) -> bool {
+        let world = self.world.borrow();
+        let pending_max = (self.options.memory_bytes / 8)
+            .min(usize::try_from(self.cycle_bytes() / 2).unwrap_or(usize::MAX));
+        let nodes_max = self.options.memory_bytes / 8;
+        // A shard with the smallest budget still gets to gather some changes before it writes them.
+        let (pending_max, nodes_max) = (pending_max.max(32 << 10), nodes_max.max(16 * world.node_bytes));
+        world.pending_bytes() > pending_max || world.cache.memory_nodes() * world.node_bytes > nodes_max
+    }
+
+    fn trim_is_due(&self) -> bool {
+        self.trim.forced.get()
+            || self.logged() - self.trim.begun_at.get() >= self.cycle_bytes()
+            || self.is_pressed()
+    }
+
+    /// One cycle and its checkpoint.
+    pub(crate) async fn cycle(self: &Rc<Self>) -> Result<()> {
+        let forced = self.trim.forced.replace(false);
+        self.trim.begun.set(self.trim.begun.get() + 1);
+        let first = self.journal()?.next_lsn();
+        let begun_at = self.logged();
+        self.trim.begun_at.set(begun_at);
+        let ids: Vec<CollectionId> = self.world.borrow().collections.keys().copied().collect();
+        let total: usize = ids.iter().map(|id| self.pending_rows(*id)).sum();
+        let mut handled = 0;
+        let mut full = false;
+        for id in ids {
+            for tree in TreeKind::ALL {
+                let mut from = Bound::Unbounded;
+                while let Some((key, rows)) = self.next_old(id, tree, &from, first) {
+                    from = self.trim_leaf(id, tree, &key, first, &mut full).await?;
+                    handled += rows;
+                    self.keep_pace(forced, handled, total, begun_at).await?;
+                }
+            }
+        }
+        self.checkpoint().await?;
+        self.trim.completed.set(self.trim.completed.get() + 1);
+        self.shrink_cache();
+        self.trim.moved.notify_all();
+        Ok(())
+    }
+
+    fn pending_rows(&self, id: CollectionId) -> usize {
+        self.world.borrow().collection(id).pending.iter().map(crate::pending::Pending::len).sum()
+    }
+
+    /// The first pending change at `from` or behind that is older than `first`.
+    fn next_old(
+        &self,
+        id: CollectionId,
+        tree: TreeKind,
+        from: &Bound<Key>,
+        first: Lsn,
+    ) -> Option<(Key, usize)> {
+        let world = self.world.borrow();
+        let from = match from {
+            Bound::Included(key) => Bound::Included(key.as_slice()),
+            Bound::Excluded(key) => Bound::Excluded(key.as_slice()),
+            Bound::Unbounded => Bound::Unbounded,
+        };
+        world.collection(id).pending[slot(tree)].first_older(from, first).map(|key| (key.clone(), 1))
+    }
+
+    /// Waits until as much of the cycle is due as was done.
+    async fn keep_pace(&self, forced: bool, handled: usize, total: usize, begun_at: u64) -> Result<()> {
+        self.images_in_bounds().await;
+        if !self.trim.logs.get() {
+            return Ok(());
+        }
+        if handled.is_multiple_of(8) {
+            self.machine.runtime.yield_io().await;
+        }
+        if forced {
+            return self.journal()?.healthy().map_err(Error::from);
+        }
+        // Four fifths of the cycle's bytes for the leaves, the rest for the checkpoint.
+        let due = || {
+            let logged = self.logged() - begun_at;
+            let share = u128::from(self.cycle_bytes() * 4 / 5) * handled as u128;
+            u128::from(logged) * total as u128 >= share
+        };
+        self.trim
+            .wake
+            .until(|| due() || self.trim.forced.get() || self.is_pressed() || self.trim_must_end())
+            .await;
+        if self.trim_must_end() { Err(Error::Closed) } else { Ok(()) }
+    }
+
+    /// Handles the leaf that a pending change belongs to; returns where the next one begins.
+    async fn trim_leaf(
+        self: &Rc<Self>,
+        id: CollectionId,
+        tree: TreeKind,
+        key: &[u8],
+        first: Lsn,
+        full: &mut bool,
+    ) -> Result<Bound<Key>> {
+        let mut held = Held::new(self);
+        loop {
+            match self.trim_step(id, tree, key, first, *full)? {
+                Step::Done(next) => return Ok(next),
+                Step::Load(ptr) => self.load(id, vec![Wanted::Node(tree, ptr)], &mut held).await?,
+                Step::NoSpace if *full => return Ok(Bound::Excluded(Key::from_slice(key))),
+                Step::NoSpace => *full = true,
+            }
+        }
+    }
+
+    fn trim_step(
+        self: &Rc<Self>,
+        id: CollectionId,
+        tree: TreeKind,
+        key: &[u8],
+        first: Lsn,
+        full: bool,
+    ) -> Result<Step> {
+        let leaf = {
+            let world = self.world.borrow();
+            world.collection(id).trees[slot(tree)].leaf_of(&world.cache, key)
+        };
+        let leaf = match leaf {
+            Ok(Some(leaf)) => leaf,
+            Ok(None) => {
+                // No rows at all: the next checkpoint publishes an empty tree, which has all changes.
+                let world = &mut *self.world.borrow_mut();
+                let collection = world.collections.get_mut(&id).expect("collections are not removed");
+                collection.pending[slot(tree)].imaged(&[], None, &mut world.ages);
+                return Ok(Step::Done(Bound::Excluded(Key::from_slice(key))));
+            }
+            Err(TreeStop::Absent(ptr)) => return Ok(Step::Load(ptr)),
+            Err(TreeStop::Corrupt { node, what }) => return Err(Error::Corrupt { at: node.at, what }),
+            Err(_) => return Err(Error::Closed),
+        };
+        let next = match &leaf.upper {
+            Some(upper) => Bound::Included(Key::from_slice(upper)),
+            None => Bound::Excluded(Key::from_slice(&[0xff; 64])),
+        };
+        if self.trim.logs.get() && (full || leaf.ptr.is_image()) {
+            let logged =
+                self.log_again(id, tree, (&leaf.lower, leaf.upper.as_deref()), leaf.ptr, first, full)?;
+            if logged {
+                return Ok(Step::Done(next));
+            }
+        }
+        if full {
+            return Ok(Step::NoSpace);
+        }
+        let present = self.world.borrow().way_to(id, tree, key);
+        match present {
+            Ok(()) => {}
+            Err(TreeStop::Absent(ptr)) => return Ok(Step::Load(ptr)),
+            Err(TreeStop::Corrupt { node, what }) => return Err(Error::Corrupt { at: node.at, what }),
+            Err(_) => return Err(Error::Closed),
+        }
+        let placed = self.place_image(id, tree, (0, &leaf.lower, leaf.upper.as_deref()), leaf.ptr)?;
+        Ok(if placed { Step::Done(next) } else { Step::NoSpace })
+    }
+
+    /// Logs the old pending changes of a leaf again, if that is cheaper than its image (or `always`). False if not.
+    fn log_again(
+        &self,
+        id: CollectionId,
+        tree: TreeKind,
+        (lower, upper): (&[u8], Option<&[u8]>),
+        leaf: NodePtr,
+        first: Lsn,
+        always: bool,
+    ) -> Result<bool> {
+        let world = &mut *self.world.borrow_mut();
+        let collection = world.collections.get_mut(&id).expect("collections are not removed");
+        let pending = &mut collection.pending[slot(tree)];
+        let old: Vec<(Key, Change)> = pending
+            .within(lower, upper)
+            .filter(|(_, pending)| pending.lsn < first)
+            .map(|(key, pending)| (key.clone(), pending.change.clone()))
+            .collect();
+        let sizes = old.iter().map(|(key, change)| match change {
+            Change::Set(bytes) | Change::Patch(bytes) => delta_bytes_max(key.len(), bytes.len(), 0),
+            Change::Gone => delta_bytes_max(key.len(), 0, 0),
+        });
+        let bytes: usize = sizes.clone().sum();
+        let mut counts = self.trim.logged_again.borrow_mut();
+        let count = counts.get(&leaf).copied().unwrap_or(0) + bytes;
+        if count > world.node_bytes && !always {
+            return Ok(false);
+        }
+        let journal = self.journal()?;
+        for ((key, change), size) in old.iter().zip(sizes) {
+            let need = Need { entries: size, ..Need::default() };
+            let change = match change {
+                Change::Set(value) => ChangeRef::Set(value),
+                Change::Patch(patch) => ChangeRef::Patch(patch),
+                Change::Gone => ChangeRef::Gone,
+            };
+            let (lsn, ()) = journal.join(&need, |joined| joined.delta((id.pool, tree), key, change, &[]))?;
+            pending.logged_again(key, lsn, &mut world.ages);
+        }
+        counts.insert(leaf, count);
+        self.counters.count(|stats| stats.bytes_logged_again += bytes as u64);
+        Ok(true)
+    }
+}

@@ -1,0 +1,123 @@
+//! View: the rows of one collection as an operation sees them at one moment, with notes of what it could not see.
+//!
+//! What is not in memory is noted in `wanted`, to be loaded before the operation is run again. Of what was seen, `settled`
+//! says which records must be durable before anyone may be told (rule L6).
+
+use std::cell::{Cell, RefCell};
+use std::ops::{Bound, ControlFlow};
+
+use bytes::Bytes;
+use rustc_hash::FxHashMap;
+use seabed_btree::{Direction as TreeDirection, Step, Stop as TreeStop};
+use seabed_object::{Direction, PieceRef, Rows, Stop};
+use seabed_types::{Lsn, NodePtr, TreeKind};
+
+use crate::world::{Collection, World, slot};
+
+/// Something to load.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Wanted {
+    /// A node of a tree.
+    Node(TreeKind, NodePtr),
+    /// The bytes of a piece.
+    Piece(PieceRef),
+}
+
+/// Pieces that an operation has loaded.
+pub(crate) type Pieces = FxHashMap<PieceRef, Bytes>;
+
+/// The rows of a collection at one moment.
+pub(crate) struct View<'a> {
+    world: &'a World,
+    collection: &'a Collection,
+    pieces: &'a Pieces,
+    wanted: RefCell<Vec<Wanted>>,
+    settled: Cell<Lsn>,
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn new(world: &'a World, collection: &'a Collection, pieces: &'a Pieces) -> Self {
+        Self { world, collection, pieces, wanted: RefCell::default(), settled: Cell::new(Lsn(0)) }
+    }
+
+    /// What was not in memory, and the bound of records that must be durable before what was seen may be told.
+    pub(crate) fn end(self) -> (Vec<Wanted>, Lsn) {
+        (self.wanted.into_inner(), self.settled.get())
+    }
+
+    fn saw(&self, leaf: NodePtr) {
+        self.settled.set(self.settled.get().max(self.world.cache.settled_at(leaf)));
+    }
+
+    fn want(&self, wanted: Wanted) -> Stop {
+        let mut list = self.wanted.borrow_mut();
+        if !list.contains(&wanted) {
+            list.push(wanted);
+        }
+        Stop::Absent
+    }
+
+    fn stop(&self, tree: TreeKind, stop: TreeStop) -> Stop {
+        match stop {
+            TreeStop::Absent(ptr) => self.want(Wanted::Node(tree, ptr)),
+            TreeStop::Corrupt { node, what } => Stop::Corrupt { at: Some(node.at), what },
+            _ => Stop::Corrupt { at: None, what: "a tree node" },
+        }
+    }
+}
+
+impl Rows for View<'_> {
+    fn row(&self, tree: TreeKind, key: &[u8]) -> Result<Option<&[u8]>, Stop> {
+        match self.collection.trees[slot(tree)].find(&self.world.cache, key) {
+            Ok(Some(found)) => {
+                self.saw(found.leaf);
+                Ok(found.value)
+            }
+            Ok(None) => {
+                self.saw_no_tree(tree);
+                Ok(None)
+            }
+            Err(stop) => Err(self.stop(tree, stop)),
+        }
+    }
+
+    fn rows(
+        &self,
+        tree: TreeKind,
+        from: &[u8],
+        to: Option<&[u8]>,
+        direction: Direction,
+        visit: &mut seabed_object::Visit<'_>,
+    ) -> Result<(), Stop> {
+        let direction = match direction {
+            Direction::Forward => TreeDirection::Ascending,
+            Direction::Backward => TreeDirection::Descending,
+        };
+        let of = &self.collection.trees[slot(tree)];
+        if of.root().is_none() {
+            self.saw_no_tree(tree);
+        }
+        let high = to.map_or(Bound::Unbounded, Bound::Excluded);
+        let walked = of.range(&self.world.cache, Bound::Included(from), high, direction, |step| match step {
+            Step::Leaf(ptr) => {
+                self.saw(ptr);
+                ControlFlow::Continue(())
+            }
+            Step::Row { key, value } => visit(key, value),
+        });
+        walked.map(|_| ()).map_err(|stop| self.stop(tree, stop))
+    }
+
+    fn piece(&self, piece: &PieceRef) -> Result<Bytes, Stop> {
+        self.pieces.get(piece).cloned().ok_or_else(|| self.want(Wanted::Piece(*piece)))
+    }
+}
+
+impl View<'_> {
+    /// A tree without a leaf has nobody to say when it became so: its newest pending change does.
+    fn saw_no_tree(&self, tree: TreeKind) {
+        let pending = self.collection.pending[slot(tree)].within(&[], None);
+        let newest = pending.map(|(_, pending)| pending.lsn.next()).max().unwrap_or(Lsn(0));
+        self.settled.set(self.settled.get().max(newest));
+    }
+}

@@ -1,0 +1,252 @@
+//! World: the state of a shard that operations look at and change, always in one moment, never across an await.
+//!
+//! Nodes, collections with their trees, and pending changes. A transaction's changes are applied here by
+//! [`World::apply_row`], one row at a time: into the leaf and into the pending changes of its tree.
+//!
+//! Invariant: a leaf in memory has all pending changes of its interval applied. A tree without a root has none that are not
+//! (it has no rows).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use seabed_btree::{Page, Stop as TreeStop, Tree};
+use seabed_journal::{CollectionId, CollectionState, Tally};
+use seabed_object::{Change, Usage, apply};
+use seabed_types::{Lsn, NodePtr, PoolId, Term, TreeKind};
+
+use crate::cache::{Cache, Pin};
+use crate::pending::{Ages, Key, Pending};
+use crate::sequence::Line;
+
+/// A collection and its trees.
+pub(crate) struct Collection {
+    pub(crate) id: CollectionId,
+    pub(crate) term: Term,
+    /// Family ids below this were used.
+    pub(crate) next_id: u64,
+    pub(crate) tally: Tally,
+    pub(crate) trees: [Tree; 3],
+    pub(crate) pending: [Pending; 3],
+    pub(crate) line: Rc<Line>,
+    /// Families of streaming puts that go on: their graves are passed over.
+    pub(crate) streaming: BTreeSet<u64>,
+}
+
+/// The position of a tree in a collection's arrays.
+pub(crate) const fn slot(tree: TreeKind) -> usize {
+    tree as usize - 1
+}
+
+impl Collection {
+    pub(crate) fn new(state: &CollectionState, node_bytes: usize) -> Self {
+        Self {
+            id: state.id,
+            term: state.term,
+            next_id: state.next_id,
+            tally: state.tally,
+            trees: state.roots.map(|root| Tree::new(root, node_bytes)),
+            pending: Default::default(),
+            line: Rc::default(),
+            streaming: BTreeSet::new(),
+        }
+    }
+
+    pub(crate) fn state(&self) -> CollectionState {
+        CollectionState {
+            id: self.id,
+            term: self.term,
+            next_id: self.next_id,
+            tally: self.tally,
+            roots: std::array::from_fn(|index| self.trees[index].root()),
+        }
+    }
+}
+
+/// What rows take, as the journal counts it.
+pub(crate) fn tally_of(usage: &Usage) -> Tally {
+    Tally {
+        objects: usage.objects,
+        stored: usage.stored,
+        allocated: usage.allocated,
+        compressed: usage.compressed,
+        omap: usage.omap,
+        metadata: usage.metadata,
+    }
+}
+
+/// What the journal counted, for callers.
+pub(crate) fn usage_of(tally: &Tally) -> Usage {
+    Usage {
+        objects: tally.objects,
+        stored: tally.stored,
+        allocated: tally.allocated,
+        compressed: tally.compressed,
+        omap: tally.omap,
+        metadata: tally.metadata,
+    }
+}
+
+/// Damage that was found while rows were changed; the leaf's image or a pending change does not decode.
+pub(crate) type Damage = &'static str;
+
+/// The state of a shard.
+pub(crate) struct World {
+    pub(crate) cache: Cache,
+    pub(crate) collections: BTreeMap<CollectionId, Collection>,
+    pub(crate) ages: Ages,
+    pub(crate) node_bytes: usize,
+}
+
+impl World {
+    pub(crate) fn new(node_bytes: usize, states: &[CollectionState]) -> Self {
+        let collection = |state: &CollectionState| (state.id, Collection::new(state, node_bytes));
+        Self {
+            cache: Cache::new(),
+            collections: states.iter().map(collection).collect(),
+            ages: Ages::default(),
+            node_bytes,
+        }
+    }
+
+    /// The collection of a pool that an object with this hash belongs to.
+    pub(crate) fn collection_of(&self, pool: PoolId, hash: u32) -> Option<&Collection> {
+        let reversed = hash.reverse_bits();
+        let from = CollectionId { pool, prefix: 0, bits: 0 };
+        let mut of_pool = self.collections.range(from..).take_while(|(id, _)| id.pool == pool);
+        of_pool.find(|(id, _)| id.covers(reversed)).map(|(_, collection)| collection)
+    }
+
+    pub(crate) fn collection(&self, id: CollectionId) -> &Collection {
+        self.collections.get(&id).expect("collections are not removed")
+    }
+
+    pub(crate) fn collection_mut(&mut self, id: CollectionId) -> &mut Collection {
+        self.collections.get_mut(&id).expect("collections are not removed")
+    }
+
+    /// Bytes of all pending changes.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.collections.values().flat_map(|collection| &collection.pending).map(Pending::bytes).sum()
+    }
+
+    /// Changes a row whose leaf is in memory, and keeps the change as pending from record `lsn`.
+    pub(crate) fn apply_row(
+        &mut self,
+        id: CollectionId,
+        tree: TreeKind,
+        key: &[u8],
+        change: Change,
+        lsn: Lsn,
+    ) -> Result<(), Damage> {
+        self.cache.stamp(lsn.next());
+        let applied = self.change_leaf(id, tree, key, &change);
+        self.cache.stamp(Lsn(0));
+        applied?;
+        let collection = self.collections.get_mut(&id).expect("collections are not removed");
+        let pending = &mut collection.pending[slot(tree)];
+        pending.add(key, change, lsn, &mut self.ages).map_err(|malformed| malformed.what)
+    }
+
+    fn change_leaf(
+        &mut self,
+        id: CollectionId,
+        kind: TreeKind,
+        key: &[u8],
+        change: &Change,
+    ) -> Result<(), Damage> {
+        let collection = self.collections.get_mut(&id).expect("collections are not removed");
+        let tree = &mut collection.trees[slot(kind)];
+        let cache = &mut self.cache;
+        let value = match change {
+            Change::Set(value) => Some(std::borrow::Cow::Borrowed(value.as_slice())),
+            Change::Gone => None,
+            Change::Patch(_) => {
+                let old = tree.get(cache, key).map_err(damage)?;
+                apply(old, change).map_err(|malformed| malformed.what)?.map(std::borrow::Cow::Owned)
+            }
+        };
+        if let Some(value) = value {
+            tree.insert(cache, key, &value).map_err(damage)?;
+        } else {
+            tree.remove(cache, key).map_err(damage)?;
+        }
+        Ok(())
+    }
+
+    /// Whether the way to a row is in memory; the absent node if not.
+    pub(crate) fn way_to(&self, id: CollectionId, tree: TreeKind, key: &[u8]) -> Result<(), TreeStop> {
+        self.collection(id).trees[slot(tree)].find(&self.cache, key).map(|_| ())
+    }
+
+    /// Takes a node that was read. A leaf gets the pending changes of its interval. None if it belongs nowhere any more.
+    pub(crate) fn take_loaded(
+        &mut self,
+        id: CollectionId,
+        tree: TreeKind,
+        ptr: NodePtr,
+        page: Page,
+    ) -> Result<Option<Pin>, Damage> {
+        if self.cache.has(ptr) {
+            return Ok(self.cache.pin(ptr));
+        }
+        let is_leaf = page.level() == 0;
+        if is_leaf && page.is_empty() {
+            return Err("a leaf without rows has an image");
+        }
+        let first = page.key(0);
+        let pin = self.cache.loaded(ptr, page);
+        if !is_leaf {
+            return Ok(Some(pin));
+        }
+        let collection = self.collections.get(&id).expect("collections are not removed");
+        let leaf = match collection.trees[slot(tree)].leaf_of(&self.cache, &first) {
+            Ok(Some(leaf)) if leaf.ptr == ptr => leaf,
+            _ => {
+                // The tree changed, or the nodes above were given up, while it was read. Read again when it is met again.
+                self.cache.unpin(pin);
+                self.cache.forget(ptr);
+                return Ok(None);
+            }
+        };
+        let pending = collection.pending[slot(tree)].within(&leaf.lower, leaf.upper.as_deref());
+        let changes: Vec<(Key, Change, Lsn)> =
+            pending.map(|(key, pending)| (key.clone(), pending.change.clone(), pending.lsn)).collect();
+        for (key, change, lsn) in changes {
+            self.cache.stamp(lsn.next());
+            let changed = self.change_leaf(id, tree, &key, &change);
+            self.cache.stamp(Lsn(0));
+            if let Err(what) = changed {
+                self.cache.unpin(pin);
+                return Err(what);
+            }
+        }
+        Ok(Some(pin))
+    }
+
+    /// Makes the trees that have no image at all from their pending changes; after a replay.
+    pub(crate) fn grow_rootless(&mut self) -> Result<(), Damage> {
+        for id in self.collections.keys().copied().collect::<Vec<_>>() {
+            for tree in TreeKind::ALL {
+                let collection = self.collection(id);
+                if collection.trees[slot(tree)].root().is_some() {
+                    continue;
+                }
+                let changes: Vec<(Key, Change)> = collection.pending[slot(tree)]
+                    .within(&[], None)
+                    .map(|(key, pending)| (key.clone(), pending.change.clone()))
+                    .collect();
+                for (key, change) in changes {
+                    self.change_leaf(id, tree, &key, &change)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn damage(stop: TreeStop) -> Damage {
+    match stop {
+        TreeStop::Corrupt { what, .. } => what,
+        _ => unreachable!("the way to the row was looked up in the same moment"),
+    }
+}
