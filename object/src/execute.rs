@@ -119,7 +119,9 @@ impl<'r> Work<'r> {
     ) -> Self {
         let (sources, absent, changes) = (SmallVec::new(), false, 0);
         let env = Env { rows, txn, stored, limits, next_id, sources, absent, changes, op: 0 };
-        Self { env, objects: txn.objects().iter().map(|_| None).collect() }
+        let mut objects = SmallVec::new();
+        objects.resize_with(txn.objects().len(), || None);
+        Self { env, objects }
     }
 
     fn run(&mut self, op: usize, operation: &'r Operation) -> Result<(), Halt> {

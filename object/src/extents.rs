@@ -188,24 +188,29 @@ impl Extents {
             return Err(bad);
         }
         let mut extents = Self { present, ..Self::EMPTY };
-        for index in (0..ROW_CHUNKS).filter(|index| present >> index & 1 == 1) {
+        let mut before: Option<Chunk> = None;
+        for (index, slot) in extents.chunks.iter_mut().enumerate() {
+            let has = |bits: u16| bits >> index & 1 == 1;
+            if !has(present) {
+                before = None;
+                continue;
+            }
             let bad = cursor.malformed("a chunk of extents");
-            let at = if contiguous >> index & 1 == 1 {
-                let before = extents.chunks[index - 1].at;
-                let offset = before.offset.checked_add(u32::from(FULL)).ok_or(bad)?;
-                Paddr::new(before.segment, offset)
-            } else {
-                Paddr::new(SegmentId(cursor.u32(bad.what)?), cursor.u32(bad.what)?)
+            let at = match before {
+                Some(before) if has(contiguous) => {
+                    let offset = before.at.offset.checked_add(u32::from(FULL)).ok_or(bad)?;
+                    Paddr::new(before.at.segment, offset)
+                }
+                _ => Paddr::new(SegmentId(cursor.u32(bad.what)?), cursor.u32(bad.what)?),
             };
-            let bytes = if short >> index & 1 == 1 { cursor.u16(bad.what)? } else { FULL };
-            let is_short = short >> index & 1 == 1;
-            if at.segment.0 == 0 || bytes == 0 || (is_short && bytes >= FULL) {
+            let bytes = if has(short) { cursor.u16(bad.what)? } else { FULL };
+            // One state has one encoding: no address where none is needed, no length where it is full.
+            let is_apart = !has(contiguous) && before.is_some_and(|before| before.is_followed_by(at));
+            if at.segment.0 == 0 || bytes == 0 || (has(short) && bytes >= FULL) || is_apart {
                 return Err(bad);
             }
-            extents.chunks[index] = Chunk { at, bytes, crc: Crc(cursor.u32(bad.what)?) };
-            if (contiguous >> index & 1 == 1) != extents.is_contiguous(index) {
-                return Err(bad);
-            }
+            *slot = Chunk { at, bytes, crc: Crc(cursor.u32(bad.what)?) };
+            before = Some(*slot);
         }
         cursor.end("more after extents")?;
         Ok(extents)

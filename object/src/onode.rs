@@ -385,3 +385,7 @@ impl Onode {
         self.parts.0 | if self.has_hint() { HINT } else { 0 }
     }
 }
+
+#[cfg(test)]
+#[path = "onode/tests.rs"]
+mod tests;

@@ -40,6 +40,8 @@ pub(crate) struct Store {
     pending: BTreeMap<Key, Change>,
     pub(crate) rng: fastrand::Rng,
     pub(crate) rounds: u64,
+    /// Keys looked up, and intervals visited.
+    pub(crate) looked_up: RefCell<Vec<(TreeKind, Vec<u8>)>>,
 }
 
 impl Store {
@@ -59,6 +61,7 @@ impl Store {
             pending: BTreeMap::new(),
             rng: fastrand::Rng::with_seed(seed),
             rounds: 0,
+            looked_up: RefCell::default(),
         }
     }
 
@@ -68,6 +71,7 @@ impl Store {
 
     /// Carries out a transaction, loading what is absent.
     pub(crate) fn execute(&mut self, txn: &Transaction, stored: &[Stored]) -> Outcome {
+        self.looked_up.borrow_mut().clear();
         self.salt.set(self.salt.get() + 1);
         self.loaded.borrow_mut().clear();
         loop {
@@ -105,6 +109,7 @@ impl Store {
     }
 
     fn load(&mut self) {
+        self.looked_up.borrow_mut().clear();
         let wanted = std::mem::take(&mut *self.wanted.borrow_mut());
         assert!(!wanted.is_empty(), "absent, and nothing to load");
         self.rounds += 1;
@@ -296,6 +301,7 @@ impl Store {
 
 impl Rows for Store {
     fn row(&self, tree: TreeKind, key: &[u8]) -> Result<Option<&[u8]>, Stop> {
+        self.looked_up.borrow_mut().push((tree, key.to_vec()));
         self.check_memory([&[tree as u8], key].concat())?;
         Ok(self.tree(tree).get(key).map(|value| &value[..]))
     }
@@ -308,6 +314,7 @@ impl Rows for Store {
         direction: Direction,
         visit: &mut Visit<'_>,
     ) -> Result<(), Stop> {
+        self.looked_up.borrow_mut().push((tree, from.to_vec()));
         assert!(to.is_none_or(|to| from <= to), "an interval");
         let to = to.map_or(Bound::Unbounded, Bound::Excluded);
         let mut range = self.tree(tree).range::<[u8], _>((Bound::Included(from), to));
