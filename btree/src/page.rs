@@ -230,6 +230,24 @@ impl Page {
         index - 1
     }
 
+    /// Whether `put` will find room.
+    pub(crate) fn has_room(&self, found: Result<usize, usize>, key: &[u8], value: &[u8]) -> bool {
+        let in_place = match found {
+            Ok(at) => {
+                let slot = self.slots()[at];
+                let suffix_bytes = usize::from(slot.suffix_bytes.get());
+                value.len() <= self.value_bytes_at(usize::from(slot.cell.get()))
+                    || self.gap_bytes() >= CELL_HEADER_BYTES + suffix_bytes + value.len()
+            }
+            Err(_) => {
+                let prefix = self.prefix();
+                key.starts_with(prefix)
+                    && self.gap_bytes() >= ROW_BYTES + key.len() - prefix.len() + value.len()
+            }
+        };
+        in_place || self.fits_rebuilt(found, key, value)
+    }
+
     /// Inserts a row or replaces its value; `found` is what `search` said. False if it does not fit: nothing changed,
     /// and the page is to be split.
     pub(crate) fn put(&mut self, found: Result<usize, usize>, key: &[u8], value: &[u8]) -> bool {

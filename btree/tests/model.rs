@@ -53,3 +53,16 @@ fn every_step_checked() {
         }
     }
 }
+
+#[test]
+fn exchanged_images_are_refused_without_a_panic() {
+    let mut refused = 0;
+    for seed in 0..20 {
+        for keys in [KeyShape::Hashed, KeyShape::Skewed, KeyShape::Maximal] {
+            let mut program = Program::new(4096, keys, ValueShape::Skewed, seed, Check::Seldom);
+            program.run(400);
+            refused += program.run_damaged(400);
+        }
+    }
+    assert!(refused > 300, "{refused} operations met damage");
+}

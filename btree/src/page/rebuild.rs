@@ -174,8 +174,8 @@ impl Page {
         build(self.node_bytes(), self.level(), rows.len(), |index| rows.row(index), supposed_prefix)
     }
 
-    /// `put` where the page must be built anew, if the rows fit at all.
-    pub(super) fn put_by_rebuild(&mut self, found: Result<usize, usize>, key: &[u8], value: &[u8]) -> bool {
+    /// Whether the rows fit a page with one inserted or replaced.
+    pub(super) fn fits_rebuilt(&self, found: Result<usize, usize>, key: &[u8], value: &[u8]) -> bool {
         let rows = Rows { page: self, edit: Some(Edit { found, key, value }) };
         let (first, count) = (self.first_keyed(), rows.len());
         let prefix = if count > first + 1 { rows.row(first).shared(&rows.row(count - 1)) } else { 0 };
@@ -184,10 +184,15 @@ impl Page {
             Err(_) => 0,
         };
         let whole = self.row_bytes_under(0) + ROW_BYTES + key.len() + value.len() - old;
-        if HEADER_BYTES + prefix + whole - (count - first) * prefix > self.node_bytes() {
+        HEADER_BYTES + prefix + whole - (count - first) * prefix <= self.node_bytes()
+    }
+
+    /// `put` where the page must be built anew, if the rows fit at all.
+    pub(super) fn put_by_rebuild(&mut self, found: Result<usize, usize>, key: &[u8], value: &[u8]) -> bool {
+        if !self.fits_rebuilt(found, key, value) {
             return false;
         }
-        let rebuilt = self.rebuilt(rows.edit, 0);
+        let rebuilt = self.rebuilt(Some(Edit { found, key, value }), 0);
         *self = Self { run: self.run, ..rebuilt };
         true
     }

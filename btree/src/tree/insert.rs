@@ -30,7 +30,8 @@ impl Tree {
             return Ok(Inserted { leaf, replaced: false });
         };
         let found = page.search(key);
-        if nodes.node_mut(leaf).put(found, key, value) {
+        if page.has_room(found, key, value) {
+            assert!(nodes.node_mut(leaf).put(found, key, value), "there is room");
             return Ok(Inserted { leaf, replaced: found.is_ok() });
         }
         let path = self.path(nodes, key, 0, Reach::Page)?;

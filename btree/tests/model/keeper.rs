@@ -234,6 +234,22 @@ impl Keeper {
         candidates.get(pick).cloned()
     }
 
+    /// Exchanges the images of two nodes that are not in memory: a device that gives other bytes than were written, and a
+    /// checksum that does not see it.
+    pub(crate) fn swap_images(&mut self) {
+        let evicted = |stored: &Option<Stored>| stored.as_ref().is_some_and(|stored| stored.page.is_none());
+        let evicted: Vec<usize> =
+            (0..self.stored.len()).filter(|number| evicted(&self.stored[*number])).collect();
+        if evicted.len() > 1 {
+            let (first, second) =
+                (evicted[self.rng.usize(..evicted.len())], evicted[self.rng.usize(..evicted.len())]);
+            let image_of = |stored: &Option<Stored>| stored.as_ref().expect("evicted").image.clone();
+            let images = (image_of(&self.stored[first]), image_of(&self.stored[second]));
+            self.stored[first].as_mut().expect("evicted").image = images.1;
+            self.stored[second].as_mut().expect("evicted").image = images.0;
+        }
+    }
+
     /// Checks the contract for all nodes in memory.
     pub(crate) fn check(&self, tree: &Tree) {
         let census = tree.verify(self).expect("the tree is good");

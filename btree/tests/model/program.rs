@@ -65,6 +65,40 @@ impl Program {
         }
     }
 
+    /// Runs on with images that were exchanged: whatever becomes of the rows, no operation panics or runs for ever, and one
+    /// that returns an error changed nothing. Returns how many were refused.
+    pub(crate) fn run_damaged(&mut self, steps: usize) -> usize {
+        self.write_all();
+        self.keeper.evict(1);
+        for _ in 0..4 {
+            self.keeper.swap_images();
+        }
+        let mut refused = 0;
+        for _ in 0..steps {
+            let key = if self.rng.bool() { self.known_key() } else { self.new_key() };
+            let value = self.values.value(&mut self.rng, self.tree.value_bytes_max());
+            let kind = self.rng.u8(..8);
+            let outcome = self.try_with_loads(|tree, keeper| match kind {
+                0..3 => tree.insert(keeper, &key, &value).map(|_| ()),
+                3..5 => tree.remove(keeper, &key).map(|_| ()),
+                5 => tree.get(keeper, &key).map(|_| ()),
+                6 => tree.leaf_of(keeper, &key).map(|_| ()),
+                _ => {
+                    let mut rows = 0;
+                    let low = Bound::Included(&key[..]);
+                    let ended = tree.range(keeper, low, Bound::Unbounded, Direction::Ascending, |_| {
+                        rows += 1;
+                        ControlFlow::Continue(())
+                    });
+                    assert!(rows < 1_000_000, "a scan comes to an end");
+                    ended.map(|_| ())
+                }
+            });
+            refused += usize::from(outcome.is_err());
+        }
+        refused
+    }
+
     /// Removes everything.
     pub(crate) fn finish(&mut self) {
         self.scan_all();
@@ -74,6 +108,10 @@ impl Program {
         self.rng.shuffle(&mut keys);
         for key in keys {
             self.remove(&key);
+            if self.model.len() == 1 {
+                let census = self.tree.verify(&self.keeper).expect("the tree is good");
+                assert_eq!((census.leaves, census.inner), (1, 0), "a root with one child gives way to it");
+            }
         }
         assert_eq!(self.tree.root(), None, "a tree without rows has no root");
         self.keeper.check_reachable(&self.tree);
@@ -124,15 +162,23 @@ impl Program {
 
     /// Runs an operation until it does not ask for a node; checks that it changed nothing while it did.
     fn with_loads<T>(&mut self, operation: impl Fn(&mut Tree, &mut Keeper) -> Result<T, Stop>) -> T {
+        self.try_with_loads(operation).unwrap_or_else(|stop| panic!("{stop}"))
+    }
+
+    /// The same for an operation that may find the tree corrupt.
+    fn try_with_loads<T>(
+        &mut self,
+        operation: impl Fn(&mut Tree, &mut Keeper) -> Result<T, Stop>,
+    ) -> Result<T, Stop> {
         loop {
             let before = (self.tree, self.keeper.changes);
-            match operation(&mut self.tree, &mut self.keeper) {
-                Ok(result) => return result,
-                Err(Stop::Absent(ptr)) => {
-                    assert_eq!(before, (self.tree, self.keeper.changes), "an error changes nothing");
-                    self.keeper.load(ptr);
-                }
-                Err(stop) => panic!("{stop}"),
+            let outcome = operation(&mut self.tree, &mut self.keeper);
+            if outcome.is_err() {
+                assert_eq!(before, (self.tree, self.keeper.changes), "an error changes nothing");
+            }
+            match outcome {
+                Err(Stop::Absent(ptr)) => self.keeper.load(ptr),
+                outcome => return outcome,
             }
         }
     }
@@ -293,6 +339,19 @@ impl Program {
             .cloned()
             .collect();
         assert_eq!(rows, expected, "a leaf has all rows of its interval");
+        // A range of the leaf's very interval touches no other leaf.
+        let upper = leaf.upper.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        for direction in [Direction::Ascending, Direction::Descending] {
+            let visited = self.with_loads(|tree, keeper| {
+                let mut visited = Vec::new();
+                tree.range(keeper, Bound::Included(&leaf.lower), upper, direction, |step| {
+                    visited.extend(if let Step::Leaf(ptr) = step { Some(ptr) } else { None });
+                    ControlFlow::Continue(())
+                })?;
+                Ok(visited)
+            });
+            assert_eq!(visited, [leaf.ptr]);
+        }
         let root = self.tree.root().expect("there is a leaf");
         let level = self.with_loads(|_, keeper| Ok(keeper.node(root)?.level()));
         assert_eq!(self.tree.node_at(&self.keeper, level, &key), Ok(Some(root)));
