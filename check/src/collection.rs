@@ -17,7 +17,7 @@ use seabed_object::onode::{OnodeRef, Parts};
 use seabed_object::{PieceRef, ROW_BYTES, Usage, pieces_of_row, usage_of_row};
 use seabed_types::{CHUNK_BYTES, Crc, Malformed, Paddr, PoolId, TreeKind};
 
-use crate::log::{Pending, reversed_hash};
+use crate::log::{Log, reversed_hash};
 use crate::rows::{KeyAndValue, Rows};
 use crate::things::{Thing, What, row_hash};
 use crate::violation::{CountedPart, PieceFault, Row, Violation};
@@ -42,11 +42,11 @@ pub(crate) fn walk(
     collection: CollectionId,
     next_id: u64,
     roots: &Roots,
-    pending: &Pending,
+    log: &Log,
 ) -> Sum {
     let [names, bodies, graves] = TreeKind::ALL.map(|tree| {
         let root = roots.get(tree as usize - 1).copied().flatten();
-        Rows::new(collection, tree, root, pending, pass)
+        Rows::new(collection, tree, root, &log.pending, pass)
     });
     let mut walk = Walk {
         names,
@@ -55,7 +55,7 @@ pub(crate) fn walk(
         collection,
         next_id,
         usage: Usage::default(),
-        is_whole: true,
+        is_whole: !log.lacks_deltas,
         objects: BTreeMap::new(),
         dead: BTreeSet::new(),
     };

@@ -116,7 +116,9 @@ impl<'a> Window<'a> {
             && skip.saturating_add(bytes) <= self.bytes.len();
         if !hit {
             let left = (self.source.layout.segment_bytes - at.offset) as usize;
-            self.bytes = self.source.read(at, bytes.max(WINDOW_BYTES).min(left.max(bytes)))?;
+            let ahead = self.source.read(at, bytes.max(WINDOW_BYTES).min(left.max(bytes)));
+            // What lies ahead may be what cannot be read.
+            self.bytes = ahead.or_else(|_| self.source.read(at, bytes))?;
             self.start = at;
             return Ok(self.bytes.get(..bytes).expect("that many were read"));
         }

@@ -52,7 +52,10 @@ pub(crate) struct Log {
     pub(crate) end_at: Paddr,
     pub(crate) end_previous: Crc,
     pub(crate) torn: Option<Torn>,
+    /// Acknowledged records are missing: nothing of the rows is known.
     pub(crate) is_damaged: bool,
+    /// A delta could not be taken: sums over rows mean nothing.
+    pub(crate) lacks_deltas: bool,
 }
 
 /// Where record n is expected, and what it must say.
@@ -322,7 +325,10 @@ impl Reader<'_, '_> {
         let data = first..=first + header.pieces_bytes;
         let mut all = Vec::new();
         EntryRef::decode_all(entries, |entry| all.push(entry)).expect("a candidate's entries decode");
-        for entry in all {
+        // A record is one moment: its deltas may stand before the collection that it makes.
+        let makes = |entry: &EntryRef<'_>| matches!(entry, EntryRef::NewCollection { .. });
+        let (new, others): (Vec<_>, Vec<_>) = all.into_iter().partition(makes);
+        for entry in new.into_iter().chain(others) {
             if let Err(what) = self.entry(entry, lsn, &data) {
                 self.findings.violation(Violation::Record { shard, lsn, at, what });
             }
@@ -338,7 +344,11 @@ impl Reader<'_, '_> {
         let is_new = lsn >= self.base.body.end;
         let layout = self.source.layout;
         match entry {
-            EntryRef::Delta(delta) => self.delta(&delta, data),
+            EntryRef::Delta(delta) => {
+                let taken = self.delta(&delta, data);
+                self.log.lacks_deltas |= taken.is_err();
+                taken
+            }
             EntryRef::Live(changes) => {
                 if changes.iter().any(|(segment, _)| !layout.has_segment(*segment)) {
                     return Err("live bytes of a segment that there is not");

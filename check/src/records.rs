@@ -59,12 +59,8 @@ fn take(
     wanted: Wanted,
     at: Paddr,
 ) -> Result<Option<Taken>, ErrorKind> {
-    let block = match window.fetch(at, BLOCK_BYTES) {
-        Ok(block) => block.to_vec(),
-        // What lies ahead may be what cannot be read.
-        Err(_) => source.read(at, BLOCK_BYTES)?,
-    };
-    let Ok(header) = RecordHeader::decode(&block, &source.identity, &source.layout, at) else {
+    let block = window.fetch(at, BLOCK_BYTES)?;
+    let Ok(header) = RecordHeader::decode(block, &source.identity, &source.layout, at) else {
         return Ok(None);
     };
     let place = header.place;
@@ -76,10 +72,23 @@ fn take(
     if !chained {
         return Ok(None);
     }
-    let record = window.fetch(at, header.record_bytes as usize)?;
-    let Ok(entries) = entries_of(&header, record) else { return Ok(None) };
-    let data_is_sound = header.data_is_sound(record);
+    let bytes = header.record_bytes as usize;
+    let whole = window.fetch(at, bytes).map(<[u8]>::to_vec);
+    // Where only the data cannot be read the record still tells what it was.
+    let record = whole.or_else(|_| without_data(source, &header))?;
+    let Ok(entries) = entries_of(&header, &record) else { return Ok(None) };
+    let data_is_sound = header.data_is_sound(&record);
     Ok(Some(Taken { header, entries, data_is_sound }))
+}
+
+/// The bytes of a record with zeros for its data.
+fn without_data(source: &Source<'_>, header: &RecordHeader) -> Result<Vec<u8>, ErrorKind> {
+    let mut record = source.read(header.at, BLOCK_BYTES)?;
+    let rest = BLOCK_BYTES + header.pieces_bytes as usize;
+    record.resize(rest, 0);
+    let at = header.at.plus(SEGMENT_HEADER_BYTES + header.pieces_bytes);
+    record.extend(source.read(at, header.record_bytes as usize - rest)?);
+    Ok(record)
 }
 
 /// What a record holds, with the identities that an inventory would have.

@@ -105,7 +105,6 @@ impl Segments<'_, '_> {
     ) {
         check_overlaps(segment, things, findings);
         let Some(claim) = self.claims.get(&segment).copied() else {
-            counts.unclaimed += 1;
             if !things.is_empty() {
                 findings.violation(Violation::Unclaimed { segment, things: things.len() });
             }

@@ -109,6 +109,11 @@ impl Things {
         segment >= self.from && self.to.is_none_or(|to| segment < to)
     }
 
+    /// The segments that have things.
+    pub(crate) fn segments(&self) -> impl Iterator<Item = SegmentId> + '_ {
+        self.segments.keys().copied()
+    }
+
     /// The things of a segment, by address.
     pub(crate) fn take(&mut self, segment: SegmentId) -> Vec<Thing> {
         let (_, mut things) = self.segments.remove(&segment).unwrap_or_default();
@@ -139,7 +144,10 @@ mod tests {
             }
             assert!(things.memory <= budget);
             range = things.next();
-            for segment in (1..=10).map(SegmentId).filter(|segment| things.covers(*segment)) {
+            for segment in (1..=10).map(SegmentId) {
+                if !things.covers(segment) {
+                    continue;
+                }
                 found.extend(things.take(segment).iter().map(|thing| (segment, thing.offset)));
             }
             ranges += 1;

@@ -129,12 +129,8 @@ impl TreeRows {
             return Err(NodeFault::Interval);
         }
         let (collection, tree) = (self.collection, self.tree);
-        let shape = [
-            (page.is_empty(), NodeFault::Empty),
-            (level.is_none() && page.level() > 0 && page.len() == 1, NodeFault::SingleChild),
-        ];
-        for (_, fault) in shape.into_iter().filter(|(is_wrong, _)| *is_wrong) {
-            pass.findings.violation(Violation::Node { collection, tree, node, fault });
+        if page.is_empty() {
+            pass.findings.violation(Violation::Node { collection, tree, node, fault: NodeFault::Empty });
         }
         let Interval { lower, upper } = interval.clone();
         let image = Image { pool: collection.pool, tree, level: page.level(), lower, upper };

@@ -70,8 +70,6 @@ pub enum NodeFault {
     Twice,
     /// It is a leaf without rows.
     Empty,
-    /// It is a root with a single child.
-    SingleChild,
 }
 
 /// What is wrong with bytes that a row points to.
@@ -448,7 +446,6 @@ impl fmt::Display for NodeFault {
             Self::Interval => f.write_str("a key outside of the interval that the parent gives"),
             Self::Twice => f.write_str("is a child for the second time"),
             Self::Empty => f.write_str("a leaf without rows"),
-            Self::SingleChild => f.write_str("a root with a single child"),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use seabed_segment::{SealBlock, SegmentHeader, StreamKind};
-use seabed_types::{Incarnation, SegmentId, ShardId};
+use seabed_types::{Incarnation, Paddr, SegmentId, ShardId};
 
 use super::source;
 use crate::report::{Counts, Findings};
@@ -27,7 +27,7 @@ pub struct SegmentDump {
     pub seal: Option<SealBlock>,
 }
 
-/// All segments.
+/// All segments that the image has.
 pub fn segments(image: &dyn Image) -> Result<Vec<SegmentDump>, CheckError> {
     let source = source(image)?;
     let (mut findings, mut counts) = (Findings::new(0), Counts::default());
@@ -62,7 +62,9 @@ pub fn segments(image: &dyn Image) -> Result<Vec<SegmentDump>, CheckError> {
             seal,
         }
     };
-    Ok(source.layout.segments().map(dump).collect())
+    let layout = &source.layout;
+    let is_there = |segment: &SegmentId| layout.device_offset(Paddr::new(*segment, 0)) < image.bytes();
+    Ok(layout.segments().take_while(is_there).map(dump).collect())
 }
 
 impl fmt::Display for SegmentDump {
