@@ -99,6 +99,36 @@ impl PartialOrd for ObjectId {
     }
 }
 
+impl From<&str> for ObjectId {
+    fn from(name: &str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<String> for ObjectId {
+    fn from(name: String) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<&[u8]> for ObjectId {
+    fn from(name: &[u8]) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<Vec<u8>> for ObjectId {
+    fn from(name: Vec<u8>) -> Self {
+        Self::new(name)
+    }
+}
+
+impl From<&ObjectId> for ObjectId {
+    fn from(id: &ObjectId) -> Self {
+        id.clone()
+    }
+}
+
 impl fmt::Debug for ObjectId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}:", self.hash)?;

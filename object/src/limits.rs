@@ -64,6 +64,7 @@ pub struct Limits {
 impl Limits {
     /// The bounds for a geometry, with the default options.
     pub fn new(node_bytes: usize, segment_bytes: usize) -> Self {
+        assert!(node_bytes >= 4096, "an eighth of a node holds an onode without inline parts");
         let record_bytes_max = (segment_bytes / 4).min(1024 * 1024);
         Self { node_bytes, segment_bytes, record_bytes_max, inline_bytes_max: 512 }
     }

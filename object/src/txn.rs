@@ -99,7 +99,7 @@ pub enum Condition {
     },
 }
 
-/// What an operation does to its object. `docs` of the object model say what each means when the object is absent.
+/// What an operation does to its object, which must exist unless it says otherwise.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
     /// Make it if it does not exist.

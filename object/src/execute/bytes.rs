@@ -14,6 +14,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 use seabed_types::{CHUNK_BYTES, TreeKind};
+use smallvec::SmallVec;
 
 use super::object::Object;
 use super::{EachRow, Env, Halt};
@@ -160,14 +161,18 @@ impl<'r> Object<'r> {
             return Ok(());
         }
         let (first, last) = (from / ROW_BYTES, (to - 1) / ROW_BYTES);
+        let mut rows: SmallVec<[(u64, usize); 2]> = SmallVec::new();
         if last - first < ROWS_LOOKED_UP {
             for number in first..=last {
-                self.row(env, number)?;
+                rows.push((number, self.row(env, number)?));
             }
         } else {
             self.rows_in(env, first, last)?;
+            let all = self.extents.keys().copied().zip(0..);
+            rows.extend(all.filter(|(number, _)| (first..=last).contains(number)));
         }
-        for (number, edit) in self.extents.iter_mut().filter(|(number, _)| (first..=last).contains(*number)) {
+        for (number, row) in rows {
+            let edit = self.extents.at(row);
             for index in 0..ROW_CHUNKS {
                 let start = number * ROW_BYTES + (index * CHUNK_BYTES) as u64;
                 if let Some(within) = Within::of(from, to, start) {

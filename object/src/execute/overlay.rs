@@ -53,6 +53,10 @@ impl<K: Ord + Clone, V> Overlay<K, V> {
         self.find(key).map(|index| &self.rows[index].1)
     }
 
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &K> {
+        self.rows.iter().map(|(key, _)| key)
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
         self.rows.iter_mut().map(|(key, row)| (&*key, row))
     }

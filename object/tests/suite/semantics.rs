@@ -383,12 +383,30 @@ fn damage_is_told_with_its_place() {
     });
     assert!(matches!(store.execute(&write, &[]), Outcome::Corrupt { at: None, .. }));
     assert!(matches!(read::stat(&store, &id), Err(ReadError::Stop(_))));
-    store.trees[0].insert(key, onode);
+    store.trees[0].insert(key.clone(), onode);
     let row = store.trees[1].first_entry().expect("one row");
     let row = (row.key().clone(), row.get().clone());
     store.trees[1].insert(row.0.clone(), row.1[1..].to_vec());
     assert!(matches!(store.execute(&write, &[]), Outcome::Corrupt { at: None, .. }));
     assert!(matches!(read::read(&store, &id, 0, 10), Err(ReadError::Stop(_))));
+}
+
+#[test]
+fn more_rows_than_an_onode_counts_are_damage() {
+    let (mut store, id) = (store(), ObjectId::new("a"));
+    let key = key::names(&id).to_vec();
+    apply(&mut store, |txn| {
+        txn.touch(&id).omap_insert(&id, [("a", vec![1; 600])]);
+    });
+    let one = store.trees[0][&key].clone();
+    apply(&mut store, |txn| {
+        txn.omap_insert(&id, [("b", vec![1; 600])]);
+    });
+    store.trees[0].insert(key, one);
+    let clear = txn(|txn| {
+        txn.omap_clear(&id);
+    });
+    assert!(matches!(store.execute(&clear, &[]), Outcome::Corrupt { at: None, .. }));
 }
 
 #[test]
