@@ -10,7 +10,7 @@
 //! Cost: three flushes, two copies of the body, one image per node without one.
 
 use seabed_device::{Class, Durability, WriteOpts};
-use seabed_journal::{Body, BodyPart, LogCut, PARTS_MAX, Slot};
+use seabed_journal::{Body, BodyPart, LogCut, PARTS_MAX, Slot, cuts_of_window};
 use seabed_segment::{ListedWhat, SlotCopy, StreamKind, Summing};
 use seabed_types::{BLOCK_BYTES, Lsn, SegmentId, TreeKind};
 use std::rc::Rc;
@@ -38,6 +38,9 @@ impl Shard {
         let (at, previous) = self.journal()?.start_of(captured.start, &captured.cut);
         captured.body.start_at = at;
         captured.body.start_previous = previous;
+        let first =
+            captured.body.journal.first().expect("a body names the segment that its window begins in");
+        let place = (at, first.incarnation);
         let Some((parts, holds)) = self.write_body(&captured.body).await? else {
             // The images are there and counted; the next checkpoint that finds space for its body publishes them.
             self.streams.borrow_mut().dead_uncounted.extend(captured.dead);
@@ -51,7 +54,7 @@ impl Shard {
                 sequence: old.sequence + 1,
                 epoch: self.epoch,
                 end: captured.cut.lsn,
-                cuts: cuts_from(&old.cuts, captured.start),
+                cuts: cuts_of_window(&old.cuts, captured.start, place),
                 body: parts,
             }
         };
@@ -174,11 +177,4 @@ impl Shard {
         *self.slot.borrow_mut() = slot;
         Ok(())
     }
-}
-
-/// The cuts that a replay from `start` on needs: those behind it, and the newest at or before it, which says what epoch to
-/// believe.
-pub(crate) fn cuts_from(cuts: &[seabed_journal::Cut], start: Lsn) -> Vec<seabed_journal::Cut> {
-    let passed = cuts.iter().filter(|cut| cut.lsn <= start).count();
-    cuts[passed.saturating_sub(1)..].to_vec()
 }

@@ -17,13 +17,12 @@ use std::rc::Rc;
 use seabed_device::{Class, Machine};
 use seabed_journal::{
     Begin, Body, ChangeRef, CollectionId, CollectionState, Cut, EntryRef, Journal, JournalStart, Place,
-    ScanEnd, Slot, Space, Tally, scan,
+    ScanEnd, Slot, Space, Tally, cuts_from, scan,
 };
 use seabed_object::Change;
 use seabed_segment::{RecordHeader, SlotCopy, Superblock};
 use seabed_types::{BLOCK_BYTES, Crc, Epoch, Lsn, Malformed, Paddr, PoolId, ShardId, Term};
 
-use crate::checkpoint::cuts_from;
 use crate::options::{Access, ShardOptions};
 use crate::shard::{MountReport, Parts, Shard};
 use crate::stats::{CountedDevice, Counters};

@@ -32,10 +32,29 @@ pub struct Cut {
     pub lsn: Lsn,
     /// The epoch.
     pub epoch: Epoch,
-    /// Where that record goes, if it fits.
+    /// Where that record goes, if it fits; in the first cut of a window, if that is its first record, where it is.
     pub at: Paddr,
     /// The incarnation of that segment.
     pub incarnation: Incarnation,
+}
+
+/// The cuts that a replay from record `start` on needs: those behind it, and the newest at or before it, which says what
+/// epoch to believe.
+pub fn cuts_from(cuts: &[Cut], start: Lsn) -> Vec<Cut> {
+    let passed = cuts.iter().filter(|cut| cut.lsn <= start).count();
+    cuts[passed.saturating_sub(1)..].to_vec()
+}
+
+/// The cuts for a new checkpoint whose window begins with record `start`, at `place`.
+///
+/// A cut says where its record goes if it fits there. Once it is the first of a window, whose older segments are given
+/// up, that is not good enough: the cut is moved to where the checkpoint says that the record is.
+pub fn cuts_of_window(cuts: &[Cut], start: Lsn, place: (Paddr, Incarnation)) -> Vec<Cut> {
+    let mut kept = cuts_from(cuts, start);
+    if let Some(first) = kept.first_mut().filter(|first| first.lsn == start) {
+        (first.at, first.incarnation) = place;
+    }
+    kept
 }
 
 /// A part of a checkpoint body on the device.
@@ -161,6 +180,26 @@ impl Slot {
 mod tests {
     use super::*;
     use seabed_types::Uuid;
+
+    /// A mount in segment 1 named its next record's place as the head; the record did not fit there and went to segment
+    /// 13. A checkpoint then began its window at that record and gave segment 1 up. The replay followed the cut into
+    /// segment 1 and called the log damaged. Found by the crash suite of the journal.
+    #[test]
+    fn a_cut_that_opens_the_window_is_where_its_record_is() {
+        let cut = |lsn, epoch, segment| Cut {
+            lsn: Lsn(lsn),
+            epoch: Epoch(epoch),
+            at: Paddr::new(SegmentId(segment), 45056),
+            incarnation: Incarnation(1),
+        };
+        let cuts = [cut(20, 1, 1), cut(36, 2, 1), cut(40, 3, 13)];
+        let place = (Paddr::new(SegmentId(13), 4096), Incarnation(2));
+        let moved = Cut { at: place.0, incarnation: place.1, ..cuts[1] };
+        assert_eq!(cuts_of_window(&cuts, Lsn(36), place), [moved, cuts[2]]);
+        assert_eq!(cuts_of_window(&cuts, Lsn(37), place), [cuts[1], cuts[2]], "it only says the epoch");
+        assert_eq!(cuts_of_window(&cuts, Lsn(10), place), cuts);
+        assert_eq!(cuts_of_window(&[], Lsn(10), place), []);
+    }
 
     #[test]
     fn a_full_slot_comes_back_and_every_flip_is_noticed() {
