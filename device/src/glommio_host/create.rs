@@ -7,7 +7,7 @@
 //! Crash: a half-made file is all zeros, and no store. An old store is gone from the first moment: a file is cut to
 //! nothing first, of a device the first and last MiB are cleared first and made durable.
 //!
-//! Cost: one write per MiB, one in flight: 1 to 2 GB/s on a fast disk.
+//! Cost: one write per MiB, one in flight.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
