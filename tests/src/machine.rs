@@ -205,6 +205,12 @@ impl Simulation {
         self.disk.is_durable(at, bytes)
     }
 
+    /// For tasks that must own what they ask with: [`Self::is_durable`].
+    pub fn durability(&self) -> impl Fn(u64, u64) -> bool + Clone + 'static {
+        let disk = Rc::clone(&self.disk);
+        move |at, bytes| disk.is_durable(at, bytes)
+    }
+
     /// What a crash at this moment may leave.
     pub fn frontier(&self) -> Frontier {
         self.disk.frontier()
