@@ -232,18 +232,14 @@ impl Page {
 
     /// Whether `put` will find room.
     pub(crate) fn has_room(&self, found: Result<usize, usize>, key: &[u8], value: &[u8]) -> bool {
-        let in_place = match found {
-            Ok(at) => {
-                let slot = self.slots()[at];
-                let suffix_bytes = usize::from(slot.suffix_bytes.get());
-                value.len() <= self.value_bytes_at(usize::from(slot.cell.get()))
-                    || self.gap_bytes() >= CELL_HEADER_BYTES + suffix_bytes + value.len()
-            }
-            Err(_) => {
-                let prefix = self.prefix();
-                key.starts_with(prefix)
-                    && self.gap_bytes() >= ROW_BYTES + key.len() - prefix.len() + value.len()
-            }
+        let in_place = if let Ok(at) = found {
+            let slot = self.slots()[at];
+            let suffix_bytes = usize::from(slot.suffix_bytes.get());
+            value.len() <= self.value_bytes_at(usize::from(slot.cell.get()))
+                || self.gap_bytes() >= CELL_HEADER_BYTES + suffix_bytes + value.len()
+        } else {
+            let prefix = self.prefix();
+            key.starts_with(prefix) && self.gap_bytes() >= ROW_BYTES + key.len() - prefix.len() + value.len()
         };
         in_place || self.fits_rebuilt(found, key, value)
     }

@@ -55,6 +55,29 @@ fn every_step_checked() {
 }
 
 #[test]
+fn a_tree_that_shrinks_gives_up_its_nodes() {
+    for values in [ValueShape::Small, ValueShape::Skewed] {
+        let mut program = Program::new(4096, KeyShape::Hashed, values, 9, Check::Seldom);
+        program.grow(20_000);
+        let full = program.census();
+        assert!(full.used_bytes > (full.leaves + full.inner) * 4096 * 6 / 10, "{full:?}");
+        program.shrink(1_000);
+        let sparse = program.census();
+        assert!(sparse.used_bytes > (sparse.leaves + sparse.inner) * 4096 * 3 / 10, "{sparse:?}");
+        assert!(sparse.leaves * 5 < full.leaves && sparse.inner < full.inner, "{sparse:?}");
+        program.finish();
+    }
+}
+
+#[test]
+fn an_ascending_stream_leaves_full_nodes() {
+    let mut program = Program::new(4096, KeyShape::Ascending, ValueShape::Small, 9, Check::Seldom);
+    program.grow(50_000);
+    let census = program.census();
+    assert!(census.used_bytes > (census.leaves + census.inner) * 4096 * 95 / 100, "{census:?}");
+}
+
+#[test]
 fn exchanged_images_are_refused_without_a_panic() {
     let mut refused = 0;
     for seed in 0..20 {

@@ -396,6 +396,9 @@ fn each_rule_is_checked() {
         }
         assert_eq!(decoded(&bytes).map_err(|malformed| malformed.what).err(), Some(what), "{changes:?}");
     }
+    let mut bytes = leaf(4096, &[]).image().to_vec();
+    bytes[8] = 1;
+    assert_eq!(decoded(&bytes).map_err(|malformed| malformed.what).err(), Some("node prefix without a key"));
     let mut child = Page::new(4096, 1);
     assert!(child.put_child(0, &[], image_ptr(1)));
     let mut bytes = child.image().to_vec();

@@ -71,6 +71,9 @@ impl NodesMut for Keeper {
         if let Some(from) = from {
             assert!(!from.is_image(), "a node is detached before it is divided");
             self.splits += 1;
+        } else {
+            let rows = if page.level() > 0 { 2 } else { 1 };
+            assert_eq!(page.len(), rows, "a root over two halves, or a first leaf");
         }
         self.new_memory(page)
     }
@@ -196,11 +199,19 @@ impl Keeper {
         let Some(InFlight { level, lower, ptr, image, changed, stale }) = self.in_flight.take() else {
             return Ok(());
         };
-        if stale {
-            return Ok(());
-        }
         let new = image_ptr(self.stored.len());
         let changes = self.changes;
+        if stale {
+            if ptr.is_image() {
+                let outcome = tree.set_image(self, level, &lower, ptr, new);
+                assert!(
+                    matches!(outcome, Ok(false) | Err(Stop::Absent(_))),
+                    "the node is known by another pointer"
+                );
+                assert_eq!(changes, self.changes, "nothing was changed");
+            }
+            return Ok(());
+        }
         match tree.set_image(self, level, &lower, ptr, new) {
             Ok(known) => assert!(known, "the node is where it was"),
             Err(stop) => {

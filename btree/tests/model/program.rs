@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
 use fastrand::Rng;
-use seabed_btree::{Cursor, Direction, Ended, Nodes, Step, Stop, Tree};
+use seabed_btree::{Census, Cursor, Direction, Ended, Nodes, Step, Stop, Tree};
 use seabed_types::NodePtr;
 
 use crate::keeper::Keeper;
@@ -97,6 +97,28 @@ impl Program {
             refused += usize::from(outcome.is_err());
         }
         refused
+    }
+
+    /// Inserts new keys, with all nodes in memory.
+    pub(crate) fn grow(&mut self, steps: usize) {
+        for _ in 0..steps {
+            let key = self.new_key();
+            self.insert(&key);
+        }
+    }
+
+    /// Removes rows in any order until `rows` are left.
+    pub(crate) fn shrink(&mut self, rows: usize) {
+        let mut keys: Vec<Vec<u8>> = self.model.keys().cloned().collect();
+        self.rng.shuffle(&mut keys);
+        for key in keys.drain(rows..) {
+            self.remove(&key);
+        }
+    }
+
+    pub(crate) fn census(&self) -> Census {
+        self.keeper.check(&self.tree);
+        self.tree.verify(&self.keeper).expect("the tree is good")
     }
 
     /// Removes everything.
