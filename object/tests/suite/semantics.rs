@@ -420,7 +420,7 @@ fn bulk_data_belongs_to_a_family() {
     // Whole chunks only: not the first, of which 5 bytes were not written, nor the last, of 3397.
     assert_eq!(shape, [(1, 4091, 61_440), (1, 65_531, 65_536), (1, 131_067, 65_536), (2, 0, 150_000)]);
     assert!(plan.parts.iter().all(|part| part.family == Family::Allotted(store.next_id)));
-    store.next_id = plan.next_id;
+    let base = std::mem::replace(&mut store.next_id, plan.next_id);
     let mut stored = Vec::new();
     for part in &plan.parts {
         let checksums =
@@ -429,6 +429,10 @@ fn bulk_data_belongs_to_a_family() {
         stored.push(part.stored(at, crcs));
     }
     let Outcome::Ready(effects) = store.execute(&write, &stored) else { panic!("it goes") };
+    assert!(
+        matches!(execute(&store, &write, &stored, base, &store.limits), Outcome::Ready(early) if early.next_id == plan.next_id),
+        "a family that was allotted is passed even by a counter that was not advanced"
+    );
     assert_eq!(
         effects.pieces.iter().map(|piece| piece.data.len()).collect::<Vec<_>>(),
         [4096, 200_005 % 4096]
