@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod admit;
+pub mod blocking;
 mod bulk;
 mod cache;
 mod checkpoint;
@@ -18,6 +19,7 @@ mod read;
 mod sequence;
 mod shard;
 mod stats;
+mod store;
 mod streams;
 mod submit;
 mod table;
@@ -33,6 +35,7 @@ pub use put::LocalPut;
 pub use read::{ListPage, OmapPage};
 pub use shard::{MountReport, Shard};
 pub use stats::Stats;
+pub use store::{Pool, PutStream, Store, StoreInfo};
 
 pub use seabed_device as device;
 pub use seabed_object::read::{Range, Stat};

@@ -177,6 +177,11 @@ impl LocalStore {
 }
 
 impl LocalPool {
+    /// Time and tasks of this thread.
+    pub fn runtime(&self) -> Rc<dyn Runtime> {
+        Rc::clone(&self.shard.machine().runtime)
+    }
+
     /// The pool's id.
     pub fn id(&self) -> PoolId {
         self.id

@@ -549,7 +549,7 @@ impl Joined<'_> {
         self.batch.record.place(parts, summing)
     }
 
-    /// Appends the delta of a row, which points to `pieces` of this record: (address, bytes) each.
+    /// Appends the delta of a row, which points to `pieces`, (address, bytes) each, and lists those of this record.
     pub fn delta(
         &mut self,
         (pool, tree): (PoolId, TreeKind),
@@ -558,12 +558,14 @@ impl Joined<'_> {
         pieces: &[(Paddr, u32)],
     ) {
         self.batch.says_something = true;
-        let offsets: Vec<(u32, u32)> = pieces.iter().map(|(at, bytes)| (at.offset, *bytes)).collect();
+        // Data that was stored ahead is listed by its own record.
+        let own = |at: &Paddr| at.segment == self.tail.segment;
+        let offsets: Vec<(u32, u32)> =
+            pieces.iter().filter(|(at, _)| own(at)).map(|(at, bytes)| (at.offset, *bytes)).collect();
         put_delta(self.batch.record.entries(), (pool, tree), key, change, &offsets);
-        for (at, bytes) in pieces {
-            assert_eq!(at.segment, self.tail.segment, "a record's pieces lie in it");
+        for (offset, bytes) in offsets {
             let what = ListedWhat::Piece { pool, key: key.to_vec() };
-            self.tail.list(&Listed { offset: at.offset, bytes: *bytes, what });
+            self.tail.list(&Listed { offset, bytes, what });
         }
     }
 

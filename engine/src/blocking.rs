@@ -1,0 +1,224 @@
+//! Blocking: the same store for callers without an executor. Each call blocks its thread until it is answered.
+
+use std::path::Path;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::executor::block_on;
+use seabed_object::read::{Range, Stat};
+use seabed_object::{Direction, IntoData, ObjectId, Transaction, Usage};
+
+use crate::Result;
+use crate::local::PoolEntry;
+use crate::options::{FormatOptions, OpenOptions};
+use crate::read::{ListPage, OmapPage};
+use crate::stats::Stats;
+use crate::store::{self, StoreInfo};
+
+/// An open store; see [`crate::Store`].
+#[derive(Clone)]
+pub struct Store(store::Store);
+
+/// A pool; see [`crate::Pool`].
+#[derive(Clone)]
+pub struct Pool(store::Pool);
+
+/// A put that takes its bytes as they come; see [`crate::PutStream`].
+pub struct PutStream(store::PutStream);
+
+impl Store {
+    /// See [`crate::Store::format`].
+    pub fn format(path: impl AsRef<Path>, options: FormatOptions) -> Result<()> {
+        store::Store::format(path, options)
+    }
+
+    /// See [`crate::Store::open`].
+    pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
+        block_on(store::Store::open(path, options)).map(Self)
+    }
+
+    /// The asynchronous face of the same store.
+    pub fn inner(&self) -> &store::Store {
+        &self.0
+    }
+
+    /// See [`crate::Store::close`].
+    pub fn close(self) -> Result<()> {
+        block_on(self.0.close())
+    }
+
+    /// See [`crate::Store::info`].
+    pub fn info(&self) -> StoreInfo {
+        self.0.info()
+    }
+
+    /// See [`crate::Store::pool`].
+    pub fn pool(&self, name: &str) -> Result<Pool> {
+        block_on(self.0.pool(name)).map(Pool)
+    }
+
+    /// See [`crate::Store::create_pool`].
+    pub fn create_pool(&self, name: &str) -> Result<Pool> {
+        block_on(self.0.create_pool(name)).map(Pool)
+    }
+
+    /// See [`crate::Store::pool_or_create`].
+    pub fn pool_or_create(&self, name: &str) -> Result<Pool> {
+        block_on(self.0.pool_or_create(name)).map(Pool)
+    }
+
+    /// See [`crate::Store::pools`].
+    pub fn pools(&self) -> Result<Vec<PoolEntry>> {
+        block_on(self.0.pools())
+    }
+
+    /// See [`crate::Store::usage`].
+    pub fn usage(&self) -> Result<Usage> {
+        block_on(self.0.usage())
+    }
+
+    /// See [`crate::Store::stats`].
+    pub fn stats(&self) -> Result<Stats> {
+        block_on(self.0.stats())
+    }
+}
+
+impl Pool {
+    /// The asynchronous face of the same pool.
+    pub fn inner(&self) -> &store::Pool {
+        &self.0
+    }
+
+    /// See [`crate::Pool::name`].
+    pub fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    /// See [`crate::Pool::submit`].
+    pub fn submit(&self, txn: Transaction) -> Result<()> {
+        block_on(self.0.submit(txn))
+    }
+
+    /// See [`crate::Pool::put`].
+    pub fn put(&self, object: impl Into<ObjectId>, data: impl IntoData) -> Result<()> {
+        block_on(self.0.put(object, data))
+    }
+
+    /// See [`crate::Pool::put_with`].
+    pub fn put_with(
+        &self,
+        object: impl Into<ObjectId>,
+        data: impl IntoData,
+        attributes: Vec<(Vec<u8>, Bytes)>,
+    ) -> Result<()> {
+        block_on(self.0.put_with(object, data, attributes))
+    }
+
+    /// See [`crate::Pool::put_stream`].
+    pub fn put_stream(&self, object: impl Into<ObjectId>) -> Result<PutStream> {
+        block_on(self.0.put_stream(object)).map(PutStream)
+    }
+
+    /// See [`crate::Pool::get`].
+    pub fn get(&self, object: impl Into<ObjectId>) -> Result<Bytes> {
+        block_on(self.0.get(object))
+    }
+
+    /// See [`crate::Pool::remove`].
+    pub fn remove(&self, object: impl Into<ObjectId>) -> Result<()> {
+        block_on(self.0.remove(object))
+    }
+
+    /// See [`crate::Pool::exists`].
+    pub fn exists(&self, object: impl Into<ObjectId>) -> Result<bool> {
+        block_on(self.0.exists(object))
+    }
+
+    /// See [`crate::Pool::stat`].
+    pub fn stat(&self, object: impl Into<ObjectId>) -> Result<Stat> {
+        block_on(self.0.stat(object))
+    }
+
+    /// See [`crate::Pool::allocated`].
+    pub fn allocated(&self, object: impl Into<ObjectId>) -> Result<u64> {
+        block_on(self.0.allocated(object))
+    }
+
+    /// See [`crate::Pool::read`].
+    pub fn read(&self, object: impl Into<ObjectId>, offset: u64, bytes: u64) -> Result<Bytes> {
+        block_on(self.0.read(object, offset, bytes))
+    }
+
+    /// See [`crate::Pool::read_vec`].
+    pub fn read_vec(
+        &self,
+        object: impl Into<ObjectId>,
+        ranges: Vec<(u64, u64)>,
+    ) -> Result<Vec<Result<Bytes>>> {
+        block_on(self.0.read_vec(object, ranges))
+    }
+
+    /// See [`crate::Pool::extents`].
+    pub fn extents(&self, object: impl Into<ObjectId>, offset: u64, bytes: u64) -> Result<Vec<Range>> {
+        block_on(self.0.extents(object, offset, bytes))
+    }
+
+    /// See [`crate::Pool::attr`].
+    pub fn attr(&self, object: impl Into<ObjectId>, name: &[u8]) -> Result<Bytes> {
+        block_on(self.0.attr(object, name))
+    }
+
+    /// See [`crate::Pool::attrs`].
+    pub fn attrs(&self, object: impl Into<ObjectId>) -> Result<Vec<(Bytes, Bytes)>> {
+        block_on(self.0.attrs(object))
+    }
+
+    /// See [`crate::Pool::omap_header`].
+    pub fn omap_header(&self, object: impl Into<ObjectId>) -> Result<Bytes> {
+        block_on(self.0.omap_header(object))
+    }
+
+    /// See [`crate::Pool::omap_get`].
+    pub fn omap_get(&self, object: impl Into<ObjectId>, keys: Vec<Vec<u8>>) -> Result<Vec<(Bytes, Bytes)>> {
+        block_on(self.0.omap_get(object, keys))
+    }
+
+    /// See [`crate::Pool::omap_range`].
+    pub fn omap_range(
+        &self,
+        object: impl Into<ObjectId>,
+        range: (Option<Vec<u8>>, Option<Vec<u8>>),
+        limit: usize,
+        direction: Direction,
+    ) -> Result<OmapPage> {
+        block_on(self.0.omap_range(object, range, limit, direction))
+    }
+
+    /// See [`crate::Pool::list_page`].
+    pub fn list_page(&self, from: Option<ObjectId>, limit: usize) -> Result<ListPage> {
+        block_on(self.0.list_page(from, limit))
+    }
+
+    /// See [`crate::Pool::list`].
+    pub fn list(&self) -> impl Iterator<Item = Result<ObjectId>> {
+        let mut stream = Box::pin(self.0.list());
+        std::iter::from_fn(move || block_on(stream.next()))
+    }
+
+    /// See [`crate::Pool::usage`].
+    pub fn usage(&self) -> Result<Usage> {
+        block_on(self.0.usage())
+    }
+}
+
+impl PutStream {
+    /// See [`crate::PutStream::write`].
+    pub fn write(&mut self, data: impl IntoData) -> Result<()> {
+        block_on(self.0.write(data))
+    }
+
+    /// See [`crate::PutStream::finish`].
+    pub fn finish(self, attributes: Vec<(Vec<u8>, Bytes)>) -> Result<()> {
+        block_on(self.0.finish(attributes))
+    }
+}

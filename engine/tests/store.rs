@@ -1,0 +1,88 @@
+//! The Send face on a real file: what is put is there after a reopen.
+
+use bytes::Bytes;
+use seabed::blocking::Store;
+use seabed::{Access, Error, FormatOptions, OpenOptions, Transaction};
+
+fn format(path: &std::path::Path) {
+    let options = FormatOptions { size: Some(64 << 20), first_write: false, ..FormatOptions::default() };
+    Store::format(path, options).expect("a new file");
+}
+
+#[test]
+fn what_is_put_is_there_after_a_reopen() {
+    let dir = tempfile::tempdir().expect("a place for files");
+    let path = dir.path().join("store.img");
+    format(&path);
+    let store = Store::open(&path, OpenOptions::default()).expect("just made");
+    let pool = store.create_pool("photos").expect("a new pool");
+    assert!(matches!(store.create_pool("photos"), Err(Error::PoolExists { .. })));
+    assert!(matches!(store.pool("other"), Err(Error::NoSuchPool { .. })));
+    for i in 0..200usize {
+        let data = vec![i as u8; i * 97];
+        pool.put_with(format!("object {i}"), data, vec![(b"n".to_vec(), Bytes::from(vec![i as u8]))])
+            .expect("space");
+    }
+    pool.put("large", vec![7; 3 << 20]).expect("space");
+    let mut stream = pool.put_stream("streamed").expect("begins");
+    for part in 0..50u8 {
+        stream.write(vec![part; 100_001]).expect("space");
+    }
+    stream.finish(Vec::new()).expect("space");
+    pool.remove("object 3").expect("it exists");
+    assert_eq!(pool.remove("object 3"), Err(Error::NotFound));
+    store.close().expect("clean");
+    for access in [Access::ReadOnly, Access::ReadWrite] {
+        let store =
+            Store::open(&path, OpenOptions { access, ..OpenOptions::default() }).expect("it was closed");
+        let pool = store.pool("photos").expect("made before");
+        for i in (0..200usize).filter(|i| *i != 3) {
+            assert_eq!(pool.get(format!("object {i}")).expect("put before"), vec![i as u8; i * 97]);
+            assert_eq!(pool.attr(format!("object {i}"), b"n").expect("set before"), vec![i as u8]);
+        }
+        assert_eq!(pool.get("object 3"), Err(Error::NotFound));
+        assert_eq!(pool.get("large").expect("put before"), vec![7; 3 << 20]);
+        let streamed = pool.get("streamed").expect("put before");
+        assert_eq!(streamed.len(), 50 * 100_001);
+        assert!(
+            streamed.chunks(100_001).enumerate().all(|(i, part)| part.iter().all(|byte| *byte == i as u8))
+        );
+        assert_eq!(pool.list().collect::<Result<Vec<_>, _>>().expect("lists").len(), 201);
+        assert_eq!(store.usage().expect("open").objects, 201);
+        store.close().expect("clean");
+    }
+}
+
+#[test]
+fn a_store_that_is_only_read_takes_no_transaction() {
+    let dir = tempfile::tempdir().expect("a place for files");
+    let path = dir.path().join("store.img");
+    format(&path);
+    let options = OpenOptions { access: Access::ReadOnly, ..OpenOptions::default() };
+    let store = Store::open(&path, options).expect("just made");
+    assert!(matches!(store.create_pool("photos"), Err(Error::ReadOnly)));
+    store.close().expect("clean");
+}
+
+#[test]
+fn many_transactions_at_once_are_all_there() {
+    let dir = tempfile::tempdir().expect("a place for files");
+    let path = dir.path().join("store.img");
+    format(&path);
+    let store = Store::open(&path, OpenOptions::default()).expect("just made");
+    let pool = store.create_pool("p").expect("a new pool");
+    let submits = (0..2000u32).map(|i| {
+        let mut txn = Transaction::new();
+        txn.write(&format!("o{}", i % 50).as_str().into(), u64::from(i) * 512, vec![i as u8; 700]);
+        let pool = pool.inner().clone();
+        async move { pool.submit(txn).await }
+    });
+    let results = futures::executor::block_on(futures::future::join_all(submits));
+    assert!(results.iter().all(Result::is_ok));
+    for o in 0..50u32 {
+        let data = pool.get(format!("o{o}")).expect("written");
+        let last = (0..2000u32).filter(|i| i % 50 == o).max().expect("some");
+        assert_eq!(data.len() as u64, u64::from(last) * 512 + 700);
+    }
+    store.close().expect("clean");
+}
