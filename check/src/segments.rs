@@ -104,9 +104,13 @@ impl Segments<'_, '_> {
         counts: &mut SegmentCounts,
     ) {
         check_overlaps(segment, things, findings);
+        // Slots name bodies by themselves: the record that claims a fresh segment for one may be lost with a crash.
+        let rows_need = things.iter().filter(|thing| !matches!(thing.what, What::Body(..))).count();
         let Some(claim) = self.claims.get(&segment).copied() else {
-            if !things.is_empty() {
-                findings.violation(Violation::Unclaimed { segment, things: things.len() });
+            if rows_need > 0 {
+                findings.violation(Violation::Unclaimed { segment, things: rows_need });
+            } else {
+                findings.note(Note::ClaimLost { segment });
             }
             return;
         };
@@ -118,10 +122,10 @@ impl Segments<'_, '_> {
         counts.live += u64::from(!things.is_empty());
         let (header, seal) = ends(self.source, segment);
         let mut ends = Ends { header, seal };
-        let is_needed = !things.is_empty() || self.windows.contains_key(&segment);
-        check_ends(claim, &mut ends, segment, is_needed, findings);
+        let is_needed = rows_need > 0 || self.windows.contains_key(&segment);
+        let is_claimed = check_ends(claim, &mut ends, segment, is_needed, findings);
         counts.sealed += u64::from(ends.seal.is_some());
-        if !things.is_empty() {
+        if !things.is_empty() && is_claimed {
             self.check_listed(claim, &ends, segment, things, findings);
         }
     }
@@ -218,8 +222,15 @@ fn check_overlaps(segment: SegmentId, things: &[Thing], findings: &mut Findings)
     }
 }
 
-/// Compares header and seal with the claim; takes those of another incarnation out.
-fn check_ends(claim: Claim, ends: &mut Ends, segment: SegmentId, is_needed: bool, findings: &mut Findings) {
+/// Compares header and seal with the claim; takes those of another incarnation out. False: the segment was claimed again, and
+/// nothing is known of that.
+fn check_ends(
+    claim: Claim,
+    ends: &mut Ends,
+    segment: SegmentId,
+    is_needed: bool,
+    findings: &mut Findings,
+) -> bool {
     let claimed = claim.incarnation;
     let header = ends.header.map(|(header, _)| header.incarnation);
     let seal = ends.seal.map(|seal| seal.incarnation);
@@ -228,6 +239,7 @@ fn check_ends(claim: Claim, ends: &mut Ends, segment: SegmentId, is_needed: bool
             findings.violation(Violation::SegmentReused { segment, claimed, found });
         } else {
             findings.note(Note::ClaimLost { segment });
+            return false;
         }
     } else if header != Some(claimed) {
         findings.note(Note::HeaderLost { segment });
@@ -237,6 +249,7 @@ fn check_ends(claim: Claim, ends: &mut Ends, segment: SegmentId, is_needed: bool
     if ends.header.is_some_and(|(header, _)| (header.stream, header.shard) != (claim.stream, claim.shard)) {
         findings.violation(Violation::SegmentHeader { segment });
     }
+    true
 }
 
 fn report_missing(segment: SegmentId, things: &[Thing], list: &List, by: ListedBy, findings: &mut Findings) {

@@ -323,7 +323,7 @@ fn counted(base: &Base, log: &Log) -> Vec<Counted> {
     let born = log.born.iter().map(|(id, term)| Counted {
         id: *id,
         term: *term,
-        next_id: 0,
+        next_id: 1,
         tally: Tally::default(),
         roots: Roots::default(),
     });

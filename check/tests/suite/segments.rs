@@ -47,6 +47,16 @@ fn live_bytes_in_a_segment_that_nobody_claimed() {
     let report =
         expect(&shard, |violation| matches!(violation, Violation::Unclaimed { segment: SegmentId(3), .. }));
     assert_eq!(report.violations.len(), 1);
+    // A body's segment is known by the slots.
+    let mut shard = Shard::new();
+    shard
+        .checkpoint_with(Edits { body: Box::new(|body| body.segments[2].stream = None), ..Edits::default() });
+    let report = expect_clean(&shard);
+    assert!(report.notes.contains(&Note::ClaimLost { segment: SegmentId(3) }));
+    let mut shard = Shard::new();
+    shard.disk.write(Paddr::new(SegmentId(3), 0), &header(SegmentId(3), 2, StreamKind::Bulk));
+    let report = expect_clean(&shard);
+    assert!(report.notes.contains(&Note::ClaimLost { segment: SegmentId(3) }));
 }
 
 #[test]
