@@ -83,7 +83,7 @@ impl Shard {
                 };
                 for node in nodes {
                     let upper = self.upper_of(*id, tree, node.level, &node.lower);
-                    if !self.place_image(*id, tree, (node.level, &node.lower, upper.as_deref()), node.ptr)? {
+                    if !self.place_image(*id, tree, (node.level, &node.lower, upper.as_deref()), node.ptr) {
                         return Ok(None);
                     }
                 }

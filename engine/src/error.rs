@@ -143,10 +143,10 @@ impl From<JournalError> for Error {
 }
 
 impl Error {
-    pub(crate) fn of_scan(error: ScanError, shard: ShardId) -> Self {
+    pub(crate) fn of_scan(error: &ScanError, shard: ShardId) -> Self {
         match error {
-            ScanError::Device(error) => Self::Device(error),
-            ScanError::Damaged { at, lsn, what } => Self::Damaged { shard, at, lsn, what },
+            ScanError::Device(error) => Self::Device(*error),
+            ScanError::Damaged { at, lsn, what } => Self::Damaged { shard, at: *at, lsn: *lsn, what },
             _ => Self::Closed,
         }
     }

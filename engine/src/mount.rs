@@ -1,10 +1,13 @@
 //! Mount: from two slots to a shard that serves.
 //!
-//! 1. Of the valid slots the newer counts; evidence of where the log must reach is taken from both. 2. Its body, either copy.
-//! 3. The journal from P on: every delta becomes pending; from E on live bytes and tallies are added up, and new
-//! collections appear. 4. Flush: what was read may have been only in the device's cache. 5. If the window is over three
-//! quarters full or the slots hold 32 cuts: trim, logging nothing, and a checkpoint, with the new epoch and head in its
-//! slots; else the old body's slots again with those. 6. Serve.
+//! 1. Of the valid slots the newer counts; evidence of where the log must reach is taken from both.
+//! 2. Its body, either copy.
+//! 3. The journal from P on: every delta becomes pending; from E on live bytes and tallies are added up, and new collections
+//!    appear.
+//! 4. Flush: what was read may have been only in the device's cache.
+//! 5. If the window is over three quarters full or the slots hold 32 cuts: trim, logging nothing, and a checkpoint, with the
+//!    new epoch and head in its slots; else the old body's slots again with those.
+//! 6. Serve.
 //!
 //! Nothing is written before step 5, and that is idempotent: a crash in it is mounted the same way. A read-only mount ends
 //! after step 3.
@@ -263,7 +266,7 @@ impl Shard {
         let of = (Rc::clone(&machine.device), &layout, &superblock.identity, id);
         let end = scan(of, begin, &mut |header, entries| replay.record(header, entries))
             .await
-            .map_err(|error| Error::of_scan(error, id))?;
+            .map_err(|error| Error::of_scan(&error, id))?;
         let Replay { mut world, table, places, logged, .. } = replay;
         let needed = world.pending_bytes();
         if needed > (options.memory_bytes / 2).max(REPLAY_MEMORY_MIN) {

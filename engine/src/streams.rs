@@ -211,7 +211,7 @@ impl Shard {
         tree: TreeKind,
         (level, lower, upper): (u8, &[u8], Option<&[u8]>),
         old: NodePtr,
-    ) -> Result<bool> {
+    ) -> bool {
         let streams = &mut *self.streams.borrow_mut();
         let world = &mut *self.world.borrow_mut();
         let node_bytes = world.node_bytes;
@@ -229,7 +229,7 @@ impl Shard {
             self.write_images(streams);
             let first = record_bytes_at_most(node_bytes, 1, listed);
             if !self.make_room(streams, StreamKind::Nodes, (first, listed), Claimer::Trim) {
-                return Ok(false);
+                return false;
             }
             let at = streams.nodes.as_ref().expect("there is room in it").at();
             let device = Rc::clone(&self.machine.device);
@@ -259,7 +259,7 @@ impl Shard {
         for released in world.cache.take_released() {
             self.release_image(streams, released);
         }
-        Ok(true)
+        true
     }
 
     /// An image is no node's image any more: dead at once if no checkpoint names it, else with the next one.

@@ -1,9 +1,11 @@
 //! Submit: a transaction's life on its shard.
 //!
-//! 1. It takes its place in its collection's line, in the moment of the call. 2. Large data is stored ahead. 3. It is carried
-//! out against the rows in memory; what is absent is loaded and it is carried out again, with no effect until then. 4. When
-//! it is first in line, fits, and nothing is absent, its effects are applied and join the open batch in one moment. 5. It
-//! leaves the line, and is answered when its record is durable.
+//! 1. It takes its place in its collection's line, in the moment of the call.
+//! 2. Large data is stored ahead.
+//! 3. It is carried out against the rows in memory; what is absent is loaded and it is carried out again, with no effect until
+//!    then.
+//! 4. When it is first in line, fits, and nothing is absent, its effects are applied and join the open batch in one moment.
+//! 5. It leaves the line, and is answered when its record is durable.
 //!
 //! A refusal is answered when what it saw is durable (rule L6).
 //!
@@ -118,12 +120,8 @@ impl Shard {
             match outcome {
                 Outcome::Absent => {
                     self.load(id, wanted, &mut held).await?;
-                    continue;
                 }
-                _ if !place.is_first() => {
-                    place.reached().await;
-                    continue;
-                }
+                _ if !place.is_first() => place.reached().await,
                 Outcome::Refused(refusal) => {
                     drop(place);
                     self.settled(settled).await?;
@@ -136,7 +134,6 @@ impl Shard {
                     let threshold = threshold.expect("only stored data gets stale");
                     ahead = Ahead::default();
                     txn = self.store_ahead(id, txn, threshold, &place, &mut ahead).await?;
-                    continue;
                 }
                 Outcome::Ready(effects) if effects.is_empty() && also == Also::Nothing => {
                     drop(place);

@@ -15,7 +15,7 @@ use std::ops::Bound;
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
-use seabed_btree::Stop as TreeStop;
+use seabed_btree::{Leaf, Stop as TreeStop};
 use seabed_device::local::Notify;
 use seabed_journal::entry::delta_bytes_max;
 use seabed_journal::{ChangeRef, CollectionId, Need};
@@ -41,6 +41,8 @@ pub(crate) struct TrimState {
     pub(crate) begun: Cell<u64>,
     pub(crate) completed: Cell<u64>,
     forced: Cell<bool>,
+    /// The cycle is there to free memory, so it writes leaves and logs nothing again.
+    writes_only: Cell<bool>,
     /// Bytes logged when the cycle began.
     begun_at: Cell<u64>,
     /// Bytes logged again by leaf since its image.
@@ -62,6 +64,7 @@ impl Default for TrimState {
             begun: Cell::new(0),
             completed: Cell::new(0),
             forced: Cell::new(false),
+            writes_only: Cell::new(false),
             begun_at: Cell::new(0),
             logged_again: RefCell::default(),
             exhausted_at: Cell::new(None),
@@ -81,8 +84,8 @@ impl TrimState {
 
 /// What is to be done with a leaf.
 enum Step {
-    /// It is done; the next leaf begins here.
-    Done(Bound<Key>),
+    /// It is done; the next leaf begins here. How many pending changes it had.
+    Done(Bound<Key>, usize),
     /// This must be in memory first.
     Load(NodePtr),
     /// There is no space for its image.
@@ -154,6 +157,7 @@ impl Shard {
     /// One cycle and its checkpoint.
     pub(crate) async fn cycle(self: &Rc<Self>) -> Result<()> {
         let forced = self.trim.forced.replace(false);
+        self.trim.writes_only.set(self.is_pressed());
         self.trim.begun.set(self.trim.begun.get() + 1);
         let first = self.journal()?.next_lsn();
         let begun_at = self.logged();
@@ -165,8 +169,9 @@ impl Shard {
         for id in ids {
             for tree in TreeKind::ALL {
                 let mut from = Bound::Unbounded;
-                while let Some((key, rows)) = self.next_old(id, tree, &from, first) {
-                    from = self.trim_leaf(id, tree, &key, first, &mut full).await?;
+                while let Some(key) = self.next_old(id, tree, &from, first) {
+                    let rows;
+                    (from, rows) = self.trim_leaf(id, tree, &key, first, &mut full).await?;
                     handled += rows;
                     self.keep_pace(forced, handled, total, begun_at).await?;
                 }
@@ -184,20 +189,14 @@ impl Shard {
     }
 
     /// The first pending change at `from` or behind that is older than `first`.
-    fn next_old(
-        &self,
-        id: CollectionId,
-        tree: TreeKind,
-        from: &Bound<Key>,
-        first: Lsn,
-    ) -> Option<(Key, usize)> {
+    fn next_old(&self, id: CollectionId, tree: TreeKind, from: &Bound<Key>, first: Lsn) -> Option<Key> {
         let world = self.world.borrow();
         let from = match from {
             Bound::Included(key) => Bound::Included(key.as_slice()),
             Bound::Excluded(key) => Bound::Excluded(key.as_slice()),
             Bound::Unbounded => Bound::Unbounded,
         };
-        world.collection(id).pending[slot(tree)].first_older(from, first).map(|key| (key.clone(), 1))
+        world.collection(id).pending[slot(tree)].first_older(from, first).cloned()
     }
 
     /// Waits until as much of the cycle is due as was done.
@@ -206,9 +205,7 @@ impl Shard {
         if !self.trim.logs.get() {
             return Ok(());
         }
-        if handled.is_multiple_of(8) {
-            self.machine.runtime.yield_io().await;
-        }
+        self.machine.runtime.yield_io().await;
         if forced {
             return self.journal()?.healthy().map_err(Error::from);
         }
@@ -233,13 +230,13 @@ impl Shard {
         key: &[u8],
         first: Lsn,
         full: &mut bool,
-    ) -> Result<Bound<Key>> {
+    ) -> Result<(Bound<Key>, usize)> {
         let mut held = Held::new(self);
         loop {
             match self.trim_step(id, tree, key, first, *full)? {
-                Step::Done(next) => return Ok(next),
+                Step::Done(next, rows) => return Ok((next, rows)),
                 Step::Load(ptr) => self.load(id, vec![Wanted::Node(tree, ptr)], &mut held).await?,
-                Step::NoSpace if *full => return Ok(Bound::Excluded(Key::from_slice(key))),
+                Step::NoSpace if *full => return Ok((Bound::Excluded(Key::from_slice(key)), 1)),
                 Step::NoSpace => *full = true,
             }
         }
@@ -259,27 +256,22 @@ impl Shard {
         };
         let leaf = match leaf {
             Ok(Some(leaf)) => leaf,
-            Ok(None) => {
-                // No rows at all: the next checkpoint publishes an empty tree, which has all changes.
-                let world = &mut *self.world.borrow_mut();
-                let collection = world.collections.get_mut(&id).expect("collections are not removed");
-                collection.pending[slot(tree)].imaged(&[], None, &mut world.ages);
-                return Ok(Step::Done(Bound::Excluded(Key::from_slice(key))));
-            }
+            Ok(None) => return self.trim_empty(id, tree, key, first),
             Err(TreeStop::Absent(ptr)) => return Ok(Step::Load(ptr)),
             Err(TreeStop::Corrupt { node, what }) => return Err(Error::Corrupt { at: node.at, what }),
             Err(_) => return Err(Error::Closed),
+        };
+        let rows = {
+            let world = self.world.borrow();
+            world.collection(id).pending[slot(tree)].within(&leaf.lower, leaf.upper.as_deref()).count()
         };
         let next = match &leaf.upper {
             Some(upper) => Bound::Included(Key::from_slice(upper)),
             None => Bound::Excluded(Key::from_slice(&[0xff; 64])),
         };
-        if self.trim.logs.get() && (full || leaf.ptr.is_image()) {
-            let logged =
-                self.log_again(id, tree, (&leaf.lower, leaf.upper.as_deref()), leaf.ptr, first, full)?;
-            if logged {
-                return Ok(Step::Done(next));
-            }
+        let may_log = self.trim.logs.get() && (full || leaf.ptr.is_image() && !self.trim.writes_only.get());
+        if may_log && self.log_again(id, tree, &leaf, first, full)? {
+            return Ok(Step::Done(next, rows));
         }
         if full {
             return Ok(Step::NoSpace);
@@ -291,8 +283,27 @@ impl Shard {
             Err(TreeStop::Corrupt { node, what }) => return Err(Error::Corrupt { at: node.at, what }),
             Err(_) => return Err(Error::Closed),
         }
-        let placed = self.place_image(id, tree, (0, &leaf.lower, leaf.upper.as_deref()), leaf.ptr)?;
-        Ok(if placed { Step::Done(next) } else { Step::NoSpace })
+        let placed = self.place_image(id, tree, (0, &leaf.lower, leaf.upper.as_deref()), leaf.ptr);
+        Ok(if placed { Step::Done(next, rows) } else { Step::NoSpace })
+    }
+
+    /// A tree without rows: the next checkpoint publishes it as empty, which has all its changes. Those that are not
+    /// durable stay, for whoever sees that there is no row, and are logged again if they are old.
+    fn trim_empty(&self, id: CollectionId, tree: TreeKind, key: &[u8], first: Lsn) -> Result<Step> {
+        let durable = self.durable_below();
+        let newest = {
+            let world = self.world.borrow();
+            world.collection(id).pending[slot(tree)].within(&[], None).map(|(_, pending)| pending.lsn).max()
+        };
+        if newest.is_some_and(|newest| newest >= durable) {
+            let nothing = Leaf { ptr: NodePtr::memory(0), lower: Vec::new(), upper: None };
+            self.log_again(id, tree, &nothing, first, true)?;
+        } else {
+            let world = &mut *self.world.borrow_mut();
+            let collection = world.collections.get_mut(&id).expect("collections are not removed");
+            collection.pending[slot(tree)].imaged(&[], None, &mut world.ages);
+        }
+        Ok(Step::Done(Bound::Excluded(Key::from_slice(key)), 1))
     }
 
     /// Logs the old pending changes of a leaf again, if that is cheaper than its image (or `always`). False if not.
@@ -300,8 +311,7 @@ impl Shard {
         &self,
         id: CollectionId,
         tree: TreeKind,
-        (lower, upper): (&[u8], Option<&[u8]>),
-        leaf: NodePtr,
+        leaf: &Leaf,
         first: Lsn,
         always: bool,
     ) -> Result<bool> {
@@ -309,7 +319,7 @@ impl Shard {
         let collection = world.collections.get_mut(&id).expect("collections are not removed");
         let pending = &mut collection.pending[slot(tree)];
         let old: Vec<(Key, Change)> = pending
-            .within(lower, upper)
+            .within(&leaf.lower, leaf.upper.as_deref())
             .filter(|(_, pending)| pending.lsn < first)
             .map(|(key, pending)| (key.clone(), pending.change.clone()))
             .collect();
@@ -319,7 +329,7 @@ impl Shard {
         });
         let bytes: usize = sizes.clone().sum();
         let mut counts = self.trim.logged_again.borrow_mut();
-        let count = counts.get(&leaf).copied().unwrap_or(0) + bytes;
+        let count = counts.get(&leaf.ptr).copied().unwrap_or(0) + bytes;
         if count > world.node_bytes && !always {
             return Ok(false);
         }
@@ -334,7 +344,7 @@ impl Shard {
             let (lsn, ()) = journal.join(&need, |joined| joined.delta((id.pool, tree), key, change, &[]))?;
             pending.logged_again(key, lsn, &mut world.ages);
         }
-        counts.insert(leaf, count);
+        counts.insert(leaf.ptr, count);
         self.counters.count(|stats| stats.bytes_logged_again += bytes as u64);
         Ok(true)
     }

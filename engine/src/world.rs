@@ -245,8 +245,8 @@ impl World {
 }
 
 fn damage(stop: TreeStop) -> Damage {
-    match stop {
-        TreeStop::Corrupt { what, .. } => what,
-        _ => unreachable!("the way to the row was looked up in the same moment"),
-    }
+    let TreeStop::Corrupt { what, .. } = stop else {
+        unreachable!("the way to the row was looked up in the same moment")
+    };
+    what
 }
