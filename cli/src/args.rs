@@ -1,0 +1,94 @@
+//! Arguments: the command line as types. What each command takes is written in its own file.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::commands::{
+    attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, put, remove,
+    stat,
+};
+use crate::sizes;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 some items failed, 2 usage, 3 not found, 4 no space, 5 corrupt, \
+    6 in use, 7 not a store or of an unknown version, 8 input or output failed; 130 after Ctrl-C.\n\
+    Sizes: 10G and 10GiB are 10 * 2^30 bytes, 10GB is 10 * 10^9.";
+
+/// Seabed: an object store in a file or on a disk.
+#[derive(Parser)]
+#[command(name = "seabed", version, after_help = EXIT_CODES, max_term_width = 110)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of all commands.
+#[derive(Args, Clone)]
+pub(crate) struct Global {
+    /// Memory that the engine may use
+    #[arg(long, global = true, value_name = "SIZE", default_value = "512M", value_parser = sizes::parse)]
+    pub(crate) memory: u64,
+    /// Say nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more; name each item
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+impl Global {
+    /// Says something on stderr that is no error.
+    pub(crate) fn say(&self, line: &str) {
+        if !self.quiet {
+            eprintln!("{line}");
+        }
+    }
+}
+
+/// The store that a command works on.
+#[derive(Args)]
+pub(crate) struct StoreArg {
+    /// The file or block device that holds the store
+    pub(crate) store: PathBuf,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make a store on a file or block device
+    Format(format::FormatArgs),
+    /// Say how large a store is and what it holds
+    Info(info::InfoArgs),
+    /// Verify a store, every byte of it; exit code 0 only if all is well
+    Check(check::CheckArgs),
+    /// Show what is on the device
+    Dump(dump::DumpArgs),
+    /// Store a file as an object, replacing it whole; makes the pool if there is none
+    Put(put::PutArgs),
+    /// Write an object's bytes to a file or stdout
+    Get(get::GetArgs),
+    /// Remove objects
+    Rm(remove::RemoveArgs),
+    /// List pools, or the objects of a pool
+    Ls(list::ListArgs),
+    /// Say what is known of an object
+    Stat(stat::StatArgs),
+    /// List, read, set and remove attributes of an object
+    #[command(subcommand)]
+    Attr(attr::AttrCommand),
+    /// List, read, set and remove keys and values of an object
+    #[command(subcommand)]
+    Omap(omap::OmapCommand),
+    /// Copy a directory tree into a pool; what is there already is skipped
+    Import(import::ImportArgs),
+    /// Copy a pool into a directory; what is there already is skipped
+    Export(export::ExportArgs),
+    /// Show it all on a temporary store: import, export, compare, say how fast
+    Demo(demo::DemoArgs),
+    /// Measure
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
+    /// Print a script that completes this command line in a shell
+    Completions(completions::CompletionsArgs),
+}

@@ -1,0 +1,139 @@
+//! Place: one object, made a file, directory or link under the directory.
+//!
+//! What an object does not tell of itself is the usual: a file, of the mode that the process gives new files, written now.
+
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use rustix::fs::Stat;
+use seabed::{ObjectId, Pool};
+
+use super::at;
+use crate::beneath::{BeneathError, Parents, Place, Relative, Tree};
+use crate::commands::get::get;
+use crate::exit::{Failure, Outcome};
+use crate::posix::{Kind, Posix, Recorded};
+use crate::progress::Progress;
+use crate::run::{Carried, Run};
+use crate::session::wait_for;
+
+/// Longest target of a link that a file system takes, with some room: more is not read into memory.
+const TARGET_BYTES_MAX: u64 = 64 << 10;
+
+/// What is needed to carry objects over.
+pub(super) struct Exporter<'a> {
+    pub(super) pool: &'a Pool,
+    pub(super) tree: &'a Tree,
+    pub(super) progress: &'a Progress,
+    /// The mode of a file whose object tells none.
+    pub(super) usual_mode: u32,
+    /// Directories whose mode and time are still to be set.
+    pub(super) directories: Mutex<Vec<Directory>>,
+}
+
+/// See [`Exporter::directories`].
+pub(super) struct Directory {
+    name: Vec<u8>,
+    recorded: Recorded,
+}
+
+impl Exporter<'_> {
+    /// Carries one object over; none for a directory, which is settled at the end.
+    pub(super) fn carry(&self, name: &[u8]) -> Outcome<Option<Carried>> {
+        let path = Relative::parse(name).map_err(|error| at(name, &error))?;
+        let id = ObjectId::new(name);
+        let size = wait_for(name, self.pool.stat(id.clone()))?.size;
+        let recorded = Recorded::of(&wait_for(name, self.pool.attrs(id))?);
+        let place = self.tree.place(&path, Parents::Make).map_err(|error| of(name, &error))?;
+        if recorded.kind == Kind::Directory {
+            place.make_directory().map_err(|error| of(name, &error))?;
+            let directory = Directory { name: name.to_vec(), recorded };
+            self.directories.lock().unwrap_or_else(PoisonError::into_inner).push(directory);
+            return Ok(None);
+        }
+        if place
+            .stat()
+            .map_err(|error| of(name, &error))?
+            .is_some_and(|stat| is_there(&stat, &recorded, size))
+        {
+            self.progress.bytes(size);
+            return Ok(Some(Carried::Skipped));
+        }
+        if recorded.kind == Kind::Symlink {
+            self.link(name, size, &recorded, &place)?;
+        } else {
+            self.file(name, size, &recorded, &place)?;
+        }
+        Ok(Some(Carried::Done { bytes: size }))
+    }
+
+    fn file(&self, name: &[u8], size: u64, recorded: &Recorded, place: &Place<'_, '_>) -> Outcome<()> {
+        let mut file = place.create_file().map_err(|error| of(name, &error))?;
+        get(self.pool, name, size, |bytes| {
+            file.write(bytes).map_err(|error| of(name, &error))?;
+            self.progress.bytes(bytes.len() as u64);
+            Ok(())
+        })?;
+        file.finish(recorded.mode.unwrap_or(self.usual_mode), recorded.mtime)
+            .map_err(|error| of(name, &error))
+    }
+
+    fn link(&self, name: &[u8], size: u64, recorded: &Recorded, place: &Place<'_, '_>) -> Outcome<()> {
+        if size == 0 || size > TARGET_BYTES_MAX {
+            return Err(at(
+                name,
+                &format!("is a link to a target of {size} bytes, which no file system takes"),
+            ));
+        }
+        let mut target = Vec::new();
+        get(self.pool, name, size, |bytes| {
+            target.extend_from_slice(bytes);
+            Ok(())
+        })?;
+        place.place_link(&target, recorded.mtime).map_err(|error| of(name, &error))
+    }
+
+    /// Sets modes and times of the directories, the deepest first: a mode may forbid to go deeper.
+    pub(super) fn finish_directories(self, run: &Run<'_>) {
+        let mut directories = self.directories.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let depth = |directory: &Directory| directory.name.split(|byte| *byte == b'/').count();
+        directories.sort_by_key(|directory| std::cmp::Reverse(depth(directory)));
+        for Directory { name, recorded } in directories {
+            run.settle(&name, finish(self.tree, &name, &recorded));
+        }
+    }
+}
+
+fn finish(tree: &Tree, name: &[u8], recorded: &Recorded) -> Outcome<Carried> {
+    let path = Relative::parse(name).map_err(|error| at(name, &error))?;
+    let place = tree.place(&path, Parents::MustExist).map_err(|error| of(name, &error))?;
+    if place.stat().map_err(|error| of(name, &error))?.is_some_and(|stat| is_there(&stat, recorded, 0)) {
+        return Ok(Carried::Skipped);
+    }
+    place.finish_directory(recorded.mode, recorded.mtime).map_err(|error| of(name, &error))?;
+    Ok(Carried::Done { bytes: 0 })
+}
+
+/// Whether what is in the place is what the object tells. A link's own mode means nothing.
+fn is_there(stat: &Stat, recorded: &Recorded, size: u64) -> bool {
+    let Ok(posix) = Posix::of(stat) else { return false };
+    let has_size = posix.kind == Kind::Directory || u64::try_from(stat.st_size) == Ok(size);
+    let mode = if posix.kind == Kind::Symlink { recorded.mode.unwrap_or(posix.mode) } else { posix.mode };
+    has_size && Posix { mode, ..posix }.is(recorded)
+}
+
+/// A failure below the directory: of this object, or, if the file system is full, of all.
+fn of(name: &[u8], error: &BeneathError) -> Failure {
+    if let BeneathError::Io { doing, error } = error
+        && matches!(
+            error.kind(),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem
+        )
+    {
+        return Failure::io(Path::new(OsStr::from_bytes(name)), doing, error);
+    }
+    at(name, error)
+}

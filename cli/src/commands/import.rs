@@ -1,0 +1,147 @@
+//! `import`: copies a directory tree into a pool.
+//!
+//! One thread walks the tree, `--jobs` threads carry the entries over: each reads a file and waits until its object is
+//! durable, and the engine acknowledges many of them with one write. An entry whose type, size, mode and time are those
+//! of the object is skipped, so that a second run only does what is left. Hard links become copies.
+//!
+//! An entry that cannot be carried over is named and counted, and the rest goes on; a failure that all others would
+//! meet too (no space, a broken device) ends the run. So does Ctrl-C, when what is in flight is done.
+//!
+//! Crash: an object is there whole or not at all; a name stands in the `--ack-log` only if its object is durable.
+//! Limits: `buffers` bounds the memory for data; the walk remembers the directories still to be read.
+
+mod ack_log;
+mod entry;
+pub(crate) mod walk;
+
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Instant;
+
+use clap::Args;
+use seabed::Pool;
+
+use crate::args::{Global, StoreArg};
+use crate::beneath::Tree;
+use crate::buffers::Buffers;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt::Interrupt;
+use crate::names;
+use crate::run::{Carried, Run, Tally};
+use crate::session::Session;
+use ack_log::AckLog;
+use entry::Importer;
+
+/// Entries that the walk may be ahead.
+const QUEUE: usize = 1024;
+/// Files that are read at the same time; more of them share a write of the journal.
+pub(crate) const JOBS: u16 = 32;
+
+#[derive(Args)]
+pub(crate) struct ImportArgs {
+    #[command(flatten)]
+    store: StoreArg,
+    /// The pool; made if there is none
+    pool: String,
+    /// The directory; objects are called by the paths relative to it
+    directory: PathBuf,
+    /// How many files are carried over at the same time
+    #[arg(long, default_value_t = JOBS, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// Append the name of each object to this file once it is durable
+    #[arg(long, value_name = "FILE")]
+    ack_log: Option<PathBuf>,
+}
+
+pub(crate) fn run(args: &ImportArgs, global: &Global) -> Outcome<Exit> {
+    let interrupt = Interrupt::install()?;
+    let tree = open_tree(&args.directory)?;
+    let ack_log = args.ack_log.as_deref().map(AckLog::open).transpose()?;
+    let session = Session::write(&args.store.store, global)?;
+    let pool = session.pool_or_create(&args.pool)?;
+    let import = Import { pool: &pool, tree: &tree, jobs: args.jobs, ack_log, interrupt: &interrupt };
+    let outcome = import.run(global);
+    let closed = session.close();
+    let tally = outcome?;
+    closed?;
+    global.say(&tally.line("imported"));
+    if let Some(exit) = interrupt.exit() {
+        global.say("interrupted; the same command again does the rest");
+        return Ok(exit);
+    }
+    Ok(tally.exit())
+}
+
+pub(crate) fn open_tree(directory: &Path) -> Outcome<Tree> {
+    Tree::open(directory).map_err(|error| Failure::io(directory, "opening the directory", &error))
+}
+
+/// An import, ready to run.
+pub(crate) struct Import<'a> {
+    pub(crate) pool: &'a Pool,
+    pub(crate) tree: &'a Tree,
+    pub(crate) jobs: u16,
+    pub(crate) ack_log: Option<AckLog>,
+    pub(crate) interrupt: &'a Interrupt,
+}
+
+impl Import<'_> {
+    pub(crate) fn run(self, global: &Global) -> Outcome<Tally> {
+        let start = Instant::now();
+        let run = Run::new(global, "importing", self.interrupt);
+        let usage = futures::executor::block_on(self.pool.usage())
+            .map_err(|error| Failure::engine(&names::quoted(self.pool.name().as_bytes()), &error))?;
+        let importer = Importer {
+            pool: self.pool,
+            tree: self.tree,
+            buffers: Buffers::new(),
+            progress: &run.progress,
+            is_empty: usage.objects == 0,
+        };
+        let (sender, receiver) = async_channel::bounded::<Vec<u8>>(QUEUE);
+        thread::scope(|scope| {
+            for _ in 0..self.jobs {
+                let receiver = receiver.clone();
+                let (importer, run, ack_log) = (&importer, &run, self.ack_log.as_ref());
+                scope.spawn(move || {
+                    while let Ok(name) = receiver.recv_blocking() {
+                        if run.is_over() {
+                            break;
+                        }
+                        run.settle(
+                            &name,
+                            importer.carry(&name).and_then(|carried| acknowledge(ack_log, &name, carried)),
+                        );
+                    }
+                    // Wakes a walk that waits for room in the queue.
+                    if run.is_over() {
+                        receiver.close();
+                    }
+                });
+            }
+            drop(receiver);
+            if run.progress.is_shown() {
+                scope.spawn(|| {
+                    if let Some((items, bytes)) = walk::count(self.tree, || run.is_over()) {
+                        run.progress.set_total(items, bytes);
+                    }
+                });
+            }
+            walk::walk(
+                self.tree,
+                |name| !run.is_over() && sender.send_blocking(name).is_ok(),
+                |name, what| run.settle(name, Err(Failure::new(Exit::SomeFailed, what))),
+            );
+            drop(sender);
+        });
+        run.end(start)
+    }
+}
+
+/// Logs what was carried over, which is durable by now.
+fn acknowledge(ack_log: Option<&AckLog>, name: &[u8], carried: Carried) -> Outcome<Carried> {
+    if let Some(log) = ack_log {
+        log.append(name)?;
+    }
+    Ok(carried)
+}

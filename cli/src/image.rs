@@ -1,0 +1,42 @@
+//! Image: the bytes of a store for commands that read them past the engine.
+//!
+//! The lock is taken as if the store were opened, so that nobody changes it meanwhile, and a store in use is refused.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use seabed::device::glommio_host::{Access, GlommioHost, HostOptions};
+use seabed_check::CheckError;
+
+use crate::exit::{Exit, Failure, Outcome};
+use crate::session::{of_store, shown};
+
+/// How long to wait for a store whose holder was killed a moment ago.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub(crate) struct LockedImage {
+    pub(crate) file: File,
+    _lock: GlommioHost,
+}
+
+impl LockedImage {
+    pub(crate) fn open(path: &Path) -> Outcome<Self> {
+        let options =
+            HostOptions { access: Access::ReadOnly, lock_wait: LOCK_WAIT, ..HostOptions::default() };
+        let lock = GlommioHost::open(path, options).map_err(|error| of_store(path, &error.into()))?;
+        let file = File::open(path).map_err(|error| Failure::io(path, "opening it", &error))?;
+        Ok(Self { file, _lock: lock })
+    }
+}
+
+/// A failure to find a store in an image.
+pub(crate) fn no_store(path: &Path, error: &CheckError) -> Failure {
+    let at = shown(path);
+    match error {
+        CheckError::Superblock(why) => of_store(path, &(*why).into()),
+        CheckError::Unreadable(_) => Failure::new(Exit::Io, format!("{at}: {error}")),
+        _ => Failure::new(Exit::NotAStore, format!("{at}: {error}")),
+    }
+}

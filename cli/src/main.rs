@@ -1,0 +1,64 @@
+//! `seabed`: the command line of the object store.
+//!
+//! Each command is a file of `commands/`, takes its arguments as a type and ends with an [`exit::Exit`] or a
+//! [`exit::Failure`]; this file only brings them together. What is shared: `session` (an open store), `names` and
+//! `sizes` (bytes from and to people), `posix` (files as objects), `beneath` (files that stay in their directory),
+//! `exit` (all codes).
+#![forbid(unsafe_code)]
+
+mod args;
+mod beneath;
+mod buffers;
+mod commands;
+mod exit;
+mod image;
+mod interrupt;
+mod names;
+mod output;
+mod posix;
+mod progress;
+mod run;
+mod session;
+mod sizes;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use commands::{
+    attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, put, remove,
+    stat,
+};
+use exit::{Exit, Outcome};
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let exit = dispatch(cli).unwrap_or_else(|failure| {
+        failure.report();
+        failure.exit
+    });
+    ExitCode::from(exit.code())
+}
+
+fn dispatch(cli: Cli) -> Outcome<Exit> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Format(args) => format::run(&args, global),
+        Command::Info(args) => info::run(&args, global),
+        Command::Check(args) => check::run(&args, global),
+        Command::Dump(args) => dump::run(&args),
+        Command::Put(args) => put::run(&args, global),
+        Command::Get(args) => get::run(&args, global),
+        Command::Rm(args) => remove::run(&args, global),
+        Command::Ls(args) => list::run(&args, global),
+        Command::Stat(args) => stat::run(&args, global),
+        Command::Attr(command) => attr::run(&command, global),
+        Command::Omap(command) => omap::run(&command, global),
+        Command::Import(args) => import::run(&args, global),
+        Command::Export(args) => export::run(&args, global),
+        Command::Demo(args) => demo::run(&args, global),
+        Command::Bench(command) => bench::run(&command, global),
+        Command::Completions(args) => completions::run(&args),
+    }
+}

@@ -1,0 +1,92 @@
+//! Session: an open store, for as long as a command needs it.
+//!
+//! The engine's calls are futures that any executor runs; a command waits for each on its own thread.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use futures::executor::block_on;
+use seabed::{Access, OpenOptions, Pool, Store};
+
+use crate::args::Global;
+use crate::exit::{Exit, Failure, Outcome};
+use crate::names;
+
+/// How long to wait for a store whose holder was killed a moment ago and still has I/O in the kernel.
+const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub(crate) struct Session {
+    store: Store,
+    shown: String,
+}
+
+impl Session {
+    /// For commands that only read: works on a file without write permission, and writes nothing.
+    pub(crate) fn read(path: &Path, global: &Global) -> Outcome<Self> {
+        Self::open(path, Access::ReadOnly, global)
+    }
+
+    pub(crate) fn write(path: &Path, global: &Global) -> Outcome<Self> {
+        Self::open(path, Access::ReadWrite, global)
+    }
+
+    fn open(path: &Path, access: Access, global: &Global) -> Outcome<Self> {
+        let memory_bytes = usize::try_from(global.memory).unwrap_or(usize::MAX);
+        let options = OpenOptions { access, memory_bytes, lock_wait: LOCK_WAIT, ..OpenOptions::default() };
+        let store = block_on(Store::open(path, options)).map_err(|error| of_store(path, &error))?;
+        Ok(Self { store, shown: shown(path) })
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// A pool that exists.
+    pub(crate) fn pool(&self, name: &str) -> Outcome<Pool> {
+        block_on(self.store.pool(name)).map_err(|error| Failure::engine(&self.shown, &error))
+    }
+
+    /// A pool, made if there is none.
+    pub(crate) fn pool_or_create(&self, name: &str) -> Outcome<Pool> {
+        block_on(self.store.pool_or_create(name)).map_err(|error| Failure::engine(&self.shown, &error))
+    }
+
+    /// Waits for a call on the store.
+    pub(crate) fn wait<T>(&self, call: impl Future<Output = seabed::Result<T>>) -> Outcome<T> {
+        block_on(call).map_err(|error| Failure::engine(&self.shown, &error))
+    }
+
+    /// Ends well: all that was done is durable, the file is free for the next.
+    pub(crate) fn close(self) -> Outcome<()> {
+        block_on(self.store.close())
+            .map_err(|error| Failure::engine(&format!("{}: closing", self.shown), &error))
+    }
+}
+
+/// How messages call a path.
+pub(crate) fn shown(path: &Path) -> String {
+    names::for_terminal(names::bytes_of(path.as_os_str()))
+}
+
+/// A failure of a store as a whole. Those of its device name the path themselves.
+pub(crate) fn of_store(path: &Path, error: &seabed::Error) -> Failure {
+    let at = if matches!(error, seabed::Error::Open(_)) { String::new() } else { shown(path) };
+    Failure::engine(&at, error)
+}
+
+/// Waits for a call on an object; a failure names it.
+pub(crate) fn wait_for<T>(object: &[u8], call: impl Future<Output = seabed::Result<T>>) -> Outcome<T> {
+    block_on(call).map_err(|error| about(object, &error))
+}
+
+/// A failure of a call on an object.
+pub(crate) fn about(object: &[u8], error: &seabed::Error) -> Failure {
+    let failure = Failure::engine(&names::quoted(object), error);
+    if failure.exit == Exit::NotFound {
+        failure.advise("`seabed ls STORE POOL` lists the objects")
+    } else {
+        failure
+    }
+}
