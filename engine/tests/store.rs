@@ -1,5 +1,7 @@
 //! The Send face on a real file: what is put is there after a reopen.
 
+#![expect(clippy::cast_possible_truncation, reason = "bytes of test data")]
+
 use bytes::Bytes;
 use seabed::blocking::Store;
 use seabed::{Access, Error, FormatOptions, OpenOptions, Transaction};
