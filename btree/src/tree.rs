@@ -21,6 +21,43 @@ mod remove;
 pub(crate) mod verify;
 
 /// The root of a tree, or none: then it has no rows.
+///
+/// ```
+/// use seabed_btree::{Nodes, NodesMut, Page, Stop, Tree};
+/// use seabed_types::NodePtr;
+///
+/// /// Keeps all nodes in memory and writes none.
+/// struct Memory(Vec<Option<Page>>);
+///
+/// impl Nodes for Memory {
+///     fn node(&self, ptr: NodePtr) -> Result<&Page, Stop> {
+///         self.0[ptr.at.offset as usize].as_ref().ok_or(Stop::Absent(ptr))
+///     }
+/// }
+///
+/// impl NodesMut for Memory {
+///     fn node_mut(&mut self, ptr: NodePtr) -> &mut Page {
+///         self.0[ptr.at.offset as usize].as_mut().expect("the tree asked for it before")
+///     }
+///     fn add(&mut self, page: Page, _from: Option<NodePtr>) -> NodePtr {
+///         self.0.push(Some(page));
+///         NodePtr::memory(self.0.len() as u32 - 1)
+///     }
+///     fn detach(&mut self, ptr: NodePtr) -> NodePtr {
+///         ptr
+///     }
+///     fn drop_node(&mut self, ptr: NodePtr, _into: Option<NodePtr>) {
+///         self.0[ptr.at.offset as usize] = None;
+///     }
+/// }
+///
+/// let (mut nodes, mut tree) = (Memory(Vec::new()), Tree::new(None, 4096));
+/// tree.insert(&mut nodes, b"key", b"value")?;
+/// assert_eq!(tree.get(&nodes, b"key")?, Some(&b"value"[..]));
+/// assert!(tree.remove(&mut nodes, b"key")?.found);
+/// assert_eq!(tree.root(), None);
+/// # Ok::<(), Stop>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Tree {
     root: Option<NodePtr>,
