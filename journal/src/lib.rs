@@ -12,6 +12,8 @@ mod body;
 mod commit;
 mod end;
 pub mod entry;
+#[cfg(test)]
+mod format_doc;
 mod scan;
 mod slot;
 mod state;

@@ -208,6 +208,30 @@ mod tests {
     const IDENTITY: Identity = Identity { uuid: Uuid([1; 16]), secret: [2; 16] };
 
     #[test]
+    fn the_format_is_as_documented() {
+        documented!(
+            RawHeader,
+            [magic, crc, segment, uuid, incarnation, shard, stream, zero, epoch, age, first_lsn, reserved]
+        );
+        documented!(
+            RawSeal,
+            [
+                magic,
+                crc,
+                segment,
+                uuid,
+                incarnation,
+                inventory_offset,
+                inventory_bytes,
+                inventory_crc,
+                inventory_count,
+                zero,
+                reserved
+            ]
+        );
+    }
+
+    #[test]
     fn a_header_comes_back_and_every_flip_is_noticed() {
         let header = SegmentHeader {
             segment: SegmentId(5),

@@ -11,6 +11,9 @@
 //! Not here: which segment is free, and when (engine `table`); replay (journal `scan`).
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+#[macro_use]
+mod format_doc;
 mod header;
 pub mod inventory;
 mod layout;

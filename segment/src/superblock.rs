@@ -185,6 +185,31 @@ mod tests {
     }
 
     #[test]
+    fn the_format_is_as_documented() {
+        documented!(
+            RawSuperblock,
+            [
+                magic,
+                version,
+                crc,
+                uuid,
+                compat,
+                ro_compat,
+                incompat,
+                device_bytes,
+                segment_bytes,
+                node_bytes,
+                block_bytes,
+                shards,
+                copy,
+                secret,
+                window_bytes,
+                reserved
+            ]
+        );
+    }
+
+    #[test]
     fn every_flipped_byte_is_noticed() {
         let block = superblock().encode(2);
         assert_eq!(Superblock::decode(&block, 2), Ok(superblock()));

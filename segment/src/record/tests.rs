@@ -149,3 +149,54 @@ fn every_flipped_byte_is_noticed() {
     assert!(RecordHeader::decode(&sound[..50], &IDENTITY, &LAYOUT, header.at).is_err());
     assert!(entries_of(&header, &sound[..4200]).is_err(), "cut short");
 }
+
+#[test]
+fn the_format_is_as_documented() {
+    documented!(
+        RawRecord,
+        [
+            magic,
+            crc,
+            uuid,
+            segment,
+            offset,
+            shard,
+            stream,
+            zero,
+            incarnation,
+            epoch,
+            number,
+            previous,
+            entries_bytes,
+            pieces_bytes,
+            record_bytes,
+            entries_crc,
+            data_crc,
+            reserved
+        ]
+    );
+}
+
+#[test]
+fn the_documented_example_is_what_is_written() {
+    let documented = crate::format_doc::example();
+    let identity = Identity {
+        uuid: Uuid(*documented[8..].first_chunk().expect("a header")),
+        secret: *b"\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f",
+    };
+    let mut record = RecordBuilder::new(Rc::new(Buffers), Paddr::new(SegmentId(3), 4096), 1 << 16, 0);
+    let placed = record.place(&[&[b'a'; 4096]], Summing::Chunks);
+    assert_eq!((placed.at.offset, placed.crcs), (8192, vec![Crc(0x26c7_4ca2)]));
+    record.entries().extend_from_slice(&documented[RECORD_HEADER_BYTES..]);
+    let place = RecordPlace {
+        epoch: Epoch(5),
+        incarnation: Incarnation(2),
+        number: 42,
+        previous: Crc(0x0a0b_0c0d),
+        ..PLACE
+    };
+    let (buf, _) = record.close(&identity, place);
+    assert_eq!(buf[..documented.len()], documented);
+    assert!(buf[documented.len()..4096].iter().all(|byte| *byte == 0));
+    assert_eq!(buf.len(), 8192);
+}
