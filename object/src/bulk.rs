@@ -115,7 +115,8 @@ pub fn bulk_parts(
                         let key = key::extents(member, (offset + from as u64) / ROW_BYTES);
                         BulkPart { op, from, data: data.slice(from..from + bytes), key, family }
                     };
-                    parts.extend(rows_of(*offset, whole).map(|(from, bytes)| part(from, bytes)));
+                    let most = part_bytes_max(limits);
+                    parts.extend(rows_of(*offset, whole, most).map(|(from, bytes)| part(from, bytes)));
                 }
             }
             Op::SetAttrs { pairs } => values(Kind::Attribute, pairs),
@@ -164,11 +165,17 @@ fn whole_chunks(offset: u64, bytes: usize, least: usize) -> Option<(usize, usize
     (whole >= least).then_some((from, from + whole))
 }
 
-/// Splits `from..to` of the data of a write at `offset` at rows: where each part begins and its bytes.
-fn rows_of(offset: u64, (mut from, to): (usize, usize)) -> impl Iterator<Item = (usize, usize)> {
+/// Whole chunks that fit half a record of the store's segments: the other half is for its header and lists.
+fn part_bytes_max(limits: &Limits) -> usize {
+    (limits.record_bytes_max / 2 / CHUNK_BYTES * CHUNK_BYTES).max(CHUNK_BYTES)
+}
+
+/// Splits `from..to` of the data of a write at `offset` at rows, and into parts of at most `most` bytes: where each part
+/// begins and its bytes.
+fn rows_of(offset: u64, (mut from, to): (usize, usize), most: usize) -> impl Iterator<Item = (usize, usize)> {
     std::iter::from_fn(move || {
         let left = ROW_BYTES - (offset + from as u64) % ROW_BYTES;
-        let bytes = usize::try_from(left).expect("at most 64 KiB").min(to - from);
+        let bytes = usize::try_from(left).expect("at most 64 KiB").min(to - from).min(most);
         let part = (bytes > 0).then_some((from, bytes));
         from += bytes;
         part
@@ -237,5 +244,22 @@ impl<'r> Follow<'r> {
         }
         self.objects[operation.object] = Some(object);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With segments of 64 KiB a record has 16 KiB; a part of a whole row of 64 KiB fitted none of them, and storing it
+    /// panicked. Found by the crash suite of the engine.
+    #[test]
+    fn parts_fit_a_record_of_the_smallest_segments() {
+        let most = part_bytes_max(&Limits::new(4096, 64 << 10));
+        assert_eq!(most, 8192);
+        let parts: Vec<_> = rows_of(60 << 10, (0, 20 << 10), most).collect();
+        assert_eq!(parts, [(0, 4096), (4096, 8192), (12288, 8192)], "a row ends behind the first");
+        let most = part_bytes_max(&Limits::new(16 << 10, 1 << 20));
+        assert_eq!(rows_of(0, (0, 128 << 10), most).count(), 2, "whole rows where they fit");
     }
 }
