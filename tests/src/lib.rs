@@ -5,6 +5,7 @@
 //! [`tree`] makes directories to import.
 #![forbid(unsafe_code)]
 
+pub mod crash;
 pub mod journal_suite;
 pub mod machine;
 pub mod model;

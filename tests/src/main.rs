@@ -4,8 +4,10 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
+use seabed_tests::crash;
 use seabed_tests::tree::{TreeOptions, plant};
 
 /// Suites and tools for testing Seabed.
@@ -32,10 +34,51 @@ enum Command {
         /// Where; made if it does not exist, and must be empty
         directory: PathBuf,
     },
+    /// Crash the engine on the simulated machine, again and again, and hold what is left against the model
+    Crash {
+        /// The first seed
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many seeds; without it, as many as it takes
+        #[arg(long)]
+        seeds: Option<u64>,
+        /// How many distinct crash states
+        #[arg(long, default_value_t = 20_000)]
+        states: u64,
+        /// How long at most
+        #[arg(long)]
+        seconds: Option<u64>,
+        /// About how many states of each seed
+        #[arg(long, default_value_t = 120)]
+        states_per_seed: u64,
+        /// Worker threads
+        #[arg(long, default_value_t = 2)]
+        threads: u64,
+    },
 }
 
 fn main() -> ExitCode {
     match Arguments::parse().command {
+        Command::Crash { seed, seeds, states, seconds, states_per_seed, threads } => {
+            let time = seconds.map(Duration::from_secs);
+            let options = crash::Options { seed, seeds, states, time, states_per_seed, threads };
+            let repeat = move |seed: u64| {
+                let arguments = format!("crash --seed {seed} --seeds 1 --states-per-seed {states_per_seed}");
+                format!("  repeat: cargo run --release -p seabed-tests -- {arguments} (commit {})", commit())
+            };
+            let hook = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                hook(panic);
+                if let Some(seed) = crash::seed_now() {
+                    println!("FAILED by a panic\n{}", repeat(seed));
+                }
+            }));
+            let counts = crash::run_seeds(options, |seed, what| {
+                println!("FAILED seed {seed}, {what}\n{}", repeat(seed));
+            });
+            println!("{}", counts.line());
+            if counts.has_failures() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        }
         Command::Tree { files, bytes, seed, directory } => {
             match plant(&directory, TreeOptions { files, bytes, seed }) {
                 Ok(counts) => {
@@ -52,6 +95,16 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+/// The commit of the source tree, if git is there to tell.
+fn commit() -> String {
+    let output = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let said = output.ok().filter(|output| output.status.success());
+    said.map_or_else(
+        || "unknown".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
 }
 
 /// "4096", "64K", "1G".

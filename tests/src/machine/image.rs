@@ -73,6 +73,24 @@ impl DiskImage {
         out
     }
 
+    /// Fills `into` with the durable bytes at `at`, at any offset. Only for an image without a cache.
+    pub fn read_durable(&self, at: u64, into: &mut [u8]) {
+        assert!(!self.has_cache(), "the cache would hide it");
+        let mut at = at;
+        let mut left = into;
+        while !left.is_empty() {
+            let start = offset_in_block(at);
+            let count = (BLOCK_BYTES - start).min(left.len());
+            let (now, later) = left.split_at_mut(count);
+            match self.durable.get(block_index(at)) {
+                Some(block) => now.copy_from_slice(&block.bytes()[start..start + count]),
+                None => now.fill(0),
+            }
+            at += count as u64;
+            left = later;
+        }
+    }
+
     /// Overwrites durable bytes; offset and length are multiples of 4096. Only for an image without a cache.
     pub fn write(&mut self, at: u64, bytes: &[u8]) {
         assert!(!self.has_cache(), "the cache would hide it");

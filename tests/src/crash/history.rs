@@ -1,0 +1,127 @@
+//! History: what was submitted to each pool, and which state each prefix of it makes.
+//!
+//! Number 0 of a pool: it does not exist. Number 1: it is empty. From there on each submission counts one, whether it
+//! changes anything or not. The states are the reference model's; they share what they have in common.
+
+use super::engine::{Answer, Outcome, expected};
+use super::program::Read;
+use crate::model::{Limits, Model, Object, ObjectId, Op, Why};
+
+/// The states of a pool by number, from `first` on.
+#[derive(Clone, Debug)]
+pub(super) struct PoolHistory {
+    pub(super) first: u64,
+    pub(super) states: Vec<Option<Model>>,
+}
+
+/// One submission, in the order of the pool.
+pub(super) struct Submission {
+    pub(super) operations: Vec<(ObjectId, Op)>,
+    /// None: nobody waited for it.
+    pub(super) outcome: Option<Outcome>,
+}
+
+/// A read that was answered.
+pub(super) struct ReadRecord {
+    pub(super) pool: usize,
+    pub(super) read: Read,
+    /// The newest number that was acknowledged before it began.
+    pub(super) from: u64,
+    /// The newest number that was submitted when it was answered.
+    pub(super) to: u64,
+    pub(super) answer: Answer,
+}
+
+fn object<'a>(state: Option<&'a Model>, id: &ObjectId) -> Option<&'a Object> {
+    state?.pool(1).ok()?.object(id).ok()
+}
+
+impl PoolHistory {
+    /// A pool that was never made.
+    pub(super) fn new() -> Self {
+        Self { first: 0, states: vec![None] }
+    }
+
+    pub(super) fn last(&self) -> u64 {
+        self.first + self.states.len() as u64 - 1
+    }
+
+    pub(super) fn at(&self, number: u64) -> Option<&Model> {
+        let index = usize::try_from(number.checked_sub(self.first)?).ok()?;
+        self.states.get(index)?.as_ref()
+    }
+
+    /// The pool was made.
+    pub(super) fn create(&mut self, limits: Limits) {
+        let mut model = Model::new(limits);
+        model.create_pool("pool").expect("a good name");
+        self.states.push(Some(model));
+    }
+
+    /// Carries out a submission, and compares what the engine said of it. What it proves to be durable once it was
+    /// answered: the number itself, or the newest that it saw.
+    pub(super) fn submit(&mut self, submission: &Submission) -> Result<u64, String> {
+        let number = self.last() + 1;
+        let mut state = self.states.last().cloned().flatten().ok_or("submitted to no pool")?;
+        let operations = &submission.operations;
+        let expected = if submission.outcome == Some(Outcome::NoRoom) {
+            None
+        } else {
+            Some(state.submit(1, operations))
+        };
+        let said = match &expected {
+            None => Outcome::NoRoom,
+            Some(Ok(())) => Outcome::Done,
+            Some(Err(refusal)) => Outcome::Refused(refusal.op, refusal.why),
+        };
+        if let Some(outcome) = &submission.outcome
+            && *outcome != said
+        {
+            return Err(format!("number {number}: {outcome:?}, expected {said:?}: {operations:?}"));
+        }
+        self.states.push(Some(state));
+        Ok(match said {
+            Outcome::Done if self.at(number) != self.at(number - 1) => number,
+            Outcome::Done => operations.iter().map(|(id, _)| self.last_change(id, number)).max().unwrap_or(0),
+            Outcome::Refused(_, Why::Invalid) | Outcome::NoRoom | Outcome::Failed(_) => 0,
+            Outcome::Refused(op, _) => self.last_change(&operations[op].0, number),
+        })
+    }
+
+    /// The newest number, `number` at most, that changed an object.
+    fn last_change(&self, id: &ObjectId, number: u64) -> u64 {
+        let changed = |number: &u64| object(self.at(*number), id) != object(self.at(*number - 1), id);
+        (self.first + 1..=number).rev().find(changed).unwrap_or(0)
+    }
+
+    /// The oldest number that explains an answer; none: it is wrong.
+    pub(super) fn explains(&self, record: &ReadRecord) -> Option<u64> {
+        let mut numbers = record.from.max(self.first)..=record.to.min(self.last());
+        numbers.find(|number| expected(self.at(*number), &record.read).as_ref() == Some(&record.answer))
+    }
+
+    /// The oldest number from `lower` on whose state this is.
+    pub(super) fn find(&self, lower: u64, dumped: Option<&[(ObjectId, Object)]>) -> Option<u64> {
+        let same = |number: &u64| match (self.at(*number), dumped) {
+            (None, None) => true,
+            (Some(state), Some(dumped)) => state
+                .pool(1)
+                .is_ok_and(|pool| pool.objects().eq(dumped.iter().map(|(id, object)| (id, object)))),
+            _ => false,
+        };
+        (lower.max(self.first)..=self.last()).find(same)
+    }
+
+    /// The same up to `number`.
+    pub(super) fn until(&self, number: u64) -> Self {
+        let count = usize::try_from(number - self.first).expect("within") + 1;
+        Self { first: self.first, states: self.states[..count].to_vec() }
+    }
+
+    /// Objects and their bytes, as usage counts them.
+    pub(super) fn usage(&self, number: u64) -> (i64, i64) {
+        let Some(Ok(pool)) = self.at(number).map(|state| state.pool(1)) else { return (0, 0) };
+        let stored: u64 = pool.objects().map(|(_, object)| object.contents.size()).sum();
+        (pool.object_count() as u64 as i64, stored.cast_signed())
+    }
+}

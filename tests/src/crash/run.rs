@@ -1,0 +1,393 @@
+//! Run: mounts a store, lets clients work on it, and records what they were told.
+//!
+//! A client takes its number in the moment in which it submits, so the numbers of a pool are the order of its line. A
+//! streaming put takes its place only when it is finished: while one does, nobody else submits to its pool.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use seabed::{LocalPool, LocalStore, Shard, ShardOptions};
+use seabed_device::Class;
+use seabed_device::local::Notify;
+use seabed_segment::{Identity, Layout, Superblock};
+use seabed_types::{ShardId, Uuid};
+
+use super::engine::{Outcome, ask, id_of, outcome_of, transaction_of};
+use super::history::{PoolHistory, ReadRecord, Submission};
+use super::program::{Generator, Plan, Read, SEGMENT_BYTES, Step};
+use super::{Broken, Rule, broken};
+use crate::machine::{CrashMode, DiskImage, Faults, Mark, SimOptions, Simulation, TaskOrder, Trace};
+use crate::model::Op;
+
+const NAMES: [&str; 3] = ["one", "two", "three"];
+
+/// A recorded run.
+pub(super) struct Run {
+    pub(super) trace: Trace,
+    pub(super) history: Vec<PoolHistory>,
+    /// The number of each pool that its mount recovered to.
+    pub(super) recovered: Vec<u64>,
+    /// By the number in a note of the trace: the pool, and what was durable from then on.
+    proven: Vec<(usize, u64)>,
+}
+
+impl Run {
+    /// Raises the bounds of what a crash may take back by one more mark of the trace.
+    pub(super) fn raise(&self, bounds: &mut Bounds, mark: Mark) {
+        let (acknowledged, at, number) = match mark {
+            Mark::Note { what: "mounted", .. } => {
+                for (bound, recovered) in bounds.acknowledged.iter_mut().zip(&self.recovered) {
+                    *bound = (*bound).max(*recovered);
+                }
+                return;
+            }
+            Mark::Note { what, number } => {
+                let proven = self.proven[usize::try_from(number).expect("an index")];
+                (what == "answered", proven.0, proven.1)
+            }
+            Mark::Acknowledged { log, number } => (true, log as usize, number),
+            Mark::Shown { log, number } => (false, log as usize, number),
+        };
+        let bounds = if acknowledged { &mut bounds.acknowledged } else { &mut bounds.shown };
+        bounds[at] = bounds[at].max(number);
+    }
+}
+
+/// What a crash may not take back, for each pool.
+#[derive(Clone, Debug)]
+pub(super) struct Bounds {
+    pub(super) acknowledged: Vec<u64>,
+    pub(super) shown: Vec<u64>,
+}
+
+impl Bounds {
+    pub(super) fn new(acknowledged: Vec<u64>) -> Self {
+        Self { shown: vec![0; acknowledged.len()], acknowledged }
+    }
+}
+
+/// The names of a plan's pools.
+pub(super) fn names(plan: &Plan) -> &'static [&'static str] {
+    &NAMES[..plan.pools]
+}
+
+/// The superblock of a seed's store.
+pub(super) fn superblock(seed: u64, plan: &Plan) -> Superblock {
+    let mut uuid = [0x5e; 16];
+    uuid[..8].copy_from_slice(&seed.to_le_bytes());
+    let layout = Layout {
+        device_bytes: plan.disk_bytes,
+        segment_bytes: SEGMENT_BYTES,
+        node_bytes: plan.node_bytes,
+        shards: 1,
+    };
+    Superblock {
+        identity: Identity { uuid: Uuid(uuid), secret: [3; 16] },
+        compat: 0,
+        ro_compat: 0,
+        incompat: 0,
+        layout,
+        window_bytes: plan.window_segments * u64::from(SEGMENT_BYTES),
+    }
+}
+
+/// The options of a plan.
+pub(super) fn shard_options(plan: &Plan) -> ShardOptions {
+    ShardOptions {
+        memory_bytes: plan.memory_bytes,
+        bulk_bytes: plan.bulk_bytes,
+        inline_bytes: plan.inline_bytes,
+        ..ShardOptions::default()
+    }
+}
+
+pub(super) fn sim_options(plan: &Plan, faults: Faults) -> SimOptions {
+    SimOptions {
+        disk_bytes: plan.disk_bytes,
+        order: TaskOrder::Perturbed { per_mille: 100 },
+        steps_max: 400_000,
+        faults,
+        ..SimOptions::default()
+    }
+}
+
+/// A disk with an empty store.
+pub(super) fn formatted(seed: u64, plan: &Plan) -> Result<DiskImage, Broken> {
+    let sim = Simulation::new(seed, sim_options(plan, Faults::none()));
+    let (machine, superblock) = (sim.machine(), superblock(seed, plan));
+    let made = sim.run(async { seabed::format_device(&machine, &superblock).await });
+    made.map_err(|stuck| broken(Rule::Stuck, stuck))?.map_err(|error| broken(Rule::Wrong, error))?;
+    let trace = sim.finish();
+    Ok(trace.crash_image(trace.events(), CrashMode::Durable, &mut fastrand::Rng::with_seed(seed)))
+}
+
+/// One pool while a run goes on.
+struct PoolRun {
+    pool: RefCell<Option<LocalPool>>,
+    submissions: RefCell<Vec<Submission>>,
+    /// The number of the first submission.
+    first: Cell<u64>,
+    acknowledged: Cell<u64>,
+    /// A streaming put is being finished.
+    finishing: Cell<bool>,
+}
+
+/// An event that a note of the trace stands for.
+enum Told {
+    Submission(usize, usize),
+    Read(ReadRecord),
+}
+
+struct Shared {
+    pools: Vec<PoolRun>,
+    told: RefCell<Vec<Told>>,
+    steps: Cell<u32>,
+    clients: Cell<u32>,
+    stamp: Cell<u64>,
+    changed: Notify,
+    wrong: RefCell<Option<Broken>>,
+    plan: Plan,
+}
+
+impl Shared {
+    fn note(&self, told: Told) -> u64 {
+        let mut all = self.told.borrow_mut();
+        all.push(told);
+        all.len() as u64 - 1
+    }
+
+    fn fail(&self, wrong: Broken) {
+        self.wrong.borrow_mut().get_or_insert(wrong);
+    }
+}
+
+/// Mounts `base`, runs the clients of a plan, and gives what happened.
+pub(super) fn record(
+    (seed, store_seed): (u64, u64),
+    base: &DiskImage,
+    (before, least): (&[PoolHistory], &Bounds),
+    plan: &Plan,
+    faults: Faults,
+) -> Result<Run, Broken> {
+    let sim = Simulation::from_image(seed, base, sim_options(plan, faults));
+    let (machine, mark) = (sim.machine(), sim.marker());
+    let superblock = superblock(store_seed, plan);
+    let result = sim.run(async {
+        let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(plan)).await;
+        let shard = shard.map_err(|error| broken(Rule::FailedOpen, error))?;
+        let store = LocalStore::new(Rc::clone(&shard));
+        let mut recovered = Vec::new();
+        for (index, name) in names(plan).iter().enumerate() {
+            let dumped = super::engine::dump(&store, name).await;
+            let dumped = dumped.map_err(|error| broken(Rule::Half, error))?;
+            let lower = least.acknowledged[index].max(least.shown[index]);
+            let number = before[index].find(lower, dumped.as_deref());
+            recovered.push(number.ok_or_else(|| broken(Rule::Half, "the run's mount gives another state"))?);
+        }
+        mark(Mark::Note { what: "mounted", number: 0 });
+        let shared = serve(seed, &machine, &store, &recovered, plan, &mark).await;
+        if plan.rests {
+            machine.runtime.sleep(Duration::from_millis(200)).await;
+        }
+        if plan.closes {
+            shard.close().await.map_err(|error| broken(Rule::Wrong, error))?;
+        }
+        let wrong = shared.wrong.take();
+        wrong.map_or(Ok((shared, recovered)), Err)
+    });
+    let (shared, recovered) = result.map_err(|stuck| broken(Rule::Stuck, stuck))??;
+    let trace = sim.finish();
+    let mut history: Vec<PoolHistory> =
+        before.iter().zip(&recovered).map(|(before, number)| before.until(*number)).collect();
+    let mut proofs = Vec::new();
+    for (index, pool) in shared.pools.iter().enumerate() {
+        let history = &mut history[index];
+        if pool.pool.borrow().is_some() && history.at(history.last()).is_none() {
+            history.create(plan.limits());
+        }
+        let submissions = pool.submissions.borrow();
+        let proven = submissions.iter().map(|submission| history.submit(submission));
+        proofs.push(proven.collect::<Result<Vec<u64>, String>>().map_err(|what| broken(Rule::Wrong, what))?);
+    }
+    let mut proven = Vec::new();
+    for told in shared.told.borrow().iter() {
+        proven.push(match told {
+            Told::Submission(pool, index) => (*pool, proofs[*pool][*index]),
+            Told::Read(read) => {
+                let shown = history[read.pool].explains(read).ok_or_else(|| {
+                    let (from, to) = (read.from, read.to);
+                    let answer = super::brief(&read.answer);
+                    broken(Rule::Wrong, format!("{:?} between {from} and {to}: {answer}", read.read))
+                })?;
+                (read.pool, shown)
+            }
+        });
+    }
+    Ok(Run { trace, history, recovered, proven })
+}
+
+async fn serve(
+    seed: u64,
+    machine: &seabed_device::Machine,
+    store: &LocalStore,
+    recovered: &[u64],
+    plan: &Plan,
+    mark: &(impl Fn(Mark) + Clone + 'static),
+) -> Rc<Shared> {
+    let pools = recovered.iter().map(|number| PoolRun {
+        pool: RefCell::new(None),
+        submissions: RefCell::default(),
+        first: Cell::new((*number).max(1) + 1),
+        acknowledged: Cell::new(*number),
+        finishing: Cell::new(false),
+    });
+    let shared = Rc::new(Shared {
+        pools: pools.collect(),
+        told: RefCell::default(),
+        steps: Cell::new(plan.steps),
+        clients: Cell::new(plan.clients + 1),
+        stamp: Cell::new(seed << 20),
+        changed: Notify::default(),
+        wrong: RefCell::default(),
+        plan: plan.clone(),
+    });
+    for number in 0..plan.clients {
+        let generator = Generator::new(seed.rotate_left(9) ^ u64::from(number), plan);
+        let task = client(Rc::clone(&shared), generator, machine.clone(), mark.clone());
+        machine.runtime.spawn(Class::Foreground, Box::pin(task));
+    }
+    let task = pools_opened(Rc::clone(&shared), store.clone(), recovered.to_vec(), mark.clone());
+    machine.runtime.spawn(Class::Foreground, Box::pin(task));
+    shared.changed.until(|| shared.clients.get() == 0).await;
+    shared
+}
+
+/// Makes the pools that are not there yet, while the clients work on others.
+async fn pools_opened(shared: Rc<Shared>, store: LocalStore, recovered: Vec<u64>, mark: impl Fn(Mark)) {
+    for (index, name) in names(&shared.plan).iter().enumerate() {
+        let made = if recovered[index] == 0 { store.create_pool(name).await } else { store.pool(name).await };
+        match made {
+            Ok(pool) => {
+                let number = recovered[index].max(1);
+                mark(Mark::Acknowledged { log: u32::try_from(index).expect("few"), number });
+                shared.pools[index].acknowledged.set(number);
+                *shared.pools[index].pool.borrow_mut() = Some(pool);
+            }
+            Err(error) => shared.fail(broken(Rule::Wrong, error)),
+        }
+        shared.changed.notify_all();
+    }
+    shared.clients.set(shared.clients.get() - 1);
+    shared.changed.notify_all();
+}
+
+async fn client(
+    shared: Rc<Shared>,
+    mut generator: Generator,
+    machine: seabed_device::Machine,
+    mark: impl Fn(Mark),
+) {
+    while shared.steps.get() > 0 && shared.wrong.borrow().is_none() {
+        shared.steps.set(shared.steps.get() - 1);
+        let index = generator.rng.usize(..shared.pools.len());
+        let run = &shared.pools[index];
+        let is_ready =
+            || shared.wrong.borrow().is_some() || (run.pool.borrow().is_some() && !run.finishing.get());
+        shared.changed.until(is_ready).await;
+        let Some(pool) = run.pool.borrow().clone() else { break };
+        let stamp = shared.stamp.replace(shared.stamp.get() + 1);
+        match generator.step(stamp) {
+            Step::Submit(operations) => {
+                let (place, submitted) = submit(run, &pool, operations);
+                let outcome = outcome_of(submitted.await);
+                answered(&shared, index, place, outcome, &mark);
+            }
+            Step::Abandon(operations) => {
+                // It is polled once, as a client would that then goes away.
+                let (_, submitted) = submit(run, &pool, operations);
+                let mut submitted = Box::pin(submitted);
+                drop(futures::poll!(&mut submitted));
+            }
+            Step::Stream { id, parts, attributes, finishes } => {
+                let Ok(mut put) = pool.put_stream(id_of(&id)) else { continue };
+                let mut data = Vec::new();
+                let mut written = Ok(());
+                for part in parts {
+                    data.extend_from_slice(&part);
+                    written = written.and(put.write(part).await);
+                }
+                if !finishes || !matches!(outcome_of(written), Outcome::Done) {
+                    continue;
+                }
+                shared.changed.until(|| !run.finishing.get()).await;
+                run.finishing.set(true);
+                let mut operations = vec![(id.clone(), Op::Remove), (id.clone(), Op::Write(0, data.into()))];
+                if !attributes.is_empty() {
+                    operations.push((id, Op::SetAttributes(attributes.clone())));
+                }
+                let place = enter(run, operations);
+                let attributes = attributes
+                    .into_iter()
+                    .map(|(name, value)| (name.to_vec(), bytes::Bytes::copy_from_slice(&value)));
+                let outcome = outcome_of(put.finish(attributes.collect()).await);
+                run.finishing.set(false);
+                shared.changed.notify_all();
+                answered(&shared, index, place, outcome, &mark);
+            }
+            Step::Read(read) => ask_and_note(&shared, index, &pool, read, &mark).await,
+        }
+        if shared.plan.pause_us > 0 {
+            let pause = generator.rng.u64(..shared.plan.pause_us);
+            machine.runtime.sleep(Duration::from_micros(pause)).await;
+        }
+    }
+    shared.clients.set(shared.clients.get() - 1);
+    shared.changed.notify_all();
+}
+
+fn enter(run: &PoolRun, operations: Vec<(crate::model::ObjectId, Op)>) -> usize {
+    let mut submissions = run.submissions.borrow_mut();
+    submissions.push(Submission { operations, outcome: None });
+    submissions.len() - 1
+}
+
+fn submit(
+    run: &PoolRun,
+    pool: &LocalPool,
+    operations: Vec<(crate::model::ObjectId, Op)>,
+) -> (usize, impl Future<Output = seabed::Result<()>> + use<>) {
+    let transaction = transaction_of(&operations);
+    (enter(run, operations), pool.submit(transaction))
+}
+
+fn answered(shared: &Shared, index: usize, place: usize, outcome: Outcome, mark: &impl Fn(Mark)) {
+    let run = &shared.pools[index];
+    let what = match &outcome {
+        Outcome::Done => "answered",
+        Outcome::Refused(..) => "refused",
+        Outcome::NoRoom => "no room",
+        Outcome::Failed(error) => {
+            return shared.fail(broken(Rule::Wrong, format!("a submission failed: {error}")));
+        }
+    };
+    if outcome == Outcome::Done {
+        let number = run.first.get() + place as u64;
+        run.acknowledged.set(run.acknowledged.get().max(number));
+    }
+    run.submissions.borrow_mut()[place].outcome = Some(outcome);
+    mark(Mark::Note { what, number: shared.note(Told::Submission(index, place)) });
+}
+
+async fn ask_and_note(shared: &Shared, index: usize, pool: &LocalPool, read: Read, mark: &impl Fn(Mark)) {
+    let run = &shared.pools[index];
+    let from = run.acknowledged.get();
+    match ask(pool, &read).await {
+        Ok(answer) => {
+            let to = run.first.get() + run.submissions.borrow().len() as u64 - 1;
+            let told = Told::Read(ReadRecord { pool: index, read, from, to, answer });
+            mark(Mark::Note { what: "read", number: shared.note(told) });
+        }
+        Err(error) => shared.fail(broken(Rule::Wrong, format!("{read:?}: {error}"))),
+    }
+}

@@ -1,0 +1,402 @@
+//! Suite: crashes the runs of a seed, looks at what is left, and counts.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::io;
+use std::rc::Rc;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use seabed::{Access, LocalStore, Shard, ShardOptions};
+use seabed_types::ShardId;
+
+use super::engine::dump;
+use super::history::PoolHistory;
+use super::program::Plan;
+use super::run::{Bounds, Run, formatted, names, record, shard_options, sim_options, superblock};
+use super::{Broken, Rule, broken};
+use crate::machine::{CrashMode, DiskImage, Faults, Simulation};
+
+thread_local! {
+    static NOW: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// The seed that this thread works on.
+pub fn seed_now() -> Option<u64> {
+    NOW.get()
+}
+
+/// How deep crashes are nested.
+const DEPTH: u32 = 3;
+
+/// How much to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// The first seed.
+    pub seed: u64,
+    /// How many seeds; none: as many as it takes.
+    pub seeds: Option<u64>,
+    /// Stop when so many states were looked at.
+    pub states: u64,
+    /// Stop after so long.
+    pub time: Option<Duration>,
+    /// About so many states of each seed.
+    pub states_per_seed: u64,
+    /// Worker threads, each with a simulation of its own.
+    pub threads: u64,
+}
+
+/// What was done and found.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Counts {
+    /// Seeds.
+    pub seeds: u64,
+    /// Distinct disks that were mounted, compared, checked and mounted again.
+    pub states: u64,
+    /// Disks that were met before.
+    pub duplicates: u64,
+    /// Of the states, those with a torn end of the log.
+    pub torn: u64,
+    /// Of the states, those of a run that began with a recovery.
+    pub nested: u64,
+    /// Of those, crashes before the end of a mount.
+    pub in_mount: u64,
+    /// Of the states, those in which more was recovered than was acknowledged.
+    pub more: u64,
+    /// Runs, submissions and reads in them.
+    pub runs: u64,
+    /// Broken rules.
+    pub lost: u64,
+    /// See [`Rule`].
+    pub half: u64,
+    /// See [`Rule`].
+    pub retracted: u64,
+    /// See [`Rule`].
+    pub failed_opens: u64,
+    /// See [`Rule`].
+    pub check: u64,
+    /// See [`Rule`].
+    pub wrong: u64,
+    /// See [`Rule`].
+    pub stuck: u64,
+}
+
+impl Counts {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.fields().into_iter().zip(other.clone().fields()) {
+            *mine += *theirs;
+        }
+    }
+
+    fn fields(&mut self) -> [&mut u64; 15] {
+        [
+            &mut self.seeds,
+            &mut self.states,
+            &mut self.duplicates,
+            &mut self.torn,
+            &mut self.nested,
+            &mut self.in_mount,
+            &mut self.more,
+            &mut self.runs,
+            &mut self.lost,
+            &mut self.half,
+            &mut self.retracted,
+            &mut self.failed_opens,
+            &mut self.check,
+            &mut self.wrong,
+            &mut self.stuck,
+        ]
+    }
+
+    fn count(&mut self, rule: Rule) {
+        *match rule {
+            Rule::Lost => &mut self.lost,
+            Rule::Half => &mut self.half,
+            Rule::Retracted => &mut self.retracted,
+            Rule::FailedOpen => &mut self.failed_opens,
+            Rule::Check => &mut self.check,
+            Rule::Wrong => &mut self.wrong,
+            Rule::Stuck => &mut self.stuck,
+        } += 1;
+    }
+
+    /// Whether a rule was broken.
+    pub fn has_failures(&self) -> bool {
+        let Self { lost, half, retracted, failed_opens, check, wrong, stuck, .. } = *self;
+        lost + half + retracted + failed_opens + check + wrong + stuck > 0
+    }
+
+    /// The closing line.
+    pub fn line(&self) -> String {
+        let Self { states, duplicates, torn, nested, lost, half, retracted, failed_opens, .. } = *self;
+        let Self { seeds, runs, in_mount, more, check, wrong, stuck, .. } = *self;
+        format!(
+            "states={states} duplicates={duplicates} torn={torn} nested={nested} lost={lost} half={half} \
+             retracted={retracted} failed_opens={failed_opens} check={check} wrong={wrong} stuck={stuck} \
+             in_mount={in_mount} more={more} seeds={seeds} runs={runs}"
+        )
+    }
+}
+
+/// Runs seeds until enough was done; `fail` is told of each that breaks a rule.
+pub fn run_seeds(options: Options, fail: impl Fn(u64, &str) + Sync) -> Counts {
+    let total = Mutex::new(Counts::default());
+    #[expect(clippy::disallowed_methods, reason = "how long the program may take is a matter of real time")]
+    let end = options.time.map(|time| Instant::now() + time);
+    std::thread::scope(|scope| {
+        for thread in 0..options.threads {
+            let (total, fail) = (&total, &fail);
+            scope.spawn(move || {
+                let last = options.seeds.map_or(u64::MAX, |seeds| options.seed + seeds);
+                let mut seed = options.seed + thread;
+                while seed < last {
+                    let (counts, wrong) = run_seed(seed, options.states_per_seed);
+                    if let Some(what) = wrong {
+                        fail(seed, &what);
+                    }
+                    let mut total = total.lock().expect("no panic while it is held");
+                    total.add(&counts);
+                    #[expect(clippy::disallowed_methods, reason = "see above")]
+                    let is_over = end.is_some_and(|end| Instant::now() >= end);
+                    if total.states >= options.states || is_over {
+                        return;
+                    }
+                    seed += options.threads;
+                }
+            });
+        }
+    });
+    total.into_inner().expect("all threads have ended")
+}
+
+/// One seed, up to the first rule that is broken: where and how.
+pub fn run_seed(seed: u64, states: u64) -> (Counts, Option<String>) {
+    let mut suite = Suite {
+        seed,
+        rng: fastrand::Rng::with_seed(seed),
+        counts: Counts { seeds: 1, ..Counts::default() },
+        seen: BTreeSet::new(),
+        place: Vec::new(),
+        states,
+    };
+    NOW.set(Some(seed));
+    let whole = std::panic::AssertUnwindSafe(|| suite.whole());
+    // Where a panic aborts the hook has told the seed; where it unwinds the other seeds go on.
+    let result =
+        std::panic::catch_unwind(whole).unwrap_or_else(|_| Err(broken(Rule::Wrong, "a panic, told above")));
+    NOW.set(None);
+    let wrong = result.err().map(|broken| {
+        suite.counts.count(broken.rule);
+        format!("{}: {broken}", suite.place.join(", "))
+    });
+    (suite.counts, wrong)
+}
+
+struct Suite {
+    seed: u64,
+    rng: fastrand::Rng,
+    counts: Counts,
+    seen: BTreeSet<u128>,
+    place: Vec<String>,
+    states: u64,
+}
+
+/// What a mount showed.
+struct Opened {
+    dumped: Vec<Option<Vec<(crate::model::ObjectId, crate::model::Object)>>>,
+    usage: Vec<(i64, i64)>,
+    torn: bool,
+    image: DiskImage,
+}
+
+impl Suite {
+    fn whole(&mut self) -> Result<(), Broken> {
+        let plan = Plan::of(self.seed);
+        let base = formatted(self.seed, &plan)?;
+        let history = vec![PoolHistory::new(); plan.pools];
+        let zero = Bounds::new(vec![0; plan.pools]);
+        self.explore(&base, &history, &plan, &zero, 0)
+    }
+
+    /// Records a run on `base`, which cannot fall back behind `least`, and crashes it.
+    fn explore(
+        &mut self,
+        base: &DiskImage,
+        before: &[PoolHistory],
+        plan: &Plan,
+        least: &Bounds,
+        depth: u32,
+    ) -> Result<(), Broken> {
+        let seed = if depth == 0 { self.seed } else { self.rng.u64(..1 << 40) };
+        self.place.push(format!("run {seed}"));
+        let run = record((seed, self.seed), base, (before, least), plan, Faults::none())?;
+        self.counts.runs += 1;
+        let boundaries = run.trace.boundaries().len() as u64;
+        // The first run gives half of the states, those within it the rest.
+        let wanted = if depth == 0 { (self.states / 4).max(10) } else { 6 };
+        let mut bounds = least.clone();
+        let mut passed = 0;
+        let mut walk = run.trace.walk();
+        while let Some(boundary) = walk.advance() {
+            for mark in &walk.marks()[passed..] {
+                run.raise(&mut bounds, *mark);
+            }
+            passed = walk.marks().len();
+            if self.rng.u64(..boundaries) >= wanted {
+                continue;
+            }
+            self.place.push(format!("boundary {boundary}"));
+            let random = CrashMode::random(&mut self.rng);
+            let mode = [CrashMode::Durable, CrashMode::Completed, random, random][self.rng.usize(..4)];
+            for mode in [mode, CrashMode::random(&mut self.rng)] {
+                self.place.push(format!("{mode:?}"));
+                let image = walk.frontier().crash_image(mode, &mut self.rng);
+                self.state(&image, &run, plan, &bounds, depth)?;
+                self.place.pop();
+            }
+            if depth < DEPTH && self.rng.u8(..24) == 0 {
+                self.place.push("killed".to_owned());
+                let image = walk.frontier().killed_image(&mut self.rng);
+                let plan = plan.again(self.rng.u64(..));
+                self.explore(&image, &run.history, &plan, &bounds, DEPTH)?;
+                self.place.pop();
+            }
+            self.place.pop();
+        }
+        self.place.pop();
+        Ok(())
+    }
+
+    fn state(
+        &mut self,
+        image: &DiskImage,
+        run: &Run,
+        plan: &Plan,
+        bounds: &Bounds,
+        depth: u32,
+    ) -> Result<(), Broken> {
+        if !self.seen.insert(image.hash()) {
+            self.counts.duplicates += 1;
+            return Ok(());
+        }
+        self.counts.states += 1;
+        self.counts.nested += u64::from(depth > 0);
+        let mounted = run.recovered.iter().zip(&bounds.acknowledged).all(|(one, two)| two >= one);
+        self.counts.in_mount += u64::from(depth > 0 && !mounted);
+        let options = ShardOptions {
+            memory_bytes: if self.rng.bool() { plan.memory_bytes } else { 1 << 20 },
+            ..shard_options(plan)
+        };
+        let opened = self.open(image, plan, options)?;
+        self.counts.torn += u64::from(opened.torn);
+        let recovered = self.compare(&opened, &run.history, bounds)?;
+        let more = recovered.iter().zip(&bounds.acknowledged).any(|(one, two)| one > two);
+        self.counts.more += u64::from(more);
+        check(&opened.image)?;
+        let read_only = ShardOptions { access: Access::ReadOnly, ..shard_options(plan) };
+        let again = self.open(&opened.image, plan, read_only)?;
+        if again.dumped != opened.dumped || again.usage != opened.usage {
+            return Err(broken(Rule::Wrong, "the second mount shows another state"));
+        }
+        if !again.image.difference(&opened.image).is_empty() {
+            return Err(broken(Rule::Wrong, "a mount that only reads has written"));
+        }
+        if depth < DEPTH && self.rng.u8(..12) == 0 {
+            let history: Vec<PoolHistory> =
+                run.history.iter().zip(&recovered).map(|(history, number)| history.until(*number)).collect();
+            let plan = plan.again(self.rng.u64(..));
+            // What a power cut left is durable: it can never fall back from there.
+            self.explore(image, &history, &plan, &Bounds::new(recovered), depth + 1)?;
+        }
+        Ok(())
+    }
+
+    /// Mounts and reads everything.
+    fn open(&mut self, image: &DiskImage, plan: &Plan, options: ShardOptions) -> Result<Opened, Broken> {
+        let sim = Simulation::from_image(self.rng.u64(..), image, sim_options(plan, Faults::none()));
+        let (machine, superblock) = (sim.machine(), superblock(self.seed, plan));
+        let (dumped, usage, torn) = sim
+            .run(async {
+                let shard = Shard::mount(machine, superblock, ShardId(0), options).await;
+                let shard = shard.map_err(|error| broken(Rule::FailedOpen, error))?;
+                let torn = shard.report().torn.is_some();
+                let store = LocalStore::new(Rc::clone(&shard));
+                let (mut dumped, mut usage) = (Vec::new(), Vec::new());
+                for name in names(plan) {
+                    let pool = dump(&store, name).await.map_err(|error| broken(Rule::Half, error))?;
+                    let counted = match &pool {
+                        None => (0, 0),
+                        Some(_) => {
+                            let pool = store.pool(name).await.map_err(|error| broken(Rule::Half, error))?;
+                            (pool.usage().objects, pool.usage().stored)
+                        }
+                    };
+                    usage.push(counted);
+                    dumped.push(pool);
+                }
+                Ok((dumped, usage, torn))
+            })
+            .map_err(|stuck| broken(Rule::Stuck, format!("a mount: {stuck}")))??;
+        let image = sim.frontier().crash_image(CrashMode::Everything, &mut self.rng);
+        Ok(Opened { dumped, usage, torn, image })
+    }
+
+    /// Rules 1 to 3 and the counts; the number of each pool.
+    fn compare(&self, opened: &Opened, history: &[PoolHistory], bounds: &Bounds) -> Result<Vec<u64>, Broken> {
+        let mut recovered = Vec::new();
+        for (index, history) in history.iter().enumerate() {
+            let dumped = opened.dumped[index].as_deref();
+            let (acknowledged, shown) = (bounds.acknowledged[index], bounds.shown[index]);
+            let Some(number) = history.find(acknowledged.max(shown), dumped) else {
+                let (rule, number) = match history.find(0, dumped) {
+                    None => (Rule::Half, "no prefix".to_owned()),
+                    Some(number) if number < acknowledged => (Rule::Lost, number.to_string()),
+                    Some(number) => (Rule::Retracted, number.to_string()),
+                };
+                let what = format!(
+                    "pool {index}: acknowledged {acknowledged}, shown {shown}, submitted {}: found {number}",
+                    history.last()
+                );
+                return Err(broken(rule, what));
+            };
+            if opened.usage[index] != history.usage(number) {
+                let (one, two) = (opened.usage[index], history.usage(number));
+                return Err(broken(
+                    Rule::Wrong,
+                    format!("usage of pool {index}: {one:?}, should be {two:?}"),
+                ));
+            }
+            recovered.push(number);
+        }
+        Ok(recovered)
+    }
+}
+
+/// A disk as the checker reads it.
+struct Checked<'a>(&'a DiskImage);
+
+impl seabed_check::Image for Checked<'_> {
+    fn bytes(&self) -> u64 {
+        self.0.bytes()
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        if at.checked_add(into.len() as u64).is_none_or(|end| end > self.0.bytes()) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.0.read_durable(at, into);
+        Ok(())
+    }
+}
+
+fn check(image: &DiskImage) -> Result<(), Broken> {
+    let options = seabed_check::Options { findings_max: 5, ..seabed_check::Options::default() };
+    let report = seabed_check::check(&Checked(image), &options);
+    let report = report.map_err(|error| broken(Rule::Check, error))?;
+    if report.is_clean() {
+        return Ok(());
+    }
+    let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
+    Err(broken(Rule::Check, violations.join("; ")))
+}
