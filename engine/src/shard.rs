@@ -367,6 +367,11 @@ impl Shard {
 
     /// The verified bytes of a piece.
     pub(crate) async fn read_piece(&self, piece: &PieceRef) -> Result<bytes::Bytes> {
+        if let Some(journal) = &self.journal
+            && let Some(bytes) = journal.unwritten(piece.at, piece.bytes as usize)
+        {
+            return Ok(bytes.into());
+        }
         let _permit = self.reads.acquire(piece.bytes as usize).await;
         let (bytes, skip) = self.read_covering(piece.at, piece.bytes).await?;
         let bytes = &bytes[skip..skip + piece.bytes as usize];

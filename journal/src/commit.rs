@@ -22,7 +22,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use seabed_device::local::Notify;
-use seabed_device::{Class, Device, DeviceError, Durability, Machine, WriteOpts};
+use seabed_device::{Class, Device, DeviceError, Durability, Machine, WriteBuf, WriteOpts};
 use seabed_segment::{
     Identity, Layout, Listed, ListedWhat, OpenSegment, Placed, RecordBuilder, RecordPlace, StreamKind,
     Summing, record_bytes_at_most,
@@ -124,6 +124,8 @@ struct State {
     previous_of_first: Crc,
     open: Option<Batch>,
     closed: VecDeque<Batch>,
+    /// The record that is being written: its address and its bytes.
+    in_flight: Option<(Paddr, Rc<WriteBuf>)>,
     bytes_hint: usize,
     logged: u64,
     last_is_empty: bool,
@@ -221,6 +223,7 @@ impl Journal {
                 previous_of_first: start.previous_of_first,
                 open: None,
                 closed: VecDeque::new(),
+                in_flight: None,
                 bytes_hint: BLOCK_BYTES,
                 logged: start.logged,
                 last_is_empty: true,
@@ -256,7 +259,8 @@ impl Journal {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let fits = state.open.as_ref().is_some_and(|batch| {
-            let bytes = batch.record.bytes_with(need.pieces, need.piece_count, need.entries_in_all());
+            let entries = batch.entries_to_come() + need.entries_in_all();
+            let bytes = batch.record.bytes_with(need.pieces, need.piece_count, entries);
             bytes <= self.record_bytes_max && bytes <= state.tail.room(need.listed())
         });
         if !fits {
@@ -373,6 +377,7 @@ impl Journal {
             let mut state = self.state.borrow_mut();
             state.previous = header.crc;
             state.places.push_back(Place { at: header.at, crc: header.crc });
+            state.in_flight = Some((header.at, Rc::clone(&buf)));
         }
         assert_eq!(lsn, self.durable.get(), "invariant 1: one record in flight");
         let opts = WriteOpts {
@@ -382,6 +387,7 @@ impl Journal {
         };
         match self.machine.device.write(self.layout.device_offset(header.at), buf, opts).await {
             Ok(()) => {
+                self.state.borrow_mut().in_flight = None;
                 self.durable.set(lsn.next());
                 self.state.borrow_mut().last_is_empty = empty;
                 self.space.settled(Settled { lsn, live, bytes });
@@ -389,6 +395,20 @@ impl Journal {
             }
             Err(error) => self.fail(error),
         }
+    }
+
+    /// The bytes of a piece, if its record is not durable yet: reading them from the device would find other bytes there.
+    pub fn unwritten(&self, at: Paddr, bytes: usize) -> Option<Vec<u8>> {
+        let state = self.state.borrow();
+        if let Some((start, buf)) = state.in_flight.as_ref().filter(|(start, _)| start.segment == at.segment)
+        {
+            let from = at.offset.checked_sub(start.offset).map(|from| from as usize);
+            if let Some(piece) = from.and_then(|from| buf.get(from..from + bytes)) {
+                return Some(piece.to_vec());
+            }
+        }
+        let mut batches = state.open.iter().chain(&state.closed);
+        batches.find_map(|batch| batch.record.piece_at(at, bytes)).map(<[u8]>::to_vec)
     }
 
     /// Fences the shard: nothing more is issued or acknowledged.
@@ -520,6 +540,11 @@ impl Journal {
 }
 
 impl Batch {
+    /// The most bytes of those entries that are written when the batch is closed.
+    fn entries_to_come(&self) -> usize {
+        self.live.len() * SMALL_ENTRY_BYTES + self.tallies.len() * TALLY_BYTES
+    }
+
     fn finish_entries(&mut self) {
         let to = self.record.entries();
         if !self.live.is_empty() {

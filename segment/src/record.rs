@@ -279,6 +279,15 @@ impl RecordBuilder {
         Placed { at: self.at.plus(offset), crcs }
     }
 
+    /// The `bytes` bytes at `at`, if they are a piece, or part of one, of this record.
+    pub fn piece_at(&self, at: Paddr, bytes: usize) -> Option<&[u8]> {
+        let start = (at.offset as usize).checked_sub(self.at.offset as usize + BLOCK_BYTES)?;
+        if at.segment != self.at.segment || start + bytes > self.pieces {
+            return None;
+        }
+        self.buf.get(BLOCK_BYTES + start..BLOCK_BYTES + start + bytes)
+    }
+
     /// The entries so far, to append to. The caller has checked that what it appends fits.
     pub fn entries(&mut self) -> &mut Vec<u8> {
         &mut self.entries
