@@ -5,7 +5,7 @@
 
 use super::engine::{Answer, Outcome, expected};
 use super::program::Read;
-use crate::model::{Limits, Model, Object, ObjectId, Op, Why};
+use crate::model::{Bytes, Condition, Limits, Model, Object, ObjectId, Op, Why};
 
 /// The states of a pool by number, from `first` on.
 #[derive(Clone, Debug)]
@@ -30,6 +30,37 @@ pub(super) struct ReadRecord {
     /// The newest number that was submitted when it was answered.
     pub(super) to: u64,
     pub(super) answer: Answer,
+}
+
+/// What an operation that changes nothing, or is refused, tells of an object that exists.
+#[derive(PartialEq, Eq)]
+enum Facet<'a> {
+    Exists,
+    Size(u64),
+    Value(Option<&'a Bytes>),
+}
+
+fn facet<'a>(object: &'a Object, op: &Op) -> Facet<'a> {
+    match op {
+        Op::Write(..) | Op::Append(_) | Op::Zero(..) | Op::Truncate(_) | Op::Expect(Condition::Size(_)) => {
+            Facet::Size(object.contents.size())
+        }
+        Op::RemoveAttribute(name) | Op::Expect(Condition::Attribute(name, _)) => {
+            Facet::Value(object.attributes.get(name))
+        }
+        Op::Expect(Condition::Omap(key, _)) => Facet::Value(object.omap.get(key)),
+        Op::Touch
+        | Op::Create
+        | Op::Remove
+        | Op::SetAttributes(_)
+        | Op::OmapInsert(_)
+        | Op::OmapRemove(_)
+        | Op::OmapRemoveRange(..)
+        | Op::OmapClear
+        | Op::OmapSetHeader(_)
+        | Op::SetHint(_)
+        | Op::Expect(Condition::Exists | Condition::Absent) => Facet::Exists,
+    }
 }
 
 fn object<'a>(state: Option<&'a Model>, id: &ObjectId) -> Option<&'a Object> {
@@ -82,15 +113,18 @@ impl PoolHistory {
         self.states.push(Some(state));
         Ok(match said {
             Outcome::Done if self.at(number) != self.at(number - 1) => number,
-            Outcome::Done => operations.iter().map(|(id, _)| self.last_change(id, number)).max().unwrap_or(0),
+            Outcome::Done => {
+                operations.iter().map(|operation| self.last_change(operation, number)).max().unwrap_or(0)
+            }
             Outcome::Refused(_, Why::Invalid) | Outcome::NoRoom | Outcome::Failed(_) => 0,
-            Outcome::Refused(op, _) => self.last_change(&operations[op].0, number),
+            Outcome::Refused(op, _) => self.last_change(&operations[op], number),
         })
     }
 
-    /// The newest number, `number` at most, that changed an object.
-    fn last_change(&self, id: &ObjectId, number: u64) -> u64 {
-        let changed = |number: &u64| object(self.at(*number), id) != object(self.at(*number - 1), id);
+    /// The newest number, `number` at most, that changed what an operation looks at.
+    fn last_change(&self, (id, op): &(ObjectId, Op), number: u64) -> u64 {
+        let looked_at = |number: u64| object(self.at(number), id).map(|object| facet(object, op));
+        let changed = |number: &u64| looked_at(*number) != looked_at(*number - 1);
         (self.first + 1..=number).rev().find(changed).unwrap_or(0)
     }
 

@@ -131,7 +131,7 @@ impl Plan {
             ops_max: rng.usize(1..=5),
             closes: rng.bool(),
             rests: rng.u8(..4) == 0,
-            node_bytes: pick(rng, &[4096, 4096, 4096, 8192, 16384]),
+            node_bytes: pick(rng, &[4096, 4096, 4096, 8192]),
             disk_bytes: pick(rng, &[3 << 20, 4 << 20, 6 << 20]),
             window_segments: pick(rng, &[4, 4, 6]),
             memory_bytes,

@@ -371,7 +371,8 @@ fn answered(shared: &Shared, index: usize, place: usize, outcome: Outcome, mark:
             return shared.fail(broken(Rule::Wrong, format!("a submission failed: {error}")));
         }
     };
-    if outcome == Outcome::Done {
+    // A transaction without operations is of no collection and stands in no line.
+    if outcome == Outcome::Done && !run.submissions.borrow()[place].operations.is_empty() {
         let number = run.first.get() + place as u64;
         run.acknowledged.set(run.acknowledged.get().max(number));
     }
