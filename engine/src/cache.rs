@@ -46,6 +46,8 @@ pub(crate) struct Cache {
     hand: usize,
     memory_nodes: usize,
     released: Vec<NodePtr>,
+    /// What was removed with a leaf that no other in memory took over may be told as absent once this is durable.
+    floor: Lsn,
 }
 
 impl Cache {
@@ -58,6 +60,7 @@ impl Cache {
             hand: 0,
             memory_nodes: 0,
             released: Vec::new(),
+            floor: Lsn(0),
         }
     }
 
@@ -80,8 +83,9 @@ impl Cache {
         self.memory_nodes
     }
 
+    /// All records below this must be durable before the rows of a node may be told, or that it has no such row.
     pub(crate) fn settled_at(&self, ptr: NodePtr) -> Lsn {
-        self.index.get(&ptr).map_or(Lsn(0), |at| self.frames[*at].settled_at)
+        self.index.get(&ptr).map_or(Lsn(0), |at| self.frames[*at].settled_at).max(self.floor)
     }
 
     /// Raises the bound of a frame whose rows were changed.
@@ -240,9 +244,10 @@ impl NodesMut for Cache {
 
     fn drop_node(&mut self, ptr: NodePtr, into: Option<NodePtr>) {
         if let Some(at) = self.index.remove(&ptr) {
-            if let Some(into) = into {
-                let bound = self.frames[at].settled_at.max(self.stamp);
-                self.touch(into, bound);
+            let bound = self.frames[at].settled_at.max(self.stamp);
+            match into {
+                Some(into) if self.index.contains_key(&into) => self.touch(into, bound),
+                _ => self.floor = self.floor.max(bound),
             }
             if self.frames[at].pins == 0 {
                 self.frames.remove(at);

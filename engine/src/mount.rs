@@ -321,6 +321,8 @@ impl Shard {
             self.trim.first_slot.set(found.older);
             let completed = self.counters.stats.get().checkpoints;
             self.cycle().await?;
+            self.images_written().await?;
+            self.leave_streams();
             self.trim.logs.set(true);
             self.trim.first_slot.set(SlotCopy::A);
             if self.counters.stats.get().checkpoints == completed {

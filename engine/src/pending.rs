@@ -25,8 +25,10 @@ const OVERHEAD_BYTES: usize = 112;
 /// A change that the leaf's image lacks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct PendingChange {
-    /// The newest record that has it.
-    pub(crate) lsn: Lsn,
+    /// The oldest record that a replay needs to make it: the one with the whole row or, of patches, the first.
+    pub(crate) oldest: Lsn,
+    /// The newest record that has a part of it.
+    pub(crate) newest: Lsn,
     /// The row's change against the image.
     pub(crate) change: Change,
 }
@@ -63,16 +65,19 @@ impl Pending {
         lsn: Lsn,
         ages: &mut Ages,
     ) -> Result<(), Malformed> {
-        ages.count(lsn);
         if let Some(old) = self.rows.get_mut(key) {
             let merged = merge(&old.change, &change)?;
             self.bytes = self.bytes + change_bytes(&merged) - change_bytes(&old.change);
-            ages.uncount(old.lsn);
-            *old = PendingChange { lsn, change: merged };
+            // A patch does not replace the records before it: what it does not name is still only there.
+            let oldest = if matches!(change, Change::Patch(_)) { old.oldest } else { lsn };
+            ages.count(oldest);
+            ages.uncount(old.oldest);
+            *old = PendingChange { oldest, newest: lsn, change: merged };
             return Ok(());
         }
+        ages.count(lsn);
         self.bytes += key.len() + change_bytes(&change) + OVERHEAD_BYTES;
-        self.rows.insert(Key::from_slice(key), PendingChange { lsn, change });
+        self.rows.insert(Key::from_slice(key), PendingChange { oldest: lsn, newest: lsn, change });
         Ok(())
     }
 
@@ -85,18 +90,19 @@ impl Pending {
         self.rows.range::<[u8], _>(bounds(lower, upper))
     }
 
-    /// The first change at or behind `from` that no record from `before` on has.
+    /// The first change at or behind `from` for which a replay needs a record before `before`.
     pub(crate) fn first_older(&self, from: Bound<&[u8]>, before: Lsn) -> Option<&Key> {
         let mut rows = self.rows.range::<[u8], _>((from, Bound::Unbounded));
-        rows.find(|(_, pending)| pending.lsn < before).map(|(key, _)| key)
+        rows.find(|(_, pending)| pending.oldest < before).map(|(key, _)| key)
     }
 
-    /// The record that has a row's change now is `lsn`: it was logged again.
+    /// Record `lsn` has the whole change now: it was logged again.
     pub(crate) fn logged_again(&mut self, key: &[u8], lsn: Lsn, ages: &mut Ages) {
         if let Some(pending) = self.rows.get_mut(key) {
-            ages.uncount(pending.lsn);
+            ages.uncount(pending.oldest);
             ages.count(lsn);
-            pending.lsn = lsn;
+            pending.oldest = lsn;
+            pending.newest = lsn;
         }
     }
 
@@ -106,7 +112,7 @@ impl Pending {
         for key in keys {
             if let Some(pending) = self.rows.remove(&key) {
                 self.bytes -= key.len() + change_bytes(&pending.change) + OVERHEAD_BYTES;
-                ages.uncount(pending.lsn);
+                ages.uncount(pending.oldest);
             }
         }
     }
@@ -161,6 +167,27 @@ impl Ages {
 mod tests {
     use super::*;
 
+    /// A streaming put set a row in one record and its last transaction patched it in a later one. The patched row counted
+    /// as that of the later record, the window's start passed the earlier, and a replay found only the patch: five chunks
+    /// of an acknowledged object were holes.
+    #[test]
+    fn a_patch_keeps_the_records_before_it() {
+        let (mut pending, mut ages) = (Pending::default(), Ages::default());
+        let mut add = |change, lsn| {
+            pending.add(b"row", change, Lsn(lsn), &mut ages).expect("sound");
+            (ages.oldest(), pending.rows[&b"row"[..]].newest)
+        };
+        let mut chunk = vec![1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9];
+        chunk[11] = 16;
+        let mut patch = vec![2, 0];
+        patch.extend_from_slice(&chunk);
+        patch[3] = 2;
+        assert_eq!(add(Change::Set(chunk.clone()), 3), (Some(Lsn(3)), Lsn(3)));
+        assert_eq!(add(Change::Patch(patch), 7), (Some(Lsn(3)), Lsn(7)));
+        assert_eq!(add(Change::Set(chunk), 9), (Some(Lsn(9)), Lsn(9)));
+        assert_eq!(add(Change::Gone, 11), (Some(Lsn(11)), Lsn(11)));
+    }
+
     #[test]
     fn the_oldest_is_known_without_a_walk() {
         let mut rng = fastrand::Rng::with_seed(4);
@@ -178,7 +205,7 @@ mod tests {
                 3 => pending.add(&key, Change::Gone, lsn, &mut ages).expect("sound"),
                 _ => pending.add(&key, Change::Set(vec![0; rng.usize(..9)]), lsn, &mut ages).expect("sound"),
             }
-            let oldest = pending.rows.values().map(|pending| pending.lsn).min();
+            let oldest = pending.rows.values().map(|pending| pending.oldest).min();
             assert_eq!(ages.oldest(), oldest);
             let bytes: usize = pending
                 .rows

@@ -126,10 +126,16 @@ impl LocalPut {
         let mut held = Held::new(&self.shard);
         loop {
             self.shard.writable()?;
-            let next_id = self.shard.world.borrow().collection(self.id).next_id;
-            let (number, effects) = stream::begin(self.object.hash, next_id);
-            // Alive from before its grave is set, in the same moment.
-            self.shard.world.borrow_mut().collection_mut(self.id).streaming.insert(number);
+            // The number is taken at once and for good: two puts that begin while the first waits for space must not share
+            // one, or the end of one attempt would hand the other's family to the graves.
+            let (number, effects) = {
+                let mut world = self.shard.world.borrow_mut();
+                let collection = world.collection_mut(self.id);
+                let (number, effects) = stream::begin(self.object.hash, collection.next_id);
+                collection.next_id = effects.next_id;
+                collection.streaming.insert(number);
+                (number, effects)
+            };
             let family = Rc::new(Family { shard: Rc::clone(&self.shard), id: self.id, number });
             if self.shard.apply_admitted(self.id, effects, Purpose::Store, &mut held).await? {
                 return Ok(family);

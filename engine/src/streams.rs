@@ -102,6 +102,15 @@ impl Streams {
 }
 
 impl Shard {
+    /// Leaves the open segments as they are: claims that were not logged are no more than what the checkpoint says of them.
+    pub(crate) fn leave_streams(&self) {
+        let streams = &mut *self.streams.borrow_mut();
+        assert!(streams.images.is_none() && streams.in_flight == 0, "a checkpoint has written all images");
+        for open in [streams.nodes.take(), streams.bulk.take()].into_iter().flatten() {
+            self.table.seal(open.segment);
+        }
+    }
+
     /// Makes sure that the stream's open segment has room for a record of `bytes` that lists `listed` bytes. False: no
     /// segment could be claimed for it.
     fn make_room(

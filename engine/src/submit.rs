@@ -200,7 +200,9 @@ impl Shard {
             }
             let encoded = effects.encode(&placed);
             let world = &mut *self.world.borrow_mut();
-            for row in encoded.rows {
+            let mut rows = encoded.rows;
+            rows.sort_by_key(|row| row.change == Change::Gone);
+            for row in rows {
                 let change = match &row.change {
                     Change::Set(value) => ChangeRef::Set(value),
                     Change::Patch(patch) => ChangeRef::Patch(patch),

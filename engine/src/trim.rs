@@ -293,7 +293,10 @@ impl Shard {
         let durable = self.durable_below();
         let newest = {
             let world = self.world.borrow();
-            world.collection(id).pending[slot(tree)].within(&[], None).map(|(_, pending)| pending.lsn).max()
+            world.collection(id).pending[slot(tree)]
+                .within(&[], None)
+                .map(|(_, pending)| pending.newest)
+                .max()
         };
         if newest.is_some_and(|newest| newest >= durable) {
             let nothing = Leaf { ptr: NodePtr::memory(0), lower: Vec::new(), upper: None };
@@ -320,7 +323,7 @@ impl Shard {
         let pending = &mut collection.pending[slot(tree)];
         let old: Vec<(Key, Change)> = pending
             .within(&leaf.lower, leaf.upper.as_deref())
-            .filter(|(_, pending)| pending.lsn < first)
+            .filter(|(_, pending)| pending.oldest < first)
             .map(|(key, pending)| (key.clone(), pending.change.clone()))
             .collect();
         let sizes = old.iter().map(|(key, change)| match change {

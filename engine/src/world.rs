@@ -129,7 +129,8 @@ impl World {
         self.collections.values().flat_map(|collection| &collection.pending).map(Pending::bytes).sum()
     }
 
-    /// Changes a row whose leaf is in memory, and keeps the change as pending from record `lsn`.
+    /// Changes a row whose leaf is in memory, and keeps the change as pending from record `lsn`. Of the rows of one
+    /// transaction the removals come last: a leaf that loses its last row is given up.
     pub(crate) fn apply_row(
         &mut self,
         id: CollectionId,
@@ -165,12 +166,14 @@ impl World {
                 apply(old, change).map_err(|malformed| malformed.what)?.map(std::borrow::Cow::Owned)
             }
         };
-        if let Some(value) = value {
-            tree.insert(cache, key, &value).map_err(damage)?;
-        } else {
-            tree.remove(cache, key).map_err(damage)?;
-        }
-        Ok(())
+        let Some(value) = value else {
+            return match tree.remove(cache, key) {
+                // The leaf that had the interval was given up with its last row, so there is no such row.
+                Ok(_) | Err(TreeStop::Absent(_)) => Ok(()),
+                Err(stop) => Err(damage(stop)),
+            };
+        };
+        tree.insert(cache, key, &value).map(|_| ()).map_err(damage)
     }
 
     /// Whether the way to a row is in memory; the absent node if not.
@@ -209,8 +212,10 @@ impl World {
             }
         };
         let pending = collection.pending[slot(tree)].within(&leaf.lower, leaf.upper.as_deref());
-        let changes: Vec<(Key, Change, Lsn)> =
-            pending.map(|(key, pending)| (key.clone(), pending.change.clone(), pending.lsn)).collect();
+        let mut changes: Vec<(Key, Change, Lsn)> =
+            pending.map(|(key, pending)| (key.clone(), pending.change.clone(), pending.newest)).collect();
+        // A leaf that loses its last row is given up, and its neighbour may not be in memory: removals come last.
+        changes.sort_by_key(|(_, change, _)| *change == Change::Gone);
         for (key, change, lsn) in changes {
             self.cache.stamp(lsn.next());
             let changed = self.change_leaf(id, tree, &key, &change);

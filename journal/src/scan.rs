@@ -121,7 +121,12 @@ impl Reader {
         if !hit {
             let left = (self.layout.segment_bytes - at.offset) as usize;
             let count = bytes.max(REGION_BYTES).min(left);
-            let read = self.read(at, count).await?;
+            let read = match self.read(at, count).await {
+                Ok(read) => read,
+                // What cannot be read may lie behind what is wanted.
+                Err(_) if count > bytes => self.read(at, bytes).await?,
+                Err(error) => return Err(error),
+            };
             self.region = Some((at, read));
         }
         let (start, region) = self.region.as_ref().expect("just read");
