@@ -3,12 +3,13 @@
 //! A path is taken apart first: absolute ones and those with an empty, `.` or `..` component are refused. Then it is
 //! walked component by component from an open handle of the directory, following no symbolic link, so that one that
 //! was planted there, even while we work, redirects nothing. The last component is never opened through a link either.
-//! `openat2` could walk in one call; systems that forbid it are still around, and one way is easier to trust than two.
+//! Where the kernel can do that walk in one call (`openat2`), it is asked first; if it says anything but yes, the walk
+//! by components finds out why, or makes what is missing.
 //!
 //! A file or link is made under a temporary name in its own directory and renamed, so that it is there whole or not at
 //! all. The temporary name follows from the final path: what a killed process left is overwritten by the next run.
 //!
-//! Cost: two system calls for each component above the file.
+//! Cost: two system calls for the directory above the file, or two for each component of its path.
 //! Not here: durability; what is exported is as safe as what `cp` writes.
 
 use std::ffi::OsStr;
@@ -20,8 +21,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fchmod, futimens, mkdirat,
-    open, openat, readlinkat, renameat, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fchmod,
+    futimens, mkdirat, open, openat, openat2, readlinkat, renameat, statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -131,13 +132,26 @@ impl Tree {
         parents: Parents,
     ) -> Result<Place<'_, 'a>, BeneathError> {
         let (above, last) = path.split();
-        let mut at: Option<OwnedFd> = None;
-        for component in above.split(|byte| *byte == b'/').filter(|component| !component.is_empty()) {
-            let from = at.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
-            let next = descend(from, OsStr::from_bytes(component), parents)?;
-            at = Some(next);
-        }
+        let at = if above.is_empty() { None } else { Some(self.descend(above, parents)?) };
         Ok(Place { root: self.root.as_fd(), at, path: path.path, last })
+    }
+
+    /// Opens the directory at a path that is not empty.
+    fn descend(&self, path: &[u8], parents: Parents) -> Result<OwnedFd, BeneathError> {
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+        match openat2(&self.root, OsStr::from_bytes(path), WALK, Mode::empty(), resolve) {
+            Ok(directory) => Ok(directory),
+            Err(_) => self.descend_by_components(path, parents),
+        }
+    }
+
+    fn descend_by_components(&self, path: &[u8], parents: Parents) -> Result<OwnedFd, BeneathError> {
+        let mut at: Option<OwnedFd> = None;
+        for component in path.split(|byte| *byte == b'/') {
+            let from = at.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
+            at = Some(step(from, OsStr::from_bytes(component), parents)?);
+        }
+        Ok(at.expect("a path that is not empty has a component"))
     }
 
     /// Opens a directory of the tree for reading, or the root if the path is empty.
@@ -148,18 +162,13 @@ impl Tree {
         if path.is_empty() {
             return openat(&self.root, ".", FLAGS, Mode::empty()).map_err(doing);
         }
-        let mut at = None::<OwnedFd>;
-        for component in path.split(|byte| *byte == b'/') {
-            let from = at.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
-            at = Some(descend(from, OsStr::from_bytes(component), Parents::MustExist)?);
-        }
-        let at = at.expect("a path that is not empty has a component");
+        let at = self.descend(path, Parents::MustExist)?;
         openat(&at, ".", FLAGS, Mode::empty()).map_err(doing)
     }
 }
 
 /// One step down, not through a link.
-fn descend(from: BorrowedFd<'_>, component: &OsStr, parents: Parents) -> Result<OwnedFd, BeneathError> {
+fn step(from: BorrowedFd<'_>, component: &OsStr, parents: Parents) -> Result<OwnedFd, BeneathError> {
     let shown = || crate::names::quoted(component.as_bytes());
     let mut outcome = openat(from, component, WALK, Mode::empty());
     if outcome.as_ref().err() == Some(&Errno::NOENT) && parents == Parents::Make {
@@ -434,6 +443,17 @@ mod tests {
         }
         assert!(tree.open_directory(b"link").is_err());
         assert_eq!(fs::read_dir(directory.path().join("outside")).expect("readable").count(), 0);
+    }
+
+    #[test]
+    fn both_ways_down_lead_to_the_same_place() {
+        let (directory, tree) = tree();
+        fs::create_dir_all(directory.path().join("inside/a/b")).expect("directories");
+        let inode = |fd: OwnedFd| rustix::fs::fstat(fd).expect("open").st_ino;
+        let at_once = inode(tree.descend(b"a/b", Parents::MustExist).expect("there"));
+        let by_components = inode(tree.descend_by_components(b"a/b", Parents::MustExist).expect("there"));
+        let wanted = fs::metadata(directory.path().join("inside/a/b")).expect("there").ino();
+        assert_eq!([at_once, by_components], [wanted; 2]);
     }
 
     #[test]
