@@ -1,0 +1,15 @@
+//! The command line as people and scripts use it: the built binary on temporary stores.
+#![forbid(unsafe_code)]
+
+#[path = "suite/bench.rs"]
+mod bench;
+#[path = "suite/exits.rs"]
+mod exits;
+#[path = "suite/export.rs"]
+mod export;
+#[path = "suite/import.rs"]
+mod import;
+#[path = "suite/objects.rs"]
+mod objects;
+#[path = "suite/world.rs"]
+mod world;

@@ -1,0 +1,58 @@
+//! The measuring commands: that they run, verify and clean up, not how fast they are.
+
+use std::fs;
+
+use crate::world::World;
+
+#[test]
+fn overwrite_measures_and_verifies() {
+    let world = World::new();
+    let arguments = [
+        "bench",
+        "overwrite",
+        "--store",
+        "store",
+        "--data",
+        "8M",
+        "--depth",
+        "4",
+        "--seconds",
+        "1",
+        "--json",
+    ];
+    let ended = world.seabed(arguments);
+    // A store this small may be full before the second is over: then it says so.
+    assert!(matches!(ended.code, 0 | 4), "{}", ended.stderr);
+    let report: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+    assert_eq!((&report["verified_blocks"], &report["wrong_blocks"]), (&2048.into(), &0.into()));
+    assert!(report["operations"].as_u64().is_some_and(|operations| operations > 0));
+    assert_eq!(report["ended"], if ended.code == 0 { "time" } else { "no space" });
+    assert_eq!(world.seabed(["ls", "store", "seabed-bench"]).is(0).text(), "", "it cleans up");
+    world.is_clean();
+}
+
+#[test]
+fn overwrite_takes_a_store_of_its_own() {
+    let world = World::empty();
+    fs::create_dir(world.path("tmp")).expect("a directory");
+    let arguments = ["bench", "overwrite", "--data", "4M", "--depth", "1", "--seconds", "1"];
+    let output = world.command(arguments).env("TMPDIR", world.path("tmp")).output().expect("it starts");
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("latency p99.9"));
+    assert_eq!(fs::read_dir(world.path("tmp")).expect("readable").count(), 0, "it cleans up");
+    world.seabed(["bench", "overwrite", "--data", "1K"]).is(2);
+}
+
+#[test]
+fn the_demo_compares_and_cleans_up() {
+    let world = World::empty();
+    fs::create_dir(world.path("tmp")).expect("a directory");
+    fs::create_dir_all(world.path("mine/folder")).expect("a directory");
+    fs::write(world.path("mine/folder/file"), "x").expect("a file");
+    let output =
+        world.command(["demo", "mine"]).env("TMPDIR", world.path("tmp")).output().expect("it starts");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains("all the same"), "{stdout}");
+    assert_eq!(fs::read_dir(world.path("tmp")).expect("readable").count(), 0, "it cleans up");
+}

@@ -1,0 +1,175 @@
+//! Every exit code, and what the messages say.
+
+use std::fs::{self, OpenOptions, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{FileExt, PermissionsExt};
+
+use crate::world::{World, noise};
+
+#[test]
+fn formats_that_are_refused() {
+    let world = World::empty();
+    world.seabed(["format", "new"]).is(2).says("--size");
+    world.seabed(["format", "new", "--size", "63M"]).is(2).says("64.0 MiB");
+    world.seabed(["format", "new", "--size", "ten"]).is(2).says("10G");
+    assert!(!world.path("new").exists());
+    fs::write(world.path("full"), "precious").expect("a file");
+    world.seabed(["format", "full", "--size", "64M"]).is(2).says("--force");
+    assert_eq!(fs::read(world.path("full")).expect("there"), b"precious");
+    world.seabed(["format", "full", "--size", "64M", "--force"]).is(0);
+    world.seabed(["info", "full"]).is(0);
+    fs::create_dir(world.path("directory")).expect("a directory");
+    world.seabed(["format", "directory", "--size", "64M"]).is(7);
+    world.seabed(["format", "store", "--size", "64M", "--segment-size", "3M"]).is(2);
+    assert!(!world.path("store").exists());
+}
+
+#[test]
+fn an_existing_empty_file_is_taken() {
+    let world = World::empty();
+    fs::File::create(world.path("store")).expect("a file");
+    world.seabed(["format", "store", "--size", "64MiB"]).is(0);
+    let info = world.seabed(["info", "store", "--json"]).is(0);
+    let info: serde_json::Value = serde_json::from_slice(&info.stdout).expect("JSON");
+    assert_eq!(info["device_bytes"], 64 << 20);
+    world.seabed(["check", "store", "--json"]).is(0);
+}
+
+#[test]
+fn usage_and_version() {
+    let world = World::empty();
+    world.seabed(["no-such-command"]).is(2);
+    world.seabed(["get", "store"]).is(2);
+    assert!(world.seabed(["--version"]).is(0).text().starts_with("seabed "));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(world.seabed(["completions", shell]).is(0).text().contains("seabed"));
+    }
+}
+
+#[test]
+fn what_is_not_found() {
+    let world = World::new();
+    world.seabed(["info", "nowhere"]).is(3).says("nowhere");
+    world.seabed(["get", "store", "pool", "a"]).is(3).says("pool");
+    world.seabed(["put", "store", "pool", "a", "no-file"]).is(3).says("no-file");
+    assert_eq!(world.seabed(["ls", "store"]).is(0).text(), "", "a mistyped path makes no pool");
+    world.seabed_with(["put", "store", "pool", "a"], b"x").is(0);
+    world.seabed(["get", "store", "pool", "b"]).is(3).says("\"b\"");
+    world.seabed(["get", "store", "pool", "b", "file"]).is(3);
+    assert!(!world.path("file").exists());
+    world.seabed(["stat", "store", "pool", "b"]).is(3);
+    world.seabed(["import", "store", "pool", "no-directory"]).is(3);
+    world.seabed(["export", "store", "no-pool", "out"]).is(3);
+    assert!(!world.path("out").exists());
+}
+
+#[test]
+fn no_space() {
+    let world = World::new();
+    let data = noise(1, 90 << 20);
+    world.seabed_with(["put", "store", "pool", "too-large"], &data).is(4);
+    world.seabed(["get", "store", "pool", "too-large"]).is(3);
+    world.seabed_with(["put", "store", "pool", "small"], b"x").is(0);
+    assert_eq!(world.seabed(["get", "store", "pool", "small"]).is(0).stdout, b"x");
+    world.is_clean();
+}
+
+#[test]
+fn corrupt() {
+    let world = World::new();
+    let data = noise(1, 1 << 20);
+    world.seabed_with(["put", "store", "pool", "a"], &data).is(0);
+    // The bytes are found on the device and one of them is turned.
+    let mut image = fs::read(world.path("store")).expect("readable");
+    let needle = &data[500 * 1024..][..64];
+    let at =
+        image.chunks_exact(64).position(|window| window == needle).expect("data is stored as it is") * 64;
+    image[at] ^= 1;
+    let file = OpenOptions::new().write(true).open(world.path("store")).expect("writable");
+    file.write_all_at(&image[at..=at], at as u64).expect("room");
+    drop(file);
+    world.seabed(["get", "store", "pool", "a", "copy"]).is(5).says("corrupt");
+    assert!(!world.path("copy").exists(), "half of an object is not left behind");
+    let check = world.seabed(["check", "store", "--json"]).is(5);
+    let check: serde_json::Value = serde_json::from_slice(&check.stdout).expect("JSON");
+    assert_eq!(check["clean"], false);
+    assert_ne!(check["violations"], serde_json::json!([]));
+    world.seabed(["export", "store", "pool", "out"]).is(1).says("\"a\"");
+}
+
+#[test]
+fn in_use_names_the_process() {
+    let world = World::new();
+    // A put that waits for its bytes has the store open.
+    let mut holder = world.start(["put", "store", "pool", "a"]);
+    let mut stdin = holder.stdin.take().expect("piped");
+    stdin.write_all(&noise(1, 2 << 20)).expect("it reads");
+    let pid = holder.id().to_string();
+    // It was given more than a pipe holds, so it has read, and it opens the store before it reads.
+    world.seabed(["ls", "store"]).is(6).says(&pid);
+    world.seabed(["check", "store"]).is(6).says(&pid);
+    world.seabed(["format", "store", "--size", "64M", "--force"]).is(6).says(&pid);
+    drop(stdin);
+    assert!(holder.wait().expect("it ends").success());
+    world.seabed(["ls", "store"]).is(0);
+}
+
+#[test]
+fn not_a_store() {
+    let world = World::empty();
+    fs::write(world.path("zeros"), vec![0; 64 << 20]).expect("a file");
+    for command in [["info", "zeros"], ["check", "zeros"], ["ls", "zeros"]] {
+        world.seabed(command).is(7).says("not a Seabed store");
+    }
+    fs::write(world.path("odd"), vec![0; 5000]).expect("a file");
+    world.seabed(["info", "odd"]).is(7);
+    fs::create_dir(world.path("directory")).expect("a directory");
+    world.seabed(["info", "directory"]).is(7);
+}
+
+#[test]
+fn a_file_without_write_permission_is_read() {
+    let world = World::new();
+    world.seabed_with(["put", "store", "pool", "a"], b"x").is(0);
+    let before = fs::read(world.path("store")).expect("readable");
+    fs::set_permissions(world.path("store"), Permissions::from_mode(0o444)).expect("ours");
+    for command in [
+        &["get", "store", "pool", "a"][..],
+        &["ls", "store", "pool"],
+        &["stat", "store", "pool", "a"],
+        &["info", "store"],
+        &["check", "store"],
+        &["dump", "store", "segments"],
+        &["attr", "ls", "store", "pool", "a"],
+        &["omap", "ls", "store", "pool", "a"],
+        &["export", "store", "pool", "out"],
+    ] {
+        world.seabed(command).is(0);
+    }
+    assert!(before == fs::read(world.path("store")).expect("readable"), "reading wrote to the store");
+}
+
+#[test]
+fn dumps() {
+    let world = World::new();
+    world.seabed_with(["put", "store", "pool", "a"], &noise(1, 100_000)).is(0);
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        let ended = world.seabed([&["dump", "store", "--json"], arguments].concat()).is(0);
+        serde_json::from_slice(&ended.stdout).expect("JSON")
+    };
+    assert_eq!(json(&["superblock"])[3]["device_bytes"], 64 << 20);
+    assert_eq!(json(&["slots"])[1]["slot"], "B");
+    let segments = json(&["segments"]);
+    let journal = segments
+        .as_array()
+        .expect("all segments")
+        .iter()
+        .find(|segment| segment["claim"]["stream"] == "journal");
+    let number = journal.expect("there is a journal")["segment"].to_string();
+    let records = json(&["records", &number]);
+    assert!(records.to_string().contains("pool"), "{records}");
+    world.seabed(["dump", "store", "records", "9999"]).is(3);
+    world.seabed(["dump", "store", "node", "1:0x1000"]).is(3);
+    world.seabed(["dump", "store", "node", "nonsense"]).is(2);
+    assert_eq!(world.seabed(["dump", "store", "superblock"]).is(0).text().lines().count(), 4);
+}
