@@ -17,14 +17,15 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
+use futures::future::join_all;
 use seabed_device::{Class, Machine};
 use seabed_journal::{
     Begin, Body, ChangeRef, CollectionId, CollectionState, Cut, EntryRef, Journal, JournalStart, Place,
     ScanEnd, Slot, Space, Tally, cuts_from, scan,
 };
 use seabed_object::Change;
-use seabed_segment::{RecordHeader, SlotCopy, Superblock};
-use seabed_types::{BLOCK_BYTES, Crc, Epoch, Lsn, Malformed, Paddr, PoolId, ShardId, Term};
+use seabed_segment::{RecordHeader, SegmentHeader, SlotCopy, Superblock};
+use seabed_types::{BLOCK_BYTES, Crc, Epoch, Lsn, Malformed, Paddr, PoolId, SegmentId, ShardId, Term};
 
 use crate::options::{Access, ShardOptions};
 use crate::shard::{MountReport, Parts, Shard};
@@ -34,6 +35,8 @@ use crate::table::Table;
 use crate::world::{Collection, World, slot as tree_slot};
 use crate::{Error, Result};
 
+/// Headers of segments that a mount reads at once.
+const HEADERS_AT_ONCE: usize = 64;
 /// How often a read of a slot or body is tried in all.
 const READ_TRIES: usize = 3;
 /// Memory of one pending change that a replay can always have, whatever the budget.
@@ -313,6 +316,7 @@ impl Shard {
             found.newest.body.iter().flatten().map(|part| Hold::new(&self.table, part.at.segment)).collect();
         *self.body_holds.borrow_mut() = holds;
         self.table.free_all_unused();
+        self.read_free_headers().await;
         let slot = self.slot.borrow().clone();
         let journal = Rc::clone(self.journal()?);
         let window = journal.segments().0.len();
@@ -341,6 +345,25 @@ impl Shard {
         self.spawn(Class::Background, Rc::clone(self).graves_loop());
         self.spawn(Class::Background, Rc::clone(self).idle_loop());
         Ok(())
+    }
+
+    /// Learns from the headers of free segments of uses whose claims a crash cut off, so that none is used under the same
+    /// incarnation again (rule S1). A header that cannot be read or does not decode is of no use that counts.
+    async fn read_free_headers(&self) {
+        for segments in self.table.free_segments().chunks(HEADERS_AT_ONCE) {
+            let read = |segment: SegmentId| {
+                let at = self.layout.device_offset(Paddr::new(segment, 0));
+                self.machine.device.read(at, BLOCK_BYTES, Class::Foreground)
+            };
+            let blocks = join_all(segments.iter().map(|segment| read(*segment))).await;
+            for (segment, block) in segments.iter().zip(blocks) {
+                let header =
+                    block.ok().and_then(|block| SegmentHeader::decode(&block, &self.identity, *segment).ok());
+                if let Some((header, _)) = header {
+                    self.table.found_header(*segment, header.incarnation);
+                }
+            }
+        }
     }
 
     /// Ends the log of an idle store with an empty record, so that nothing ambiguous stands there (rule L7).

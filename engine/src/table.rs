@@ -229,6 +229,19 @@ impl Table {
         }
     }
 
+    /// The free segments.
+    pub(crate) fn free_segments(&self) -> Vec<SegmentId> {
+        self.inner.borrow().free.iter().copied().collect()
+    }
+
+    /// A header of this use of a segment was found: the next use is a later one (rule S1).
+    pub(crate) fn found_header(&self, id: SegmentId, incarnation: Incarnation) {
+        let mut inner = self.inner.borrow_mut();
+        if let Some(segment) = inner.get_mut(id) {
+            segment.incarnation = segment.incarnation.max(incarnation);
+        }
+    }
+
     /// A free segment for `stream`, or none if `claimer` may not go that deep into the reserve.
     pub(crate) fn claim(
         &self,
