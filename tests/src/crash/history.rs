@@ -17,7 +17,7 @@ pub(super) struct PoolHistory {
 /// One submission, in the order of the pool.
 pub(super) struct Submission {
     pub(super) operations: Vec<(ObjectId, Op)>,
-    /// None: nobody waited for it.
+    /// None: it was not answered before the end.
     pub(super) outcome: Option<Outcome>,
 }
 
@@ -61,6 +61,31 @@ fn facet<'a>(object: &'a Object, op: &Op) -> Facet<'a> {
         | Op::SetHint(_)
         | Op::Expect(Condition::Exists | Condition::Absent) => Facet::Exists,
     }
+}
+
+fn difference(ours: Option<&Object>, theirs: Option<&Object>) -> Option<String> {
+    let (Some(ours), Some(theirs)) = (ours, theirs) else {
+        return (ours.is_some() != theirs.is_some()).then(|| "should not be there".to_owned());
+    };
+    if ours == theirs {
+        return None;
+    }
+    if ours.contents != theirs.contents {
+        let (one, two) = (ours.contents.size(), theirs.contents.size());
+        let (ours, theirs) = (ours.contents.read(0, one), theirs.contents.read(0, two));
+        let at = ours.iter().zip(&theirs).position(|(one, two)| one != two).unwrap_or(0);
+        let part = |bytes: &[u8]| format!("{:x?}", &bytes[at.min(bytes.len())..(at + 20).min(bytes.len())]);
+        let (ours, theirs) = (part(&ours), part(&theirs));
+        return Some(format!("has {two} bytes, should have {one}, from {at} on {theirs}, should be {ours}"));
+    }
+    let parts = [
+        (ours.attributes != theirs.attributes, "attributes"),
+        (ours.omap != theirs.omap, "omap"),
+        (ours.omap_header != theirs.omap_header, "omap header"),
+        (ours.hint != theirs.hint, "hint"),
+    ];
+    let parts: Vec<&str> = parts.iter().filter(|(differs, _)| *differs).map(|(_, part)| *part).collect();
+    Some(format!("has other {}", parts.join(" and ")))
 }
 
 fn object<'a>(state: Option<&'a Model>, id: &ObjectId) -> Option<&'a Object> {
@@ -144,6 +169,25 @@ impl PoolHistory {
             _ => false,
         };
         (lower.max(self.first)..=self.last()).find(same)
+    }
+
+    /// How a state that is none of ours differs from the one that it is most like, from `lower` on.
+    pub(super) fn closest(&self, lower: u64, dumped: Option<&[(ObjectId, Object)]>) -> String {
+        let dumped = dumped.unwrap_or_default();
+        let differences = |number: u64| {
+            let pool = self.at(number).and_then(|state| state.pool(1).ok());
+            let ours = |id: &ObjectId| pool.and_then(|pool| pool.object(id).ok());
+            let mut found: Vec<String> = dumped
+                .iter()
+                .filter_map(|(id, theirs)| Some(format!("{id:?} {}", difference(ours(id), Some(theirs))?)))
+                .collect();
+            let missing = pool.into_iter().flat_map(|pool| pool.objects());
+            let missing = missing.filter(|(id, _)| !dumped.iter().any(|(other, _)| other == *id));
+            found.extend(missing.map(|(id, _)| format!("{id:?} is missing")));
+            (found.len(), number, found)
+        };
+        let best = (lower.max(self.first)..=self.last()).map(differences).min();
+        best.map_or_else(String::new, |(_, number, found)| format!("from {number}: {}", found.join(", ")))
     }
 
     /// The same up to `number`.

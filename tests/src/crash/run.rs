@@ -304,10 +304,14 @@ async fn client(
                 answered(&shared, index, place, outcome, &mark);
             }
             Step::Abandon(operations) => {
-                // It is polled once, as a client would that then goes away.
-                let (_, submitted) = submit(run, &pool, operations);
-                let mut submitted = Box::pin(submitted);
-                drop(futures::poll!(&mut submitted));
+                // Whoever submitted it goes away: its end is noted for the model, but nobody is told.
+                let (place, submitted) = submit(run, &pool, operations);
+                let shared = Rc::clone(&shared);
+                let unheard = async move {
+                    let outcome = outcome_of(submitted.await);
+                    shared.pools[index].submissions.borrow_mut()[place].outcome = Some(outcome);
+                };
+                machine.runtime.spawn(Class::Foreground, Box::pin(unheard));
             }
             Step::Stream { id, parts, attributes, finishes } => {
                 let Ok(mut put) = pool.put_stream(id_of(&id)) else { continue };

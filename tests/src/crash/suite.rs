@@ -350,7 +350,7 @@ impl Suite {
             let (acknowledged, shown) = (bounds.acknowledged[index], bounds.shown[index]);
             let Some(number) = history.find(acknowledged.max(shown), dumped) else {
                 let (rule, number) = match history.find(0, dumped) {
-                    None => (Rule::Half, "no prefix".to_owned()),
+                    None => (Rule::Half, format!("no prefix; it differs {}", history.closest(0, dumped))),
                     Some(number) if number < acknowledged => (Rule::Lost, number.to_string()),
                     Some(number) => (Rule::Retracted, number.to_string()),
                 };
