@@ -7,9 +7,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 
 /// Wakes tasks that wait for a condition to be looked at again.
 ///
@@ -69,31 +70,15 @@ impl Semaphore {
         self.free.get()
     }
 
-    /// Waits for `count` permits; a count over the total waits for all of them. Dropping the future leaves the line.
-    pub async fn acquire(self: &Rc<Self>, count: usize) -> Permit {
-        let count = count.min(self.total);
-        if self.line.borrow().is_empty() && self.free.get() >= count {
-            self.free.set(self.free.get() - count);
-            return Permit { of: Rc::clone(self), count };
-        }
-        let place = Rc::new(Waiting {
-            wants: count,
-            granted: Cell::new(false),
-            left: Cell::new(false),
-            waker: RefCell::default(),
-        });
+    /// Waits for `count` permits; a count over the total waits for all of them. The place in the line is taken in the moment
+    /// of the call; dropping the future leaves it.
+    pub fn acquire(self: &Rc<Self>, count: usize) -> Acquire {
+        let wants = count.min(self.total);
+        let waker = RefCell::default();
+        let place = Rc::new(Waiting { wants, granted: Cell::new(false), left: Cell::new(false), waker });
         self.line.borrow_mut().push_back(Rc::clone(&place));
-        let guard = InLine { of: self, place: &place };
-        poll_fn(|context| {
-            if place.granted.get() {
-                return Poll::Ready(());
-            }
-            *place.waker.borrow_mut() = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-        std::mem::forget(guard);
-        Permit { of: Rc::clone(self), count }
+        self.serve();
+        Acquire { of: Rc::clone(self), place: Some(place) }
     }
 
     fn give_back(&self, count: usize) {
@@ -120,17 +105,35 @@ impl Semaphore {
     }
 }
 
-struct InLine<'a> {
-    of: &'a Semaphore,
-    place: &'a Rc<Waiting>,
+/// A place in the line of a [`Semaphore`].
+pub struct Acquire {
+    of: Rc<Semaphore>,
+    /// None once the permit was handed out.
+    place: Option<Rc<Waiting>>,
 }
 
-impl Drop for InLine<'_> {
+impl Future for Acquire {
+    type Output = Permit;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Permit> {
+        let place = self.place.as_ref().expect("not polled after it was ready");
+        if !place.granted.get() {
+            *place.waker.borrow_mut() = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        let count = place.wants;
+        self.place = None;
+        Poll::Ready(Permit { of: Rc::clone(&self.of), count })
+    }
+}
+
+impl Drop for Acquire {
     fn drop(&mut self) {
-        if self.place.granted.get() {
-            self.of.give_back(self.place.wants);
+        let Some(place) = self.place.take() else { return };
+        if place.granted.get() {
+            self.of.give_back(place.wants);
         } else {
-            self.place.left.set(true);
+            place.left.set(true);
             self.of.serve();
         }
     }

@@ -26,6 +26,9 @@ use crate::table::Claimer;
 use crate::view::View;
 use crate::{Error, Result};
 
+/// A write on its way.
+type Write = seabed_device::Local<std::result::Result<(), seabed_device::DeviceError>>;
+
 /// A part to store: what identifies it, its bytes, how they are summed.
 pub(crate) struct Part {
     pub(crate) what: ListedWhat,
@@ -56,7 +59,9 @@ impl Shard {
         let mut held = Held::new(self);
         let appends = |operation: &seabed_object::Operation| matches!(&operation.op, Op::Append { data } if data.len() >= threshold);
         if txn.operations().iter().any(appends) {
+            held.let_go();
             place.reached().await;
+            held.enter_again();
             txn = loop {
                 let (resolved, wanted) = self.look(id, &held, |view| resolve_appends(view, &txn));
                 match resolved {
@@ -128,8 +133,23 @@ impl Shard {
 
     /// Writes parts to the bulk stream, as many records as they take, all in flight at once. The caller bounds the bytes.
     pub(crate) async fn store(self: &Rc<Self>, parts: &[Part]) -> Result<(Vec<Placed>, Vec<Hold>)> {
-        let room = self.layout.record_bytes_max() - 4 * BLOCK_BYTES;
         let (mut placed, mut holds, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+        let issued = self.issue_all(parts, &mut placed, &mut holds, &mut writes).await;
+        // Also after an error what was issued is waited for, so that no hold ends before its write.
+        let written = join_all(writes).await;
+        issued?;
+        written.into_iter().collect::<std::result::Result<Vec<()>, _>>()?;
+        Ok((placed, holds))
+    }
+
+    async fn issue_all(
+        self: &Rc<Self>,
+        parts: &[Part],
+        placed: &mut Vec<Placed>,
+        holds: &mut Vec<Hold>,
+        writes: &mut Vec<Write>,
+    ) -> Result<()> {
+        let room = self.layout.record_bytes_max() - 4 * BLOCK_BYTES;
         let mut rest = parts;
         while !rest.is_empty() {
             let mut bytes = 0;
@@ -160,10 +180,7 @@ impl Shard {
                 None => self.admit(total, Purpose::Store).await?,
             }
         }
-        for written in join_all(writes).await {
-            written?;
-        }
-        Ok((placed, holds))
+        Ok(())
     }
 }
 

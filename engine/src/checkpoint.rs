@@ -62,6 +62,8 @@ impl Shard {
         self.table.published(&captured.dead);
         self.table.proven(captured.cut.lsn);
         drop(std::mem::replace(&mut *self.body_holds.borrow_mut(), holds));
+        // Inventories of journal segments that filled up are on their way before their segments can be used for anything else.
+        self.write_segment_ends();
         let released = self.journal()?.release_before(captured.start);
         self.table.leave_window(&released);
         self.counters.count(|stats| stats.checkpoints += 1);

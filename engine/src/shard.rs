@@ -437,6 +437,7 @@ impl Shard {
             if let Some(ends) = full.seal(&self.identity) {
                 self.write_aside(full.segment, ends.into(), full.stream);
             }
+            self.table.unhold(full.segment);
         }
     }
 

@@ -83,9 +83,13 @@ impl Shard {
         }
         let place = collection.line.enter();
         drop(world);
+        // Memory is given in the order of places: who waits behind another never has what the other waits for.
+        let memory = self.requests.acquire(txn.payload_bytes() + REQUEST_BYTES);
         let shard = Rc::clone(self);
         self.spawn(Class::Foreground, async move {
+            let permit = memory.await;
             let result = shard.transact(id, txn, place, also).await;
+            drop(permit);
             let _ = sender.send(result);
         });
         Ok(receiver)
@@ -98,8 +102,6 @@ impl Shard {
         place: Place,
         also: Also,
     ) -> Result<()> {
-        let bytes = txn.payload_bytes() + REQUEST_BYTES;
-        let _permit = self.requests.acquire(bytes).await;
         let mut txn = txn;
         let mut ahead = Ahead::default();
         let threshold = self.bulk_threshold(&txn);
@@ -121,7 +123,11 @@ impl Shard {
                 Outcome::Absent => {
                     self.load(id, wanted, &mut held).await?;
                 }
-                _ if !place.is_first() => place.reached().await,
+                _ if !place.is_first() => {
+                    held.let_go();
+                    place.reached().await;
+                    held.enter_again();
+                }
                 Outcome::Refused(refusal) => {
                     drop(place);
                     self.settled(settled).await?;

@@ -81,7 +81,7 @@ struct Inner {
     live_total: i64,
     /// False during a replay: nothing becomes free before all that is needed is known.
     serving: bool,
-    /// How often live bytes went down or a hold ended: whoever found no space need not look again before it grows.
+    /// How often data died: whoever found no space need not look again before it grows.
     losses: u64,
 }
 
@@ -276,10 +276,16 @@ impl Table {
 
     /// The segments claimed since the last call, whose header blocks are to be written.
     pub(crate) fn take_claimed(&self) -> Vec<(SegmentId, Incarnation, StreamKind)> {
-        std::mem::take(&mut self.inner.borrow_mut().claimed_headers)
+        let mut inner = self.inner.borrow_mut();
+        let mut claimed = std::mem::take(&mut inner.claimed_headers);
+        // A use that is over already needs no header any more.
+        claimed.retain(|(id, incarnation, _)| {
+            inner.get_mut(*id).is_some_and(|segment| !segment.free && segment.incarnation == *incarnation)
+        });
+        claimed
     }
 
-    /// The journal segments that filled up since the last call, whose inventories are to be written.
+    /// The journal segments that filled up since the last call, each held, whose inventories are to be written.
     pub(crate) fn take_sealed_journal(&self) -> Vec<OpenSegment> {
         std::mem::take(&mut self.inner.borrow_mut().sealed_journal)
     }
@@ -302,7 +308,6 @@ impl Table {
 
     pub(crate) fn unhold(&self, id: SegmentId) {
         let mut inner = self.inner.borrow_mut();
-        inner.losses += 1;
         let segment = inner.get_mut(id).expect("it was held");
         segment.holds -= 1;
         inner.cool_if_free(id);
@@ -407,7 +412,7 @@ impl Table {
         self.inner.borrow().cooling.len()
     }
 
-    /// Grows whenever something was given up that may free a segment in time.
+    /// Grows whenever data dies, which may free a segment in time.
     pub(crate) fn losses(&self) -> u64 {
         self.inner.borrow().losses
     }
@@ -489,6 +494,8 @@ impl Space for Table {
     }
 
     fn sealed(&self, segment: OpenSegment) {
+        // Held until its inventory is written: a trim may free it before, and another stream would take it.
+        self.hold(segment.segment);
         self.seal(segment.segment);
         self.inner.borrow_mut().sealed_journal.push(segment);
     }

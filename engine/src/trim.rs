@@ -177,7 +177,10 @@ impl Shard {
                 }
             }
         }
+        // What was logged again may have filled segments of the journal; held, they could not become free.
+        self.write_segment_ends();
         self.checkpoint().await?;
+        self.write_segment_ends();
         self.trim.completed.set(self.trim.completed.get() + 1);
         self.shrink_cache();
         self.trim.moved.notify_all();
