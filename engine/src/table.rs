@@ -229,9 +229,11 @@ impl Table {
         }
     }
 
-    /// The free segments.
-    pub(crate) fn free_segments(&self) -> Vec<SegmentId> {
-        self.inner.borrow().free.iter().copied().collect()
+    /// All segments that are in no window: what a later use of them must know is in their headers.
+    pub(crate) fn outside_window(&self) -> Vec<SegmentId> {
+        let mut inner = self.inner.borrow_mut();
+        let ids = inner.ids();
+        ids.into_iter().filter(|id| inner.get_mut(*id).is_some_and(|segment| !segment.in_window)).collect()
     }
 
     /// A header of this use of a segment was found: the next use is a later one (rule S1).
