@@ -316,7 +316,7 @@ impl Shard {
             found.newest.body.iter().flatten().map(|part| Hold::new(&self.table, part.at.segment)).collect();
         *self.body_holds.borrow_mut() = holds;
         self.table.free_all_unused();
-        self.read_free_headers().await;
+        self.read_headers().await;
         let slot = self.slot.borrow().clone();
         let journal = Rc::clone(self.journal()?);
         let window = journal.segments().0.len();
@@ -347,10 +347,10 @@ impl Shard {
         Ok(())
     }
 
-    /// Learns from the headers of free segments of uses whose claims a crash cut off, so that none is used under the same
-    /// incarnation again (rule S1). A header that cannot be read or does not decode is of no use that counts.
-    async fn read_free_headers(&self) {
-        for segments in self.table.free_segments().chunks(HEADERS_AT_ONCE) {
+    /// Learns from the headers of segments of uses whose claims a crash cut off, so that none is used under the same
+    /// incarnation again (rule S1). A segment that is not free now may be later. A header that cannot be read or does not decode is of no use that counts.
+    async fn read_headers(&self) {
+        for segments in self.table.outside_window().chunks(HEADERS_AT_ONCE) {
             let read = |segment: SegmentId| {
                 let at = self.layout.device_offset(Paddr::new(segment, 0));
                 self.machine.device.read(at, BLOCK_BYTES, Class::Foreground)

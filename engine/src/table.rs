@@ -53,6 +53,8 @@ struct Segment {
     usage: Use,
     stream: Option<StreamKind>,
     incarnation: Incarnation,
+    /// What its header says, if that is a later use, of which no claim is left.
+    lost: Incarnation,
     age: u64,
     /// Live bytes as the log will say them.
     live: i64,
@@ -116,6 +118,7 @@ impl Table {
             usage: Use::Idle,
             stream: None,
             incarnation: Incarnation(0),
+            lost: Incarnation(0),
             age: 0,
             live: 0,
             provable: 0,
@@ -240,7 +243,7 @@ impl Table {
     pub(crate) fn found_header(&self, id: SegmentId, incarnation: Incarnation) {
         let mut inner = self.inner.borrow_mut();
         if let Some(segment) = inner.get_mut(id) {
-            segment.incarnation = segment.incarnation.max(incarnation);
+            segment.lost = incarnation;
         }
     }
 
@@ -268,7 +271,7 @@ impl Table {
         segment.free = false;
         segment.usage = Use::Open;
         segment.stream = Some(stream);
-        segment.incarnation = segment.incarnation.next();
+        segment.incarnation = segment.incarnation.max(segment.lost).next();
         segment.age = age;
         segment.in_window = stream == StreamKind::Journal;
         let incarnation = segment.incarnation;
