@@ -18,13 +18,13 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use futures::future::join_all;
-use seabed_device::{Class, Machine};
+use seabed_device::{Class, Durability, Machine, WriteOpts};
 use seabed_journal::{
     Begin, Body, ChangeRef, CollectionId, CollectionState, Cut, EntryRef, Journal, JournalStart, Place,
     ScanEnd, Slot, Space, Tally, cuts_from, scan,
 };
 use seabed_object::Change;
-use seabed_segment::{RecordHeader, SegmentHeader, SlotCopy, Superblock};
+use seabed_segment::{RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, SlotCopy, Superblock};
 use seabed_types::{BLOCK_BYTES, Crc, Epoch, Lsn, Malformed, Paddr, PoolId, SegmentId, ShardId, Term};
 
 use crate::options::{Access, ShardOptions};
@@ -317,6 +317,7 @@ impl Shard {
         *self.body_holds.borrow_mut() = holds;
         self.table.free_all_unused();
         self.read_headers().await;
+        self.void_seal().await?;
         let slot = self.slot.borrow().clone();
         let journal = Rc::clone(self.journal()?);
         let window = journal.segments().0.len();
@@ -347,8 +348,21 @@ impl Shard {
         Ok(())
     }
 
+    /// Takes the seal off the segment in which the log goes on: the inventory of records that a crash cut off may stand there,
+    /// and would be taken for that of the records that come now. The slots' flush covers it before any of those is written.
+    async fn void_seal(&self) -> Result<()> {
+        let (segments, _) = self.journal()?.segments();
+        let Some(tail) = segments.last() else { return Ok(()) };
+        let last_block = self.layout.segment_bytes - SEGMENT_HEADER_BYTES;
+        let at = self.layout.device_offset(Paddr::new(tail.segment, last_block));
+        let opts = WriteOpts { durability: Durability::Cached, class: Class::Foreground, stream: 0 };
+        let zeros = Rc::new(self.machine.device.alloc(BLOCK_BYTES));
+        Ok(self.machine.device.write(at, zeros, opts).await?)
+    }
+
     /// Learns from the headers of segments of uses whose claims a crash cut off, so that none is used under the same
-    /// incarnation again (rule S1). A segment that is not free now may be later. A header that cannot be read or does not decode is of no use that counts.
+    /// incarnation again (rule S1). A segment that is not free now may be later. A header that cannot be read or does not
+    /// decode is of no use that counts.
     async fn read_headers(&self) {
         for segments in self.table.outside_window().chunks(HEADERS_AT_ONCE) {
             let read = |segment: SegmentId| {
