@@ -131,7 +131,7 @@ fn an_unreadable_file_is_named() {
     fs::write(world.path("tree/secret"), "x").expect("a file");
     fs::write(world.path("tree/open"), "x").expect("a file");
     for path in ["tree/secret", "tree/closed"] {
-        fs::set_permissions(world.path(path), Permissions::from_mode(0)).expect("ours");
+        fs::set_permissions(world.path(path), Permissions::from_mode(0o000)).expect("ours");
     }
     if File::open(world.path("tree/secret")).is_ok() {
         // Root reads everything: there is nothing that could not be carried over.
