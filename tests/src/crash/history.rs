@@ -153,10 +153,12 @@ impl PoolHistory {
         (self.first + 1..=number).rev().find(changed).unwrap_or(0)
     }
 
-    /// The oldest number that explains an answer; none: it is wrong.
+    /// The oldest number that an answer shows; none: it is wrong.
     pub(super) fn explains(&self, record: &ReadRecord) -> Option<u64> {
-        let mut numbers = record.from.max(self.first)..=record.to.min(self.last());
-        numbers.find(|number| expected(self.at(*number), &record.read).as_ref() == Some(&record.answer))
+        let fits = |number: &u64| expected(self.at(*number), &record.read).as_ref() == Some(&record.answer);
+        let shown = (record.from.max(self.first)..=record.to.min(self.last())).find(fits)?;
+        // What came between, and changed nothing of the answer, was not shown by it.
+        (self.first..=shown).rev().take_while(fits).last()
     }
 
     /// The oldest number from `lower` on whose state this is.
