@@ -24,7 +24,7 @@ use seabed_journal::{
     ScanEnd, Slot, Space, Tally, cuts_from, scan,
 };
 use seabed_object::Change;
-use seabed_segment::{RecordHeader, SEGMENT_HEADER_BYTES, SegmentHeader, SlotCopy, Superblock};
+use seabed_segment::{RecordHeader, SEGMENT_HEADER_BYTES, SealBlock, SegmentHeader, SlotCopy, Superblock};
 use seabed_types::{BLOCK_BYTES, Crc, Epoch, Lsn, Malformed, Paddr, PoolId, SegmentId, ShardId, Term};
 
 use crate::options::{Access, ShardOptions};
@@ -317,7 +317,7 @@ impl Shard {
         *self.body_holds.borrow_mut() = holds;
         self.table.free_all_unused();
         self.read_headers().await;
-        self.void_seal().await?;
+        self.void_seals().await?;
         let slot = self.slot.borrow().clone();
         let journal = Rc::clone(self.journal()?);
         let window = journal.segments().0.len();
@@ -348,16 +348,20 @@ impl Shard {
         Ok(())
     }
 
-    /// Takes the seal off the segment in which the log goes on: the inventory of records that a crash cut off may stand there,
-    /// and would be taken for that of the records that come now. The slots' flush covers it before any of those is written.
-    async fn void_seal(&self) -> Result<()> {
-        let (segments, _) = self.journal()?.segments();
-        let Some(tail) = segments.last() else { return Ok(()) };
+    /// Takes the seals off the segments in which the log goes on: the inventory of records that were queued when a crash cut
+    /// them off may stand there, and would be taken for that of the records that come now. The slots' flush covers it before
+    /// any of those is written.
+    async fn void_seals(&self) -> Result<()> {
+        let (segments, next) = self.journal()?.segments();
         let last_block = self.layout.segment_bytes - SEGMENT_HEADER_BYTES;
-        let at = self.layout.device_offset(Paddr::new(tail.segment, last_block));
-        let opts = WriteOpts { durability: Durability::Cached, class: Class::Foreground, stream: 0 };
-        let zeros = Rc::new(self.machine.device.alloc(BLOCK_BYTES));
-        Ok(self.machine.device.write(at, zeros, opts).await?)
+        let tail = segments.last().map(|tail| tail.segment);
+        for segment in tail.into_iter().chain(next.map(|(segment, _)| segment)) {
+            let at = self.layout.device_offset(Paddr::new(segment, last_block));
+            let opts = WriteOpts { durability: Durability::Cached, class: Class::Foreground, stream: 0 };
+            let zeros = Rc::new(self.machine.device.alloc(BLOCK_BYTES));
+            self.machine.device.write(at, zeros, opts).await?;
+        }
+        Ok(())
     }
 
     /// Learns from the headers of segments of uses whose claims a crash cut off, so that none is used under the same
@@ -365,16 +369,24 @@ impl Shard {
     /// decode is of no use that counts.
     async fn read_headers(&self) {
         for segments in self.table.outside_window().chunks(HEADERS_AT_ONCE) {
-            let read = |segment: SegmentId| {
-                let at = self.layout.device_offset(Paddr::new(segment, 0));
+            let last = self.layout.segment_bytes - u32::try_from(BLOCK_BYTES).expect("4096");
+            let read = |(segment, offset): (SegmentId, u32)| {
+                let at = self.layout.device_offset(Paddr::new(segment, offset));
                 self.machine.device.read(at, BLOCK_BYTES, Class::Foreground)
             };
-            let blocks = join_all(segments.iter().map(|segment| read(*segment))).await;
-            for (segment, block) in segments.iter().zip(blocks) {
-                let header =
-                    block.ok().and_then(|block| SegmentHeader::decode(&block, &self.identity, *segment).ok());
-                if let Some((header, _)) = header {
-                    self.table.found_header(*segment, header.incarnation);
+            let ends = segments.iter().flat_map(|segment| [(*segment, 0), (*segment, last)]);
+            let blocks = join_all(ends.map(read)).await;
+            for (segment, blocks) in segments.iter().zip(blocks.chunks(2)) {
+                let block = |index: usize| blocks.get(index).and_then(|block| block.as_ref().ok());
+                let identity = &self.identity;
+                let header = block(0).and_then(|block| SegmentHeader::decode(block, identity, *segment).ok());
+                let seal = block(1).and_then(|block| {
+                    SealBlock::decode(block, identity, *segment, self.layout.segment_bytes).ok()
+                });
+                let header = header.map(|(header, _)| header.incarnation);
+                // A crash may have left the one and not the other.
+                if let Some(found) = header.max(seal.map(|seal| seal.incarnation)) {
+                    self.table.found_header(*segment, found);
                 }
             }
         }
