@@ -130,6 +130,23 @@ impl Segments<'_, '_> {
         }
     }
 
+    /// The live things but for bodies in records of another use of the segment: a slot names a body by itself, and a crash
+    /// may have taken the claim and the header of the use that it is in.
+    fn of_claimed_use(&self, claim: Claim, segment: SegmentId, things: &[Thing]) -> Vec<Thing> {
+        let is_body = |thing: &Thing| matches!(thing.what, What::Body(..));
+        let mut kept = things.to_vec();
+        if things.iter().any(is_body) {
+            let wanted = Wanted { segment, incarnation: Some(claim.incarnation), header_crc: None };
+            let mut all = Vec::new();
+            let _ = records::scan(self.source, wanted, |taken| {
+                all.extend(records::contents(&taken.header, &taken.entries).unwrap_or_default());
+            });
+            let listed = List::new(all);
+            kept.retain(|thing| !is_body(thing) || listed.has(thing));
+        }
+        kept
+    }
+
     fn check_listed(
         &self,
         claim: Claim,
@@ -138,9 +155,7 @@ impl Segments<'_, '_> {
         things: &[Thing],
         findings: &mut Findings,
     ) {
-        // A body may stand in a use of the segment whose claim and header a crash took; a slot names it all the same.
-        let things: Vec<Thing> =
-            things.iter().filter(|thing| !matches!(thing.what, What::Body(..))).cloned().collect();
+        let things = self.of_claimed_use(claim, segment, things);
         let things = things.as_slice();
         let inventory = ends.seal.and_then(|seal| self.inventory(&seal, findings));
         if ends.seal.is_none() {
