@@ -19,11 +19,14 @@
 //! Cost: some milliseconds for each state.
 
 mod engine;
+mod flip;
 mod history;
 mod program;
 mod run;
+pub mod schedules;
 mod suite;
 
+pub use flip::{FlipCounts, flip};
 pub use suite::{Counts, Options, run_seed, run_seeds, seed_now};
 
 use engine::Answer;

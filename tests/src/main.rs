@@ -34,6 +34,15 @@ enum Command {
         /// Where; made if it does not exist, and must be empty
         directory: PathBuf,
     },
+    /// Turn over one bit of each byte of a closed store's image in turn: reads and the checker report it or are not affected
+    Flip {
+        /// What is in the store, and which bits
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Only so many bytes, drawn from the seed
+        #[arg(long)]
+        sample: Option<u64>,
+    },
     /// Crash the engine on the simulated machine, again and again, and hold what is left against the model
     Crash {
         /// The first seed
@@ -79,6 +88,18 @@ fn main() -> ExitCode {
             println!("{}", counts.line());
             if counts.has_failures() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
+        Command::Flip { seed, sample } => match crash::flip(seed, sample) {
+            Ok(counts) => {
+                println!("{}", counts.line());
+                ExitCode::SUCCESS
+            }
+            Err(what) => {
+                println!(
+                    "FAILED {what}\n  repeat: cargo run --release -p seabed-tests -- flip --seed {seed}"
+                );
+                ExitCode::FAILURE
+            }
+        },
         Command::Tree { files, bytes, seed, directory } => {
             match plant(&directory, TreeOptions { files, bytes, seed }) {
                 Ok(counts) => {

@@ -213,14 +213,13 @@ pub(super) fn record(
     let mut proven = Vec::new();
     for told in shared.told.borrow().iter() {
         proven.push(match told {
-            Told::Submission(pool, index) => { if std::env::var("TOLD").is_ok() { eprintln!("SUBMIT {:?} proof {}", shared.pools[*pool].submissions.borrow()[*index], proofs[*pool][*index]); } (*pool, proofs[*pool][*index]) }
+            Told::Submission(pool, index) => (*pool, proofs[*pool][*index]),
             Told::Read(read) => {
                 let shown = history[read.pool].explains(read).ok_or_else(|| {
                     let (from, to) = (read.from, read.to);
                     let answer = super::brief(&read.answer);
                     broken(Rule::Wrong, format!("{:?} between {from} and {to}: {answer}", read.read))
                 })?;
-                if std::env::var("TOLD").is_ok() { eprintln!("READ {:?} from {} to {} shown {} answer {}", read.read, read.from, read.to, shown, super::brief(&read.answer)); }
                 (read.pool, shown)
             }
         });

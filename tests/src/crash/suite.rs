@@ -142,7 +142,6 @@ impl Counts {
 /// Runs seeds until enough was done; `fail` is told of each that breaks a rule.
 pub fn run_seeds(options: Options, fail: impl Fn(u64, &str) + Sync) -> Counts {
     let total = Mutex::new(Counts::default());
-    #[expect(clippy::disallowed_methods, reason = "how long the program may take is a matter of real time")]
     let end = options.time.map(|time| Instant::now() + time);
     std::thread::scope(|scope| {
         for thread in 0..options.threads {
@@ -157,7 +156,6 @@ pub fn run_seeds(options: Options, fail: impl Fn(u64, &str) + Sync) -> Counts {
                     }
                     let mut total = total.lock().expect("no panic while it is held");
                     total.add(&counts);
-                    #[expect(clippy::disallowed_methods, reason = "see above")]
                     let is_over = end.is_some_and(|end| Instant::now() >= end);
                     if total.states >= options.states || is_over {
                         return;
@@ -203,11 +201,11 @@ struct Suite {
 }
 
 /// What a mount showed.
-struct Opened {
+pub(super) struct Opened {
     dumped: Vec<Option<Vec<(crate::model::ObjectId, crate::model::Object)>>>,
     usage: Vec<(i64, i64)>,
     torn: bool,
-    image: DiskImage,
+    pub(super) image: DiskImage,
 }
 
 impl Suite {
@@ -288,14 +286,14 @@ impl Suite {
             memory_bytes: if self.rng.bool() { plan.memory_bytes } else { 1 << 20 },
             ..shard_options(plan)
         };
-        let opened = self.open(image, plan, options)?;
+        let opened = open((self.rng.u64(..), self.seed), image, plan, options)?;
         self.counts.torn += u64::from(opened.torn);
-        let recovered = self.compare(&opened, &run.history, bounds)?;
+        let recovered = compare(&opened, &run.history, bounds)?;
         let more = recovered.iter().zip(&bounds.acknowledged).any(|(one, two)| one > two);
         self.counts.more += u64::from(more);
         check(&opened.image)?;
         let read_only = ShardOptions { access: Access::ReadOnly, ..shard_options(plan) };
-        let again = self.open(&opened.image, plan, read_only)?;
+        let again = open((self.rng.u64(..), self.seed), &opened.image, plan, read_only)?;
         if again.dumped != opened.dumped || again.usage != opened.usage {
             return Err(broken(Rule::Wrong, "the second mount shows another state"));
         }
@@ -311,66 +309,68 @@ impl Suite {
         }
         Ok(())
     }
+}
 
-    /// Mounts and reads everything.
-    fn open(&mut self, image: &DiskImage, plan: &Plan, options: ShardOptions) -> Result<Opened, Broken> {
-        let sim = Simulation::from_image(self.rng.u64(..), image, sim_options(plan, Faults::none()));
-        let (machine, superblock) = (sim.machine(), superblock(self.seed, plan));
-        let (dumped, usage, torn) = sim
-            .run(async {
-                let shard = Shard::mount(machine, superblock, ShardId(0), options).await;
-                let shard = shard.map_err(|error| broken(Rule::FailedOpen, error))?;
-                let torn = shard.report().torn.is_some();
-                let store = LocalStore::new(Rc::clone(&shard));
-                let (mut dumped, mut usage) = (Vec::new(), Vec::new());
-                for name in names(plan) {
-                    let pool = dump(&store, name).await.map_err(|error| broken(Rule::Half, error))?;
-                    let counted = match &pool {
-                        None => (0, 0),
-                        Some(_) => {
-                            let pool = store.pool(name).await.map_err(|error| broken(Rule::Half, error))?;
-                            (pool.usage().objects, pool.usage().stored)
-                        }
-                    };
-                    usage.push(counted);
-                    dumped.push(pool);
-                }
-                Ok((dumped, usage, torn))
-            })
-            .map_err(|stuck| broken(Rule::Stuck, format!("a mount: {stuck}")))??;
-        let image = sim.frontier().crash_image(CrashMode::Everything, &mut self.rng);
-        Ok(Opened { dumped, usage, torn, image })
-    }
-
-    /// Rules 1 to 3 and the counts; the number of each pool.
-    fn compare(&self, opened: &Opened, history: &[PoolHistory], bounds: &Bounds) -> Result<Vec<u64>, Broken> {
-        let mut recovered = Vec::new();
-        for (index, history) in history.iter().enumerate() {
-            let dumped = opened.dumped[index].as_deref();
-            let (acknowledged, shown) = (bounds.acknowledged[index], bounds.shown[index]);
-            let Some(number) = history.find(acknowledged.max(shown), dumped) else {
-                let (rule, number) = match history.find(0, dumped) {
-                    None => (Rule::Half, format!("no prefix; it differs {}", history.closest(0, dumped))),
-                    Some(number) if number < acknowledged => (Rule::Lost, number.to_string()),
-                    Some(number) => (Rule::Retracted, number.to_string()),
+/// Mounts and reads everything.
+pub(super) fn open(
+    (seed, store_seed): (u64, u64),
+    image: &DiskImage,
+    plan: &Plan,
+    options: ShardOptions,
+) -> Result<Opened, Broken> {
+    let sim = Simulation::from_image(seed, image, sim_options(plan, Faults::none()));
+    let (machine, superblock) = (sim.machine(), superblock(store_seed, plan));
+    let (dumped, usage, torn) = sim
+        .run(async {
+            let shard = Shard::mount(machine, superblock, ShardId(0), options).await;
+            let shard = shard.map_err(|error| broken(Rule::FailedOpen, error))?;
+            let torn = shard.report().torn.is_some();
+            let store = LocalStore::new(Rc::clone(&shard));
+            let (mut dumped, mut usage) = (Vec::new(), Vec::new());
+            for name in names(plan) {
+                let pool = dump(&store, name).await.map_err(|error| broken(Rule::Half, error))?;
+                let counted = match &pool {
+                    None => (0, 0),
+                    Some(_) => {
+                        let pool = store.pool(name).await.map_err(|error| broken(Rule::Half, error))?;
+                        (pool.usage().objects, pool.usage().stored)
+                    }
                 };
-                let what = format!(
-                    "pool {index}: acknowledged {acknowledged}, shown {shown}, submitted {}: found {number}",
-                    history.last()
-                );
-                return Err(broken(rule, what));
-            };
-            if opened.usage[index] != history.usage(number) {
-                let (one, two) = (opened.usage[index], history.usage(number));
-                return Err(broken(
-                    Rule::Wrong,
-                    format!("usage of pool {index}: {one:?}, should be {two:?}"),
-                ));
+                usage.push(counted);
+                dumped.push(pool);
             }
-            recovered.push(number);
+            Ok((dumped, usage, torn))
+        })
+        .map_err(|stuck| broken(Rule::Stuck, format!("a mount: {stuck}")))??;
+    let image = sim.frontier().crash_image(CrashMode::Everything, &mut fastrand::Rng::with_seed(seed));
+    Ok(Opened { dumped, usage, torn, image })
+}
+
+/// Rules 1 to 3 and the counts; the number of each pool.
+pub(super) fn compare(opened: &Opened, history: &[PoolHistory], bounds: &Bounds) -> Result<Vec<u64>, Broken> {
+    let mut recovered = Vec::new();
+    for (index, history) in history.iter().enumerate() {
+        let dumped = opened.dumped[index].as_deref();
+        let (acknowledged, shown) = (bounds.acknowledged[index], bounds.shown[index]);
+        let Some(number) = history.find(acknowledged.max(shown), dumped) else {
+            let (rule, number) = match history.find(0, dumped) {
+                None => (Rule::Half, format!("no prefix; it differs {}", history.closest(0, dumped))),
+                Some(number) if number < acknowledged => (Rule::Lost, number.to_string()),
+                Some(number) => (Rule::Retracted, number.to_string()),
+            };
+            let what = format!(
+                "pool {index}: acknowledged {acknowledged}, shown {shown}, submitted {}: found {number}",
+                history.last()
+            );
+            return Err(broken(rule, what));
+        };
+        if opened.usage[index] != history.usage(number) {
+            let (one, two) = (opened.usage[index], history.usage(number));
+            return Err(broken(Rule::Wrong, format!("usage of pool {index}: {one:?}, should be {two:?}")));
         }
-        Ok(recovered)
+        recovered.push(number);
     }
+    Ok(recovered)
 }
 
 /// A disk as the checker reads it.
@@ -391,12 +391,16 @@ impl seabed_check::Image for Checked<'_> {
 }
 
 fn check(image: &DiskImage) -> Result<(), Broken> {
+    findings(image).map_err(|what| broken(Rule::Check, what))
+}
+
+/// What the checker finds.
+pub(super) fn findings(image: &DiskImage) -> Result<(), String> {
     let options = seabed_check::Options { findings_max: 5, ..seabed_check::Options::default() };
-    let report = seabed_check::check(&Checked(image), &options);
-    let report = report.map_err(|error| broken(Rule::Check, error))?;
+    let report = seabed_check::check(&Checked(image), &options).map_err(|error| error.to_string())?;
     if report.is_clean() {
         return Ok(());
     }
     let violations: Vec<String> = report.violations.iter().map(ToString::to_string).collect();
-    Err(broken(Rule::Check, violations.join("; ")))
+    Err(violations.join("; "))
 }

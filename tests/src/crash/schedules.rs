@@ -1,0 +1,189 @@
+//! Schedules: courses of events that broke drafts of the design, each by itself.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use seabed::{Error, LocalStore, Shard, Transaction};
+use seabed_device::IoKind;
+use seabed_object::ObjectId;
+use seabed_segment::{SlotCopy, Superblock};
+use seabed_types::{BLOCK_BYTES, ShardId};
+
+use super::history::PoolHistory;
+use super::program::{Plan, stamped};
+use super::run::{Bounds, Run, formatted, record, shard_options, sim_options, superblock};
+use super::suite::{compare, findings, open};
+use super::{Broken, Rule, broken};
+use crate::machine::{CrashMode, DiskImage, Effect, Fault, Faults, Simulation};
+
+fn nothing(plan: &Plan) -> (Vec<PoolHistory>, Bounds) {
+    (vec![PoolHistory::new(); plan.pools], Bounds::new(vec![0; plan.pools]))
+}
+
+/// Mounts a state, compares it, and lets the checker look at what the mount left: the number of each pool.
+fn look(seed: u64, image: &DiskImage, run: &Run, plan: &Plan, bounds: &Bounds) -> Result<Vec<u64>, Broken> {
+    let opened = open((seed, seed), image, plan, shard_options(plan))?;
+    let recovered = compare(&opened, &run.history, bounds)?;
+    findings(&opened.image).map_err(|what| broken(Rule::Check, what))?;
+    Ok(recovered)
+}
+
+fn bounds_at(run: &Run, boundary: usize, least: &Bounds) -> Bounds {
+    let mut bounds = least.clone();
+    run.trace.marks_before(boundary).for_each(|mark| run.raise(&mut bounds, mark));
+    bounds
+}
+
+/// `mounts` power cuts in a row, each somewhere in a mount and the few steps behind it. The store opens each time.
+pub fn crash_loop(seed: u64, mounts: u64) -> Result<(), Broken> {
+    let plan = Plan { steps: 4, closes: false, ..Plan::of(seed) };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (mut history, mut least) = nothing(&plan);
+    let mut image = formatted(seed, &plan)?;
+    for round in 0..mounts {
+        let run = record((seed + (round << 20), seed), &image, (&history, &least), &plan, Faults::none())?;
+        let boundaries = run.trace.boundaries();
+        let boundary = boundaries[rng.usize(..boundaries.len())];
+        let bounds = bounds_at(&run, boundary, &least);
+        image = run.trace.crash_image(boundary, CrashMode::ALL[rng.usize(..6)], &mut rng);
+        let recovered = look(seed, &image, &run, &plan, &bounds)?;
+        history = run.history.iter().zip(&recovered).map(|(pool, number)| pool.until(*number)).collect();
+        least = Bounds::new(recovered);
+    }
+    Ok(())
+}
+
+/// Each slot and each superblock copy is lost at some boundaries of a run: zeros, or what stood there before. How many.
+pub fn lost_fronts(seed: u64) -> Result<u64, Broken> {
+    let plan = Plan { steps: 60, ..Plan::of(seed) };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (history, least) = nothing(&plan);
+    let base = formatted(seed, &plan)?;
+    let run = record((seed, seed), &base, (&history, &least), &plan, Faults::none())?;
+    let superblock = superblock(seed, &plan);
+    let slots = [SlotCopy::A, SlotCopy::B].map(|which| superblock.layout.slot(ShardId(0), which));
+    let mut looked = 0;
+    for boundary in run.trace.boundaries().into_iter().step_by(9) {
+        let bounds = bounds_at(&run, boundary, &least);
+        let image = run.trace.crash_image(boundary, CrashMode::Completed, &mut rng);
+        let is_valid = |at: u64| {
+            let block = image.read(at, BLOCK_BYTES);
+            seabed_journal::Slot::decode(&block, &superblock.identity, ShardId(0)).is_ok()
+        };
+        for (lost, other) in [(slots[0], slots[1]), (slots[1], slots[0])] {
+            if is_valid(other) {
+                let mut without = image.clone();
+                without.write(lost, &[0; BLOCK_BYTES]);
+                look(seed, &without, &run, &plan, &bounds)
+                    .map_err(|broken| place(broken, "a slot is lost", boundary))?;
+                looked += 1;
+            }
+        }
+        for at in Superblock::places(plan.disk_bytes) {
+            let mut without = image.clone();
+            without.write(at, &[0; BLOCK_BYTES]);
+            open((seed, seed), &without, &plan, shard_options(&plan))
+                .map_err(|broken| place(broken, "a superblock is lost", boundary))?;
+            looked += 1;
+        }
+    }
+    Ok(looked)
+}
+
+fn place(broken: Broken, what: &str, boundary: usize) -> Broken {
+    Broken { what: format!("boundary {boundary}, {what}: {}", broken.what), ..broken }
+}
+
+/// The write of a slot is lost, each one of a run in turn, though the device said it was done; then the power is cut.
+pub fn lost_slot_writes(seed: u64) -> Result<u64, Broken> {
+    let plan = Plan { steps: 60, closes: false, ..Plan::of(seed) };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (history, least) = nothing(&plan);
+    let base = formatted(seed, &plan)?;
+    let layout = superblock(seed, &plan).layout;
+    let mut lost = 0;
+    for which in [SlotCopy::A, SlotCopy::B] {
+        let at = layout.slot(ShardId(0), which);
+        for skip in 0..6 {
+            let fault = Fault::on(IoKind::Write, Effect::LoseWrite).within(at..at + 1).after(skip);
+            let faults = Faults::none().with(fault);
+            let run = record((seed, seed), &base, (&history, &least), &plan, faults)?;
+            let end = run.trace.events();
+            let image = run.trace.crash_image(end, CrashMode::Completed, &mut rng);
+            look(seed, &image, &run, &plan, &bounds_at(&run, end, &least))
+                .map_err(|broken| place(broken, "a slot's write is lost", end))?;
+            lost += 1;
+        }
+    }
+    Ok(lost)
+}
+
+/// A process is killed, the next one mounts what is only cached, and the power is cut at each boundary of that mount.
+pub fn killed_mounted_cut(seed: u64) -> Result<u64, Broken> {
+    let plan = Plan { steps: 20, ..Plan::of(seed) };
+    let again = Plan { steps: 0, closes: false, rests: false, ..plan.clone() };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (history, least) = nothing(&plan);
+    let base = formatted(seed, &plan)?;
+    let run = record((seed, seed), &base, (&history, &least), &plan, Faults::none())?;
+    let mut looked = 0;
+    for boundary in run.trace.boundaries().into_iter().step_by(23) {
+        let bounds = bounds_at(&run, boundary, &least);
+        let killed = run.trace.frontier_at(boundary).killed_image(&mut rng);
+        let mounted = record((seed + 1, seed), &killed, (&run.history, &bounds), &again, Faults::none())?;
+        for cut in mounted.trace.boundaries() {
+            let image = mounted.trace.crash_image(cut, CrashMode::Durable, &mut rng);
+            let bounds = bounds_at(&mounted, cut, &bounds);
+            look(seed, &image, &mounted, &plan, &bounds)
+                .map_err(|broken| place(broken, "killed, mounted, cut", cut))?;
+            looked += 1;
+        }
+    }
+    Ok(looked)
+}
+
+/// Fills the device until there is no space, removes everything, and fills it again, `cycles` times: objects per cycle.
+/// Removing always works, and no cycle holds much less than the first.
+pub fn full_device(seed: u64, cycles: u64, object_bytes: usize) -> Result<Vec<u64>, Broken> {
+    let plan = Plan { memory_bytes: 8 << 20, ..Plan::of(seed) };
+    let base = formatted(seed, &plan)?;
+    let options = crate::machine::SimOptions { steps_max: 50_000_000, ..sim_options(&plan, Faults::none()) };
+    let sim = Simulation::from_image(seed, &base, options);
+    let (machine, superblock) = (sim.machine(), superblock(seed, &plan));
+    let wrong = |error: Error| broken(Rule::Wrong, error);
+    let held = sim
+        .run(async {
+            let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(&plan)).await;
+            let shard = shard.map_err(wrong)?;
+            let store = LocalStore::new(Rc::clone(&shard));
+            let pool = store.create_pool("full").await.map_err(wrong)?;
+            let mut held = Vec::new();
+            for cycle in 0..cycles {
+                let mut count = 0;
+                loop {
+                    let object = ObjectId::new(format!("object {count}"));
+                    match pool.put(object, stamped(cycle << 32 | count, object_bytes)).await {
+                        Ok(()) => count += 1,
+                        Err(Error::NoSpace { .. }) => break,
+                        Err(error) => return Err(wrong(error)),
+                    }
+                }
+                // Some rows of an omap too, which the removal must free on a device that is full.
+                for number in 0..count {
+                    let object = ObjectId::new(format!("object {number}"));
+                    let mut transaction = Transaction::new();
+                    transaction.remove(&object);
+                    pool.submit(transaction).await.map_err(wrong)?;
+                }
+                held.push(count);
+                machine.runtime.sleep(Duration::from_millis(50)).await;
+            }
+            shard.close().await.map_err(wrong)?;
+            Ok(held)
+        })
+        .map_err(|stuck| broken(Rule::Stuck, stuck))??;
+    let trace = sim.finish();
+    let image = trace.crash_image(trace.events(), CrashMode::Everything, &mut fastrand::Rng::with_seed(seed));
+    findings(&image).map_err(|what| broken(Rule::Check, what))?;
+    Ok(held)
+}
