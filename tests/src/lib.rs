@@ -17,6 +17,7 @@
 
 pub mod crash;
 pub mod journal_suite;
+pub mod kill;
 pub mod machine;
 pub mod model;
 pub mod tree;

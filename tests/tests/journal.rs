@@ -8,7 +8,6 @@ fn the_log_keeps_what_it_acknowledged() {
     for seed in 0..12 {
         all.add(&run(seed).unwrap_or_else(|failure| panic!("{failure}")));
     }
-    println!("{all:?}");
     assert!(all.states >= 5000, "{all:?}");
     for (what, count) in [
         ("nested", all.nested),
