@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use seabed_tests::crash;
+use seabed_tests::kill::{KillCounts, KillOptions, kill};
 use seabed_tests::tree::{TreeOptions, plant};
 
 /// Suites and tools for testing Seabed.
@@ -32,6 +33,32 @@ enum Command {
         #[arg(long, default_value_t = 1)]
         seed: u64,
         /// Where; made if it does not exist, and must be empty
+        directory: PathBuf,
+    },
+    /// Kill the command line's process in the middle of an import, again and again, and compare what is there
+    Kill {
+        /// How often
+        #[arg(long, default_value_t = 50)]
+        times: u32,
+        /// What all choices follow from
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// The binary
+        #[arg(long, default_value = "target/release/seabed")]
+        seabed: PathBuf,
+        /// How many files the tree has
+        #[arg(long, default_value_t = 5000)]
+        files: u64,
+        /// How many bytes they have together
+        #[arg(long, default_value = "64M", value_parser = parse_bytes)]
+        bytes: u64,
+        /// Size of the store
+        #[arg(long, default_value = "512M")]
+        size: String,
+        /// On a loop device over the file; needs root
+        #[arg(long)]
+        loop_device: bool,
+        /// An empty directory to work in; what is made there stays
         directory: PathBuf,
     },
     /// Turn over one bit of each byte of a closed store's image in turn: reads and the checker report it or are not affected
@@ -87,6 +114,23 @@ fn main() -> ExitCode {
             });
             println!("{}", counts.line());
             if counts.has_failures() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        }
+        Command::Kill { times, seed, seabed, files, bytes, size, loop_device, directory } => {
+            let tree = TreeOptions { files, bytes, seed };
+            let options = KillOptions { seabed, directory, times, seed, tree, size, loop_device };
+            match kill(&options) {
+                Ok(counts) => {
+                    let KillCounts { kills, ended, acknowledged } = counts;
+                    println!("kills={kills} ended={ended} acknowledged={acknowledged} lost=0");
+                    ExitCode::SUCCESS
+                }
+                Err(error) => {
+                    println!(
+                        "FAILED {error}\n  repeat: cargo run --release -p seabed-tests -- kill --seed {seed}"
+                    );
+                    ExitCode::FAILURE
+                }
+            }
         }
         Command::Flip { seed, sample } => match crash::flip(seed, sample) {
             Ok(counts) => {

@@ -14,7 +14,9 @@ fn what_a_crash_leaves_is_a_prefix_of_what_was_done() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     eprintln!("{}", all.line());
     assert!(all.states >= 300, "{}", all.line());
-    for (what, count) in [("nested", all.nested), ("torn", all.torn), ("more", all.more)] {
+    for (what, count) in
+        [("nested", all.nested), ("torn", all.torn), ("in a mount", all.in_mount), ("more", all.more)]
+    {
         assert!(count > 0, "never: {what}: {}", all.line());
     }
 }

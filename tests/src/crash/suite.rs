@@ -15,7 +15,7 @@ use super::history::PoolHistory;
 use super::program::Plan;
 use super::run::{Bounds, Run, formatted, names, record, shard_options, sim_options, superblock};
 use super::{Broken, Rule, broken};
-use crate::machine::{CrashMode, DiskImage, Faults, Simulation};
+use crate::machine::{CrashMode, DiskImage, Faults, Mark, Simulation};
 
 thread_local! {
     static NOW: Cell<Option<u64>> = const { Cell::new(None) };
@@ -59,7 +59,7 @@ pub struct Counts {
     pub torn: u64,
     /// Of the states, those of a run that began with a recovery.
     pub nested: u64,
-    /// Of those, crashes before the end of a mount.
+    /// Disks, duplicates among them, that a crash of a recovery left before the end of its mount.
     pub in_mount: u64,
     /// Of the states, those in which more was recovered than was acknowledged.
     pub more: u64,
@@ -250,6 +250,8 @@ impl Suite {
             for mode in [mode, CrashMode::random(&mut self.rng)] {
                 self.place.push(format!("{mode:?}"));
                 let image = walk.frontier().crash_image(mode, &mut self.rng);
+                let mounted = walk.marks().contains(&Mark::Note { what: "mounted", number: 0 });
+                self.counts.in_mount += u64::from(depth > 0 && !mounted);
                 self.state(&image, &run, plan, &bounds, depth)?;
                 self.place.pop();
             }
@@ -280,8 +282,6 @@ impl Suite {
         }
         self.counts.states += 1;
         self.counts.nested += u64::from(depth > 0);
-        let mounted = run.recovered.iter().zip(&bounds.acknowledged).all(|(one, two)| two >= one);
-        self.counts.in_mount += u64::from(depth > 0 && !mounted);
         let options = ShardOptions {
             memory_bytes: if self.rng.bool() { plan.memory_bytes } else { 1 << 20 },
             ..shard_options(plan)
