@@ -153,7 +153,8 @@ pub fn kill(options: &KillOptions) -> Result<KillCounts, KillError> {
     let mut counts = KillCounts::default();
     for round in 1..=options.times {
         let before = distinct(&log)?;
-        let more = rng.usize(1..=(usize::try_from(files).unwrap_or(usize::MAX) / 8).max(2));
+        let share = files / u64::from(options.times);
+        let more = rng.usize(1..=usize::try_from(share).unwrap_or(usize::MAX).max(2));
         let mut import = Command::new(&options.seabed);
         import.args(["--quiet", "import", "--ack-log"]).arg(&log).arg(&store).arg("pool").arg(&tree);
         let mut child = import.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
