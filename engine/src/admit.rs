@@ -92,6 +92,10 @@ impl Shard {
             if self.is_admitted(bytes, purpose) {
                 return Ok(());
             }
+            // Nobody trims any more while the shard closes, so nothing will be freed.
+            if self.closing.get() {
+                return Err(Error::Closed);
+            }
             let exhausted = self.trim.exhausted_at.get() == Some(self.table.losses());
             let cycled = self.trim.completed.get() >= enough_cycles && self.table.cooling_count() == 0;
             if self.window_has_room() && !graves_may_help() && (exhausted || cycled) {
@@ -106,7 +110,8 @@ impl Shard {
             self.trim.force();
             let seen = (self.trim.completed.get(), graves_may_help());
             let changed = || {
-                self.journal.as_ref().is_none_or(|journal| journal.healthy().is_err())
+                self.closing.get()
+                    || self.journal.as_ref().is_none_or(|journal| journal.healthy().is_err())
                     || self.is_admitted(bytes, purpose)
                     || seen != (self.trim.completed.get(), graves_may_help())
             };

@@ -192,6 +192,7 @@ impl Shard {
         self.closing.set(true);
         self.grave_work.wake.notify_all();
         self.trim.wake.notify_all();
+        self.trim.moved.notify_all();
         self.table.changed.notify_all();
         let mut result = Ok(());
         if let Some(journal) = &self.journal {
