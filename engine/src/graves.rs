@@ -115,10 +115,7 @@ impl Shard {
                 }
                 Err(error) => return Err(error.into()),
             }
-            if !self.is_admitted(need.entries, Purpose::Remove) {
-                held.let_go();
-                self.admit(need.entries, Purpose::Remove).await?;
-                held.enter_again();
+            if !held.admits(need.entries, Purpose::Remove).await? {
                 continue;
             }
             let wanted = self.ways_to(id, &effects);

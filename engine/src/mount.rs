@@ -12,7 +12,8 @@
 //! Nothing is written before step 5, and that is idempotent: a crash in it is mounted the same way. A read-only mount ends
 //! after step 3.
 //!
-//! Cost: two slots, one body and the window are read, no tree node. Memory: the pending changes of the window.
+//! Cost: two slots, one body and the window are read, no tree node; before it serves, the first and the last block of every
+//! segment outside the window, 64 segments at a time. Memory: the pending changes of the window.
 
 use std::collections::VecDeque;
 use std::rc::Rc;

@@ -257,10 +257,7 @@ impl Shard {
                     let need = need_of(&effects);
                     self.journal()?.check(&need)?;
                     let bytes = need.pieces + need.entries;
-                    if !self.is_admitted(bytes, Purpose::Store) {
-                        held.let_go();
-                        self.admit(bytes, Purpose::Store).await?;
-                        held.enter_again();
+                    if !held.admits(bytes, Purpose::Store).await? {
                         continue;
                     }
                     let wanted = self.ways_to(id, &effects);
@@ -289,10 +286,7 @@ impl Shard {
         let need = need_of(&effects);
         self.journal()?.check(&need)?;
         let bytes = need.pieces + need.entries;
-        if !self.is_admitted(bytes, purpose) {
-            held.let_go();
-            self.admit(bytes, purpose).await?;
-            held.enter_again();
+        if !held.admits(bytes, purpose).await? {
             return Ok(false);
         }
         let wanted = self.ways_to(id, &effects);

@@ -21,6 +21,7 @@ use seabed_object::{Limits, PieceRef};
 use seabed_segment::{Identity, Layout, SegmentHeader, StreamKind, Superblock};
 use seabed_types::{BLOCK_BYTES, Crc, Epoch, Incarnation, Lsn, NodePtr, Paddr, SegmentId, ShardId, TreeKind};
 
+use crate::admit::Purpose;
 use crate::cache::Pin;
 use crate::graves::GraveWork;
 use crate::options::{Access, ShardOptions};
@@ -275,6 +276,19 @@ impl Held {
                 world.cache.unpin(pin);
             }
         }
+    }
+
+    /// Whether `bytes` more may come at this moment. If not, lets go of everything, waits until they may, and answers false:
+    /// what was seen before is outdated.
+    pub(crate) async fn admits(&mut self, bytes: usize, purpose: Purpose) -> Result<bool> {
+        let shard = Rc::clone(&self.shard);
+        if shard.is_admitted(bytes, purpose) {
+            return Ok(true);
+        }
+        self.let_go();
+        shard.admit(bytes, purpose).await?;
+        self.enter_again();
+        Ok(false)
     }
 
     /// Begins anew after [`Held::let_go`].

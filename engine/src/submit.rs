@@ -147,17 +147,19 @@ impl Shard {
                 }
                 Outcome::Ready(effects) => {
                     let need = need_of(&effects);
-                    self.journal()?.check(&need)?;
+                    if let Err(refused) = self.journal()?.check(&need) {
+                        // How large it is depends on what was seen, so this is a refusal like any other.
+                        drop(place);
+                        self.settled(settled).await?;
+                        return Err(refused.into());
+                    }
                     let purpose = if effects.piece_bytes() == 0 && removes(&txn) {
                         Purpose::Remove
                     } else {
                         Purpose::Store
                     };
                     let bytes = need.pieces + need.entries;
-                    if !self.is_admitted(bytes, purpose) {
-                        held.let_go();
-                        self.admit(bytes, purpose).await?;
-                        held.enter_again();
+                    if !held.admits(bytes, purpose).await? {
                         continue;
                     }
                     // A row that is only written may not have been looked at.
@@ -209,12 +211,7 @@ impl Shard {
             let mut rows = encoded.rows;
             rows.sort_by_key(|row| row.change == Change::Gone);
             for row in rows {
-                let change = match &row.change {
-                    Change::Set(value) => ChangeRef::Set(value),
-                    Change::Patch(patch) => ChangeRef::Patch(patch),
-                    Change::Gone => ChangeRef::Gone,
-                };
-                joined.delta((id.pool, row.tree), &row.key, change, &row.pieces);
+                joined.delta((id.pool, row.tree), &row.key, change_ref(&row.change), &row.pieces);
                 for (at, bytes) in &row.pieces {
                     joined.live(at.segment, i64::from(*bytes));
                     self.table.plus(at.segment, *bytes);
@@ -288,6 +285,15 @@ fn removes(txn: &Transaction) -> bool {
                 | Op::Expect { .. }
         )
     })
+}
+
+/// A change as the journal takes it.
+pub(crate) fn change_ref(change: &Change) -> ChangeRef<'_> {
+    match change {
+        Change::Set(value) => ChangeRef::Set(value),
+        Change::Patch(patch) => ChangeRef::Patch(patch),
+        Change::Gone => ChangeRef::Gone,
+    }
 }
 
 /// What effects take of a record.

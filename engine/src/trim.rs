@@ -18,13 +18,14 @@ use rustc_hash::FxHashMap;
 use seabed_btree::{Leaf, Stop as TreeStop};
 use seabed_device::local::Notify;
 use seabed_journal::entry::delta_bytes_max;
-use seabed_journal::{ChangeRef, CollectionId, Need};
+use seabed_journal::{CollectionId, Need};
 use seabed_object::Change;
 use seabed_segment::SlotCopy;
 use seabed_types::{Lsn, NodePtr, TreeKind};
 
 use crate::pending::Key;
 use crate::shard::{Held, Shard};
+use crate::submit::change_ref;
 use crate::view::Wanted;
 use crate::world::slot;
 use crate::{Error, Result};
@@ -342,11 +343,7 @@ impl Shard {
         let journal = self.journal()?;
         for ((key, change), size) in old.iter().zip(sizes) {
             let need = Need { entries: size, ..Need::default() };
-            let change = match change {
-                Change::Set(value) => ChangeRef::Set(value),
-                Change::Patch(patch) => ChangeRef::Patch(patch),
-                Change::Gone => ChangeRef::Gone,
-            };
+            let change = change_ref(change);
             let (lsn, ()) = journal.join(&need, |joined| joined.delta((id.pool, tree), key, change, &[]))?;
             pending.logged_again(key, lsn, &mut world.ages);
         }
