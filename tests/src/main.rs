@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use seabed_tests::crash;
-use seabed_tests::kill::{KillCounts, KillOptions, kill};
+use seabed_tests::kill::{KillError, KillOptions, KillTree, kill};
 use seabed_tests::tree::{TreeOptions, plant};
 
 /// Suites and tools for testing Seabed.
@@ -36,31 +36,7 @@ enum Command {
         directory: PathBuf,
     },
     /// Kill the command line's process in the middle of an import, again and again, and compare what is there
-    Kill {
-        /// How often
-        #[arg(long, default_value_t = 50)]
-        times: u32,
-        /// What all choices follow from
-        #[arg(long, default_value_t = 1)]
-        seed: u64,
-        /// The binary
-        #[arg(long, default_value = "target/release/seabed")]
-        seabed: PathBuf,
-        /// How many files the tree has
-        #[arg(long, default_value_t = 5000)]
-        files: u64,
-        /// How many bytes they have together
-        #[arg(long, default_value = "64M", value_parser = parse_bytes)]
-        bytes: u64,
-        /// Size of the store
-        #[arg(long, default_value = "512M")]
-        size: String,
-        /// On a loop device over the file; needs root
-        #[arg(long)]
-        loop_device: bool,
-        /// An empty directory to work in; what is made there stays
-        directory: PathBuf,
-    },
+    Kill(KillArguments),
     /// Turn over one bit of each byte of a closed store's image in turn: reads and the checker report it or are not affected
     Flip {
         /// What is in the store, and which bits
@@ -93,6 +69,36 @@ enum Command {
     },
 }
 
+#[derive(Args)]
+struct KillArguments {
+    /// How often
+    #[arg(long, default_value_t = 50)]
+    kills: u32,
+    /// What all choices follow from
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// The binary
+    #[arg(long, default_value = "target/release/seabed")]
+    seabed: PathBuf,
+    /// Import this tree, which nobody may change meanwhile, instead of one that is made
+    #[arg(long, conflicts_with_all = ["files", "bytes"])]
+    tree: Option<PathBuf>,
+    /// How many files the tree has
+    #[arg(long, default_value_t = 5000)]
+    files: u64,
+    /// How many bytes they have together
+    #[arg(long, default_value = "64M", value_parser = parse_bytes)]
+    bytes: u64,
+    /// Size of the store
+    #[arg(long, default_value = "512M")]
+    size: String,
+    /// On a loop device over the file, if one can be had (that needs root)
+    #[arg(long)]
+    loop_device: bool,
+    /// An empty directory to work in; what is made there stays
+    directory: PathBuf,
+}
+
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Crash { seed, seeds, states, seconds, states_per_seed, threads } => {
@@ -100,7 +106,7 @@ fn main() -> ExitCode {
             let options = crash::Options { seed, seeds, states, time, states_per_seed, threads };
             let repeat = move |seed: u64| {
                 let arguments = format!("crash --seed {seed} --seeds 1 --states-per-seed {states_per_seed}");
-                format!("  repeat: cargo run --release -p seabed-tests -- {arguments} (commit {})", commit())
+                repeat_line(&arguments)
             };
             let hook = std::panic::take_hook();
             std::panic::set_hook(Box::new(move |panic| {
@@ -115,32 +121,14 @@ fn main() -> ExitCode {
             println!("{}", counts.line());
             if counts.has_failures() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
         }
-        Command::Kill { times, seed, seabed, files, bytes, size, loop_device, directory } => {
-            let tree = TreeOptions { files, bytes, seed };
-            let options = KillOptions { seabed, directory, times, seed, tree, size, loop_device };
-            match kill(&options) {
-                Ok(counts) => {
-                    let KillCounts { kills, ended, acknowledged } = counts;
-                    println!("kills={kills} ended={ended} acknowledged={acknowledged} lost=0");
-                    ExitCode::SUCCESS
-                }
-                Err(error) => {
-                    println!(
-                        "FAILED {error}\n  repeat: cargo run --release -p seabed-tests -- kill --seed {seed}"
-                    );
-                    ExitCode::FAILURE
-                }
-            }
-        }
+        Command::Kill(arguments) => run_kill(arguments),
         Command::Flip { seed, sample } => match crash::flip(seed, sample) {
             Ok(counts) => {
                 println!("{}", counts.line());
                 ExitCode::SUCCESS
             }
             Err(what) => {
-                println!(
-                    "FAILED {what}\n  repeat: cargo run --release -p seabed-tests -- flip --seed {seed}"
-                );
+                println!("FAILED {what}\n{}", repeat_line(&format!("flip --seed {seed}")));
                 ExitCode::FAILURE
             }
         },
@@ -160,6 +148,37 @@ fn main() -> ExitCode {
             }
         }
     }
+}
+
+fn run_kill(arguments: KillArguments) -> ExitCode {
+    let KillArguments { kills, seed, seabed, tree, files, bytes, size, loop_device, directory } = arguments;
+    let of = match &tree {
+        Some(tree) => format!("--tree {}", tree.display()),
+        None => format!("--files {files} --bytes {bytes}"),
+    };
+    let on = if loop_device { "--loop-device " } else { "" };
+    let repeat = format!("kill --kills {kills} --seed {seed} --size {size} {of} {on}DIR");
+    let planted = || KillTree::Planted(TreeOptions { files, bytes, seed });
+    let tree = tree.map_or_else(planted, KillTree::Existing);
+    match kill(&KillOptions { seabed, directory, kills, seed, tree, size, loop_device }) {
+        Ok(counts) => {
+            println!("{}", counts.line());
+            ExitCode::SUCCESS
+        }
+        Err(error @ KillError::NoLoopDevice { .. }) => {
+            println!("skipped: {error}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            println!("FAILED {error}\n{}", repeat_line(&repeat));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The line that repeats a failure.
+fn repeat_line(arguments: &str) -> String {
+    format!("  repeat: cargo run --release -p seabed-tests -- {arguments} (commit {})", commit())
 }
 
 /// The commit of the source tree, if git is there to tell.
