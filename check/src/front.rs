@@ -14,6 +14,7 @@ use seabed_types::{BLOCK_BYTES, Crc, Epoch, Lsn, ShardId};
 
 use crate::image::{Source, read_at};
 use crate::report::{Counts, Findings};
+use crate::violation::{BodyFault, PartFault};
 use crate::{CheckError, Image, Note, Violation};
 
 /// A state that a replay can start from: a slot and its body.
@@ -63,12 +64,15 @@ pub(crate) fn superblock(image: &dyn Image, findings: &mut Findings) -> Result<S
     let copies = superblock_copies(image);
     let sound = copies.iter().find_map(|(_, copy)| copy.as_ref().ok()?.as_ref().ok().copied());
     let Some(sound) = sound else { return Err(why_none(&copies)) };
-    for (copy, (_, found)) in (0..).zip(copies) {
+    for (copy, (at, found)) in (0..).zip(copies) {
+        // What lies behind the end of a short image is reported as that.
+        let is_there = at.saturating_add(BLOCK_BYTES as u64) <= image.bytes();
         match found {
             Ok(Ok(superblock)) if superblock == sound => {}
             Ok(Ok(_)) => findings.violation(Violation::SuperblockDiffers { copy }),
             Ok(Err(error)) => findings.violation(Violation::Superblock { copy, error }),
-            Err(error) => findings.violation(Violation::SuperblockUnreadable { copy, error }),
+            Err(error) if is_there => findings.violation(Violation::SuperblockUnreadable { copy, error }),
+            Err(_) => {}
         }
     }
     if image.bytes() < sound.layout.device_bytes {
@@ -128,8 +132,10 @@ pub(crate) fn front(
             Some(base) if base.slot == (Slot { sequence: base.slot.sequence, ..slot.clone() }) => continue,
             Some(base) => base.body.clone(),
             None => {
-                for part in slot.body.iter().flat_map(|copy| copy.iter().enumerate()) {
-                    front.parts.push((*part.1, slot.end, part.0));
+                // What is nowhere takes no bytes.
+                let parts = slot.body.iter().flat_map(|copy| copy.iter().enumerate());
+                for (index, part) in parts.filter(|(_, part)| place_of_part(source, part).is_ok()) {
+                    front.parts.push((*part, slot.end, index));
                 }
                 let Some(body) = body(source, which, &slot, findings, counts) else { continue };
                 body
@@ -171,7 +177,7 @@ fn body(
         let mut joined = Vec::new();
         let mut is_sound = !parts.is_empty() && parts.len() <= PARTS_MAX;
         if !is_sound {
-            findings.violation(Violation::Body { shard, which, what: "a copy of the body without parts" });
+            findings.violation(Violation::Body { shard, which, fault: BodyFault::Empty });
         }
         for (index, part) in parts.iter().enumerate() {
             match read_part(source, part) {
@@ -179,9 +185,9 @@ fn body(
                     counts.bytes_verified += bytes.len() as u64;
                     joined.extend(bytes);
                 }
-                Err(what) => {
+                Err(fault) => {
                     is_sound = false;
-                    findings.violation(Violation::BodyPart { shard, which, copy, index, at: part.at, what });
+                    findings.violation(Violation::BodyPart { shard, which, copy, index, at: part.at, fault });
                 }
             }
         }
@@ -201,28 +207,34 @@ fn body(
     for copy in copies {
         match Body::decode(&copy) {
             Ok(body) => {
-                for what in contradictions(source, slot, &body) {
-                    findings.violation(Violation::Body { shard, which, what });
+                for fault in contradictions(source, slot, &body) {
+                    findings.violation(Violation::Body { shard, which, fault });
                 }
                 return Some(body);
             }
-            Err(malformed) => findings.violation(Violation::Body { shard, which, what: malformed.what }),
+            Err(malformed) => {
+                let fault = BodyFault::Malformed(malformed.what);
+                findings.violation(Violation::Body { shard, which, fault });
+            }
         }
     }
     None
 }
 
 /// Reads and verifies a part of a body.
-pub(crate) fn read_part(source: &Source<'_>, part: &BodyPart) -> Result<Vec<u8>, &'static str> {
-    let bytes = part.bytes as usize;
-    if bytes == 0 || bytes > source.layout.record_bytes_max() {
-        return Err("its length is that of no record");
+pub(crate) fn read_part(source: &Source<'_>, part: &BodyPart) -> Result<Vec<u8>, PartFault> {
+    place_of_part(source, part)?;
+    let read = source.read(part.at, part.bytes as usize).map_err(PartFault::Unreadable)?;
+    let crc = Crc::of(&read);
+    if crc == part.crc { Ok(read) } else { Err(PartFault::Checksum(crc)) }
+}
+
+/// Whether a part of a body is where one can be.
+fn place_of_part(source: &Source<'_>, part: &BodyPart) -> Result<(), PartFault> {
+    if part.bytes == 0 || part.bytes as usize > source.layout.record_bytes_max() {
+        return Err(PartFault::Length);
     }
-    if !source.layout.contains(part.at, u64::from(part.bytes)) {
-        return Err("lies outside of the segments");
-    }
-    let read = source.read(part.at, bytes).map_err(|_| "cannot be read")?;
-    if Crc::of(&read) == part.crc { Ok(read) } else { Err("checksum") }
+    if source.layout.contains(part.at, u64::from(part.bytes)) { Ok(()) } else { Err(PartFault::Outside) }
 }
 
 /// What a body says that its slot, the layout or itself contradicts.
@@ -230,7 +242,7 @@ fn contradictions<'b>(
     source: &'b Source<'_>,
     slot: &'b Slot,
     body: &'b Body,
-) -> impl Iterator<Item = &'static str> + use<'b> {
+) -> impl Iterator<Item = BodyFault> + use<'b> {
     let layout = &source.layout;
     let journal = body.journal.iter().map(|segment| segment.segment);
     let next = body.next.iter().map(|(segment, _)| *segment);
@@ -246,14 +258,14 @@ fn contradictions<'b>(
     let known = journal.chain(next).chain(segments).all(|segment| layout.has_segment(segment));
     let first = body.journal.first().map(|segment| segment.segment);
     let rules = [
-        (body.end == slot.end, "its checkpoint ends elsewhere than its slot says"),
-        (body.epoch <= slot.epoch, "its body has a newer epoch"),
-        (known, "its body names a segment that there is not"),
-        (ordered, "its body names segments twice or not in order"),
-        (distinct, "its body names collections twice or not in order"),
-        (first == Some(body.start_at.segment), "its window begins outside of its first journal segment"),
-        (!slot.cuts.is_empty(), "it names no cut, so no head"),
-        (slot.cuts.iter().all(|cut| cut.epoch <= slot.epoch), "a cut has a newer epoch"),
+        (body.end == slot.end, BodyFault::End),
+        (body.epoch <= slot.epoch, BodyFault::Epoch),
+        (known, BodyFault::Segment),
+        (ordered, BodyFault::SegmentOrder),
+        (distinct, BodyFault::CollectionOrder),
+        (first == Some(body.start_at.segment), BodyFault::Start),
+        (!slot.cuts.is_empty(), BodyFault::NoCut),
+        (slot.cuts.iter().all(|cut| cut.epoch <= slot.epoch), BodyFault::CutEpoch),
     ];
-    rules.into_iter().filter(|(holds, _)| !holds).map(|(_, what)| what)
+    rules.into_iter().filter(|(holds, _)| !holds).map(|(_, fault)| fault)
 }

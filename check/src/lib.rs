@@ -24,6 +24,7 @@
 //! Not here: repair and salvage. Replay as a mount does it: journal/ and engine/.
 #![forbid(unsafe_code)]
 
+mod bodies;
 mod collection;
 pub mod dump;
 mod front;
@@ -41,7 +42,10 @@ mod walk;
 
 pub use image::Image;
 pub use report::{CollectionReport, Counts, Note, Report, SegmentCounts, ShardReport, Torn};
-pub use violation::{CountedPart, ListedBy, NodeFault, PieceFault, Row, Violation};
+pub use violation::{
+    BodyFault, CountedPart, InventoryFault, Kind, ListedBy, NodeFault, PartFault, PieceFault, RecordFault,
+    Row, Violation,
+};
 
 use std::io::ErrorKind;
 

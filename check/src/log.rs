@@ -25,6 +25,7 @@ use seabed_types::{
 use crate::front::Base;
 use crate::image::{Source, Window};
 use crate::report::{Counts, Findings};
+use crate::violation::RecordFault;
 use crate::{Note, Torn, Violation};
 
 /// The changes of rows that a window holds, per row in order, beginning with the last whole one if there is one.
@@ -318,8 +319,8 @@ impl Reader<'_, '_> {
             self.findings.note(Note::RecordData { shard, lsn, at });
         }
         if header.place.epoch > self.base.epoch {
-            let what = "of a newer epoch than any slot";
-            self.findings.violation(Violation::Record { shard, lsn, at, what });
+            let fault = RecordFault::Epoch;
+            self.findings.violation(Violation::Record { shard, lsn, at, fault });
         }
         let first = at.offset + SEGMENT_HEADER_BYTES;
         let data = first..=first + header.pieces_bytes;
@@ -329,8 +330,8 @@ impl Reader<'_, '_> {
         let makes = |entry: &EntryRef<'_>| matches!(entry, EntryRef::NewCollection { .. });
         let (new, others): (Vec<_>, Vec<_>) = all.into_iter().partition(makes);
         for entry in new.into_iter().chain(others) {
-            if let Err(what) = self.entry(entry, lsn, &data) {
-                self.findings.violation(Violation::Record { shard, lsn, at, what });
+            if let Err(fault) = self.entry(entry, lsn, &data) {
+                self.findings.violation(Violation::Record { shard, lsn, at, fault });
             }
         }
     }
@@ -340,7 +341,7 @@ impl Reader<'_, '_> {
         entry: EntryRef<'_>,
         lsn: Lsn,
         data: &RangeInclusive<u32>,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), RecordFault> {
         let is_new = lsn >= self.base.body.end;
         let layout = self.source.layout;
         match entry {
@@ -351,7 +352,7 @@ impl Reader<'_, '_> {
             }
             EntryRef::Live(changes) => {
                 if changes.iter().any(|(segment, _)| !layout.has_segment(*segment)) {
-                    return Err("live bytes of a segment that there is not");
+                    return Err(RecordFault::LiveSegment);
                 }
                 for (segment, change) in changes.into_iter().filter(|_| is_new) {
                     let live = self.log.live.entry(segment).or_default();
@@ -361,7 +362,7 @@ impl Reader<'_, '_> {
             }
             EntryRef::Tally { collection, next_id, change } => {
                 if !self.known.contains(&collection) {
-                    return Err("counts of a collection that there is not");
+                    return Err(RecordFault::TallyCollection);
                 }
                 if is_new {
                     let (id, tally) = self.log.tallies.entry(collection).or_default();
@@ -372,12 +373,12 @@ impl Reader<'_, '_> {
             }
             EntryRef::Claim { segment, incarnation, stream, .. } => {
                 if !layout.has_segment(segment) {
-                    return Err("a claim of a segment that there is not");
+                    return Err(RecordFault::ClaimSegment);
                 }
                 let claim = Claim { incarnation, stream, shard: self.base.shard };
                 let known = self.log.claims.entry(segment).or_insert(claim);
                 if incarnation < known.incarnation && is_new {
-                    return Err("a claim of a segment under an older incarnation");
+                    return Err(RecordFault::ClaimOlder);
                 }
                 if incarnation > known.incarnation {
                     *known = claim;
@@ -385,10 +386,10 @@ impl Reader<'_, '_> {
                 Ok(())
             }
             EntryRef::Seal { segment } if layout.has_segment(segment) => Ok(()),
-            EntryRef::Seal { .. } => Err("a seal of a segment that there is not"),
+            EntryRef::Seal { .. } => Err(RecordFault::SealSegment),
             EntryRef::NewCollection { collection, term } => {
                 if is_new && !self.known.insert(collection) {
-                    return Err("a new collection that there is already");
+                    return Err(RecordFault::CollectionTwice);
                 }
                 if is_new {
                     self.log.born.insert(collection, term);
@@ -398,26 +399,26 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn delta(&mut self, delta: &DeltaRef<'_>, data: &RangeInclusive<u32>) -> Result<(), &'static str> {
+    fn delta(&mut self, delta: &DeltaRef<'_>, data: &RangeInclusive<u32>) -> Result<(), RecordFault> {
         let outside = |(offset, bytes): &(u32, u32)| {
             *bytes == 0
                 || offset.checked_add(*bytes).is_none_or(|end| end > *data.end())
                 || offset < data.start()
         };
         if delta.pieces.iter().any(outside) {
-            return Err("a delta with a piece outside of its record");
+            return Err(RecordFault::DeltaPiece);
         }
         let decoded = match delta.tree {
             TreeKind::Names => key::decode_names(delta.key).map(|_| ()),
             TreeKind::Bodies => key::decode_bodies(delta.key).map(|_| ()),
             TreeKind::Graves => key::decode_graves(delta.key).map(|_| ()),
         };
-        decoded.map_err(|malformed| malformed.what)?;
+        decoded.map_err(|malformed| RecordFault::DeltaKey(malformed.what))?;
         let reversed = reversed_hash(delta.key);
         let least = CollectionId { pool: delta.pool, prefix: reversed, bits: u8::MAX };
         let owner = self.known.range(..=least).next_back();
         if !owner.is_some_and(|owner| owner.pool == delta.pool && owner.covers(reversed)) {
-            return Err("a delta of a collection that there is not");
+            return Err(RecordFault::DeltaCollection);
         }
         let rows = self.log.pending.entry((delta.pool, delta.tree)).or_default();
         let changes = rows.entry(delta.key.to_vec()).or_default();

@@ -2,7 +2,7 @@
 //!
 //! Every live thing lies in a segment that a checkpoint or a claim in a log names, apart from all others, and is listed
 //! where the cleaner looks: in the inventory, or, if a segment has none, in its records. A segment that is needed was not
-//! claimed again. Headers, seals and inventories are written without anybody waiting for them, so that one is missing or
+//! claimed again. Where parts of checkpoint bodies may stand besides is said in `bodies`. Headers, seals and inventories are written without anybody waiting for them, so that one is missing or
 //! of an older incarnation is a note; that a sound one lacks something is a violation.
 //!
 //! Cost: two blocks per claimed segment; of those with live things the inventory, and all of it if records are scanned.
@@ -13,12 +13,13 @@ use std::collections::BTreeMap;
 use seabed_segment::{Listed, ListedWhat, SEGMENT_HEADER_BYTES, SealBlock, SegmentHeader, StreamKind};
 use seabed_types::{BLOCK_BYTES, Crc, Incarnation, Paddr, SegmentId};
 
+use crate::bodies::BodyUses;
 use crate::image::Source;
 use crate::log::Claim;
 use crate::records::{self, Wanted};
 use crate::report::{Findings, SegmentCounts};
 use crate::things::{Thing, What, row_hash};
-use crate::violation::ListedBy;
+use crate::violation::{InventoryFault, ListedBy};
 use crate::{Note, Violation};
 
 /// What all segments are checked against.
@@ -92,6 +93,8 @@ fn is_same(listed: &ListedWhat, what: &What) -> bool {
 struct Ends {
     header: Option<(SegmentHeader, Crc)>,
     seal: Option<SealBlock>,
+    /// A later use than the claimed one, in which a part of a body stands.
+    later: Option<Incarnation>,
 }
 
 impl Segments<'_, '_> {
@@ -104,13 +107,18 @@ impl Segments<'_, '_> {
         counts: &mut SegmentCounts,
     ) {
         check_overlaps(segment, things, findings);
-        // Slots name bodies by themselves: the record that claims a fresh segment for one may be lost with a crash.
-        let rows_need = things.iter().filter(|thing| !matches!(thing.what, What::Body(..))).count();
+        let parts = BodyUses::find(self.source, segment, things);
+        let mut needed: Vec<Thing> =
+            things.iter().filter(|thing| !matches!(thing.what, What::Body(..))).cloned().collect();
+        let rows_need = needed.len();
         let Some(claim) = self.claims.get(&segment).copied() else {
             if rows_need > 0 {
                 findings.violation(Violation::Unclaimed { segment, things: rows_need });
             } else {
                 findings.note(Note::ClaimLost { segment });
+            }
+            for part in parts.unlisted() {
+                report_not_listed(segment, part, ListedBy::Records, findings);
             }
             return;
         };
@@ -121,30 +129,20 @@ impl Segments<'_, '_> {
         }
         counts.live += u64::from(!things.is_empty());
         let (header, seal) = ends(self.source, segment);
-        let mut ends = Ends { header, seal };
-        let is_needed = rows_need > 0 || self.windows.contains_key(&segment);
+        let mut ends = Ends { header, seal, later: parts.later_than(claim.incarnation) };
+        needed.extend(parts.of_use(claim.incarnation).cloned());
+        let is_needed = !needed.is_empty() || self.windows.contains_key(&segment);
+        needed.extend(parts.unlisted().cloned());
+        if let Some(claimed) = parts.earlier_than(claim.incarnation) {
+            findings.violation(Violation::SegmentReused { segment, claimed, found: claim.incarnation });
+        }
         let is_claimed = check_ends(claim, &mut ends, segment, is_needed, findings);
         counts.sealed += u64::from(ends.seal.is_some());
-        if !things.is_empty() && is_claimed {
-            self.check_listed(claim, &ends, segment, things, findings);
+        if !is_claimed {
+            report_missing(segment, &needed, &List::default(), ListedBy::Records, findings);
+        } else if !needed.is_empty() {
+            self.check_listed(claim, &ends, segment, &needed, findings);
         }
-    }
-
-    /// The live things but for bodies in records of another use of the segment: a slot names a body by itself, and a crash
-    /// may have taken the claim and the header of the use that it is in.
-    fn of_claimed_use(&self, claim: Claim, segment: SegmentId, things: &[Thing]) -> Vec<Thing> {
-        let is_body = |thing: &Thing| matches!(thing.what, What::Body(..));
-        let mut kept = things.to_vec();
-        if things.iter().any(is_body) {
-            let wanted = Wanted { segment, incarnation: Some(claim.incarnation), header_crc: None };
-            let mut all = Vec::new();
-            let _ = records::scan(self.source, wanted, |taken| {
-                all.extend(records::contents(&taken.header, &taken.entries).unwrap_or_default());
-            });
-            let listed = List::new(all);
-            kept.retain(|thing| !is_body(thing) || listed.has(thing));
-        }
-        kept
     }
 
     fn check_listed(
@@ -155,8 +153,6 @@ impl Segments<'_, '_> {
         things: &[Thing],
         findings: &mut Findings,
     ) {
-        let things = self.of_claimed_use(claim, segment, things);
-        let things = things.as_slice();
         let inventory = ends.seal.and_then(|seal| self.inventory(&seal, findings));
         if ends.seal.is_none() {
             findings.note(Note::Unsealed { segment });
@@ -195,21 +191,20 @@ impl Segments<'_, '_> {
         match Listed::decode_all(&bytes) {
             Ok(all) => {
                 if all.len() != seal.inventory_count as usize {
-                    let what = "another number of entries than its seal says";
-                    findings.violation(Violation::Inventory { segment, what });
+                    findings.violation(Violation::Inventory { segment, fault: InventoryFault::Count });
                 }
                 let is_before = |listed: &Listed| {
                     let end = u64::from(listed.offset) + u64::from(listed.bytes);
                     listed.offset >= SEGMENT_HEADER_BYTES && end <= u64::from(seal.inventory_offset)
                 };
                 if !all.iter().all(is_before) {
-                    let what = "an entry outside of the records";
-                    findings.violation(Violation::Inventory { segment, what });
+                    findings.violation(Violation::Inventory { segment, fault: InventoryFault::Outside });
                 }
                 Some(all)
             }
             Err(malformed) => {
-                findings.violation(Violation::Inventory { segment, what: malformed.what });
+                let fault = InventoryFault::Malformed(malformed.what);
+                findings.violation(Violation::Inventory { segment, fault });
                 None
             }
         }
@@ -253,7 +248,7 @@ fn check_ends(
     let claimed = claim.incarnation;
     let header = ends.header.map(|(header, _)| header.incarnation);
     let seal = ends.seal.map(|seal| seal.incarnation);
-    if let Some(found) = header.max(seal).filter(|found| *found > claimed) {
+    if let Some(found) = header.max(seal).max(ends.later).filter(|found| *found > claimed) {
         if is_needed {
             findings.violation(Violation::SegmentReused { segment, claimed, found });
         } else {
@@ -273,7 +268,11 @@ fn check_ends(
 
 fn report_missing(segment: SegmentId, things: &[Thing], list: &List, by: ListedBy, findings: &mut Findings) {
     for thing in things.iter().filter(|thing| !list.has(thing)) {
-        let Thing { offset, bytes, .. } = *thing;
-        findings.violation(Violation::NotListed { segment, offset, bytes, by });
+        report_not_listed(segment, thing, by, findings);
     }
+}
+
+fn report_not_listed(segment: SegmentId, thing: &Thing, by: ListedBy, findings: &mut Findings) {
+    let Thing { offset, bytes, .. } = *thing;
+    findings.violation(Violation::NotListed { segment, offset, bytes, by });
 }

@@ -1,16 +1,24 @@
 //! Violation: what a store must not be, one variant for each kind, with the place.
 //!
-//! Each is found by exactly one rule of the walk, and a test plants each. Where one defect would make others follow from
-//! it (a node that cannot be read hides rows, so no sum is right), the rules that depend on it are not applied.
+//! Each is found by exactly one rule of the walk, and a test plants each [`Kind`] of them: it does not compile before a
+//! new kind has its plant. Where one defect would make others follow from it (a node that cannot be read hides rows, so
+//! no sum is right), the rules that depend on it are not applied.
+
+mod fault;
+mod kind;
 
 use std::fmt;
 use std::io::ErrorKind;
 
 use seabed_journal::{CollectionId, Tally};
 use seabed_segment::{SlotCopy, SuperblockError};
-use seabed_types::{Crc, Incarnation, Lsn, NodePtr, Paddr, PoolId, SegmentId, ShardId, TreeKind};
+use seabed_types::{Incarnation, Lsn, NodePtr, Paddr, PoolId, SegmentId, ShardId, TreeKind};
 
 use crate::names::key_text;
+pub use fault::{
+    BodyFault, CountedPart, InventoryFault, ListedBy, NodeFault, PartFault, PieceFault, RecordFault,
+};
+pub use kind::Kind;
 
 /// A row by its key.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,60 +35,6 @@ impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pool {} {} {}", self.pool, self.tree, key_text(self.tree, &self.key))
     }
-}
-
-/// A part of an object whose rows an onode counts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum CountedPart {
-    /// Its bytes; an onode that keeps them inline has no extents row.
-    Data,
-    /// Its attributes.
-    Attributes,
-    /// Its omap header.
-    Header,
-    /// Its omap pairs.
-    Omap,
-}
-
-/// What lists the contents of a segment.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ListedBy {
-    /// The inventory that its seal block names.
-    Inventory,
-    /// Its records.
-    Records,
-}
-
-/// What is wrong with a tree node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum NodeFault {
-    /// The pointer leads out of the segments, or not to a block.
-    Pointer,
-    /// It cannot be read.
-    Unreadable(ErrorKind),
-    /// Its bytes are not those that the pointer names: a lost or misdirected write, or rot.
-    Checksum(Crc),
-    /// Its bytes are as they were written and are no page.
-    Malformed(&'static str),
-    /// Its level is not one below its parent's: (expected, found).
-    Level(u8, u8),
-    /// It has a key outside of the interval that its parent gives.
-    Interval,
-    /// Another parent points to it too.
-    Twice,
-    /// It is a leaf without rows.
-    Empty,
-}
-
-/// What is wrong with bytes that a row points to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PieceFault {
-    /// The pointer leads out of the segments.
-    Pointer,
-    /// They cannot be read.
-    Unreadable(ErrorKind),
-    /// They are not those that the row names.
-    Checksum(Crc),
 }
 
 /// One thing that is wrong with a store.
@@ -152,7 +106,7 @@ pub enum Violation {
         shard: ShardId,
     },
     /// A part of a copy of a checkpoint body is not sound.
-    #[error("shard {shard}, slot {which:?}: copy {copy} of the body, part {index} at {at}: {what}")]
+    #[error("shard {shard}, slot {which:?}: copy {copy} of the body, part {index} at {at}: {fault}")]
     BodyPart {
         /// Whose.
         shard: ShardId,
@@ -164,8 +118,8 @@ pub enum Violation {
         index: usize,
         /// Where.
         at: Paddr,
-        /// Why.
-        what: &'static str,
+        /// What is wrong.
+        fault: PartFault,
     },
     /// The two copies of a checkpoint body are sound and differ.
     #[error("shard {shard}, slot {which:?}: the copies of the body differ")]
@@ -186,14 +140,14 @@ pub enum Violation {
         segment: SegmentId,
     },
     /// A checkpoint body says something that no body may say.
-    #[error("shard {shard}, slot {which:?}: {what}")]
+    #[error("shard {shard}, slot {which:?}: {fault}")]
     Body {
         /// Whose.
         shard: ShardId,
         /// Which slot names it.
         which: SlotCopy,
-        /// What.
-        what: &'static str,
+        /// What is wrong.
+        fault: BodyFault,
     },
     /// A record that was durable is not there: acknowledged data may be lost. The shard's rows are not checked.
     #[error(
@@ -210,7 +164,7 @@ pub enum Violation {
         what: &'static str,
     },
     /// A valid record says something that no record may say.
-    #[error("shard {shard}: record {lsn} at {at}: {what}")]
+    #[error("shard {shard}: record {lsn} at {at}: {fault}")]
     Record {
         /// Whose.
         shard: ShardId,
@@ -218,8 +172,8 @@ pub enum Violation {
         lsn: Lsn,
         /// Where.
         at: Paddr,
-        /// What.
-        what: &'static str,
+        /// What is wrong.
+        fault: RecordFault,
     },
     /// Two collections have hashes in common.
     #[error("collections {first} and {second} have hashes in common")]
@@ -400,12 +354,12 @@ pub enum Violation {
         segment: SegmentId,
     },
     /// A seal block and the inventory are sound and not what they must be.
-    #[error("segment {segment}: inventory: {what}")]
+    #[error("segment {segment}: inventory: {fault}")]
     Inventory {
         /// Which.
         segment: SegmentId,
-        /// What.
-        what: &'static str,
+        /// What is wrong.
+        fault: InventoryFault,
     },
     /// A live thing is not listed where the cleaner looks for it.
     #[error("segment {segment}: {bytes} live bytes at {offset:#x} are not in the list by its {by:?}")]
@@ -433,29 +387,4 @@ pub enum Violation {
         /// What is wrong.
         violation: Box<Violation>,
     },
-}
-
-impl fmt::Display for NodeFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pointer => f.write_str("the pointer leads nowhere"),
-            Self::Unreadable(error) => write!(f, "cannot be read: {error}"),
-            Self::Checksum(found) => write!(f, "checksum {found}"),
-            Self::Malformed(what) => f.write_str(what),
-            Self::Level(expected, found) => write!(f, "level {found}, must be {expected}"),
-            Self::Interval => f.write_str("a key outside of the interval that the parent gives"),
-            Self::Twice => f.write_str("is a child for the second time"),
-            Self::Empty => f.write_str("a leaf without rows"),
-        }
-    }
-}
-
-impl fmt::Display for PieceFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pointer => f.write_str("outside of the segments"),
-            Self::Unreadable(error) => write!(f, "cannot be read: {error}"),
-            Self::Checksum(found) => write!(f, "checksum {found}"),
-        }
-    }
 }

@@ -8,6 +8,7 @@ use seabed_types::{Crc, Paddr, ShardId};
 
 use super::source;
 use crate::image::Source;
+use crate::violation::PartFault;
 use crate::{CheckError, Image, front};
 
 /// A checkpoint slot.
@@ -61,7 +62,7 @@ pub fn slots(image: &dyn Image, shard: ShardId) -> Result<Vec<SlotDump>, CheckEr
 }
 
 fn body(source: &Source<'_>, parts: &[seabed_journal::BodyPart]) -> BodyDump {
-    let mut joined = Ok(Vec::new());
+    let mut joined: Result<Vec<u8>, PartFault> = Ok(Vec::new());
     let mut dumps = Vec::new();
     for part in parts {
         let read = front::read_part(source, part);
@@ -72,7 +73,7 @@ fn body(source: &Source<'_>, parts: &[seabed_journal::BodyPart]) -> BodyDump {
             Ok(joined)
         });
     }
-    let body = joined.map_err(str::to_owned);
+    let body = joined.map_err(|fault| fault.to_string());
     let body = body.and_then(|bytes| Body::decode(&bytes).map_err(|malformed| malformed.to_string()));
     BodyDump { parts: dumps, body }
 }

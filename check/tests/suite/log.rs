@@ -1,6 +1,6 @@
 //! The journal's window: damage apart from torn ends, and entries that no record may have.
 
-use seabed_check::{Note, Violation};
+use seabed_check::{Note, RecordFault, Violation};
 use seabed_journal::{CollectionId, EntryRef, Tally};
 use seabed_object::key::Kind;
 use seabed_segment::{SlotCopy, StreamKind};
@@ -19,8 +19,8 @@ fn with(fill: impl FnOnce(&mut Record)) -> Shard {
     shard
 }
 
-fn expect_record(shard: &Shard, expected: &str) {
-    expect(shard, |violation| matches!(violation, Violation::Record { what, .. } if *what == expected));
+fn expect_record(shard: &Shard, expected: RecordFault) {
+    expect(shard, |violation| matches!(violation, Violation::Record { fault, .. } if *fault == expected));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_record_of_an_epoch_that_no_slot_knows() {
     let mut shard = populated();
     shard.epoch = Epoch(9);
     shard.record(|_| {});
-    expect_record(&shard, "of a newer epoch than any slot");
+    expect_record(&shard, RecordFault::Epoch);
 }
 
 #[test]
@@ -83,18 +83,18 @@ fn entries_about_what_there_is_not() {
     let segment = SegmentId(5000);
     let collection = CollectionId::whole(PoolId(99));
     let live = EntryRef::Live(vec![(segment, 0)]);
-    expect_record(&with(|record| record.entry(&live)), "live bytes of a segment that there is not");
+    expect_record(&with(|record| record.entry(&live)), RecordFault::LiveSegment);
     let seal = EntryRef::Seal { segment };
-    expect_record(&with(|record| record.entry(&seal)), "a seal of a segment that there is not");
+    expect_record(&with(|record| record.entry(&seal)), RecordFault::SealSegment);
     let (incarnation, stream) = (Incarnation(1), StreamKind::Bulk);
     let claim = EntryRef::Claim { segment, incarnation, stream, age: 0 };
-    expect_record(&with(|record| record.entry(&claim)), "a claim of a segment that there is not");
+    expect_record(&with(|record| record.entry(&claim)), RecordFault::ClaimSegment);
     let tally = EntryRef::Tally { collection, next_id: 1, change: Tally::default() };
-    expect_record(&with(|record| record.entry(&tally)), "counts of a collection that there is not");
+    expect_record(&with(|record| record.entry(&tally)), RecordFault::TallyCollection);
     let again = EntryRef::NewCollection { collection: COLLECTION, term: Term(1) };
-    expect_record(&with(|record| record.entry(&again)), "a new collection that there is already");
+    expect_record(&with(|record| record.entry(&again)), RecordFault::CollectionTwice);
     let older = EntryRef::Claim { segment: SegmentId(1), incarnation: Incarnation(0), stream, age: 0 };
-    expect_record(&with(|record| record.entry(&older)), "a claim of a segment under an older incarnation");
+    expect_record(&with(|record| record.entry(&older)), RecordFault::ClaimOlder);
 }
 
 #[test]
@@ -107,17 +107,14 @@ fn deltas_that_do_not_belong() {
         let key = named_key(9, Kind::Attribute, b"a");
         record.set(BODIES, key, stored(at, &value), &[(at, 8_000)]);
     });
-    let report = check_all(&outside);
-    let what = "a delta with a piece outside of its record";
-    let found = report.violations.first();
-    assert!(matches!(found, Some(Violation::Record { what: found, .. }) if *found == what), "{report}");
+    expect_record(&outside, RecordFault::DeltaPiece);
     let key = with(|record| record.gone(BODIES, b"no key".to_vec()));
     let report = check_all(&key);
     assert!(matches!(report.violations[..], [Violation::Record { .. }]), "{report}");
 
     let mut nobody = Shard::new();
     nobody.record(|record| record.set(NAMES, names_key("n", HASH), onode(0, 1, 0, 0, 0), &[]));
-    expect_record(&nobody, "a delta of a collection that there is not");
+    expect_record(&nobody, RecordFault::DeltaCollection);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod flips;
 mod front;
 mod log;
 mod objects;
+mod plants;
 mod rows;
 mod segments;
 mod shard;

@@ -40,6 +40,8 @@ pub struct Edits {
     pub body: Box<dyn FnMut(&mut Body)>,
     /// The second copy of the body, before it is placed.
     pub second_copy: Box<EditBytes>,
+    /// Which stream takes the second copy.
+    pub second_stream: StreamKind,
     pub slot: Box<EditSlot>,
     /// Which slots are written.
     pub slots: Vec<SlotCopy>,
@@ -52,6 +54,7 @@ impl Default for Edits {
             image: Box::new(|_, _, _| {}),
             body: Box::new(|_| {}),
             second_copy: Box::new(|_| {}),
+            second_stream: StreamKind::Bulk,
             slot: Box::new(|_, _| {}),
             slots: vec![SlotCopy::A, SlotCopy::B],
         }
@@ -361,7 +364,8 @@ impl Shard {
         let bytes = body.encode();
         let mut second = bytes.clone();
         (edits.second_copy)(&mut second);
-        self.parts = [self.write_part(StreamKind::Nodes, &bytes), self.write_part(StreamKind::Bulk, &second)];
+        self.parts =
+            [self.write_part(StreamKind::Nodes, &bytes), self.write_part(edits.second_stream, &second)];
         self.sequence += 1;
         let head = *self.cuts.last().expect("every mount cuts");
         self.cuts.retain(|cut| cut.lsn >= start || *cut == head);
@@ -405,8 +409,8 @@ impl Shard {
             self.make_room(StreamKind::Nodes, image.len());
             let mut record = self.disk.record(self.nodes.at());
             let at = record.place(&[&image], Summing::Whole).at;
-            let what =
-                ListedWhat::Image { pool: POOL, tree, level: node.level, first_key: node.lower.clone() };
+            // The level as the image has it, which may be edited.
+            let what = ListedWhat::Image { pool: POOL, tree, level: image[5], first_key: node.lower.clone() };
             let listed = Listed { offset: at.offset, bytes: self.disk.layout.node_bytes, what };
             self.disk.append(self.id, &mut self.nodes, record, &[listed]);
             let ptr = NodePtr::image(at, Crc::of(&image));

@@ -8,7 +8,7 @@ use super::objects::{names_key, onode};
 use super::shard::{Edits, Shard};
 
 /// A store whose names tree has two leaves or more below one root; the image of its nodes is edited.
-fn tall(image: impl FnMut(TreeKind, u8, &mut Vec<u8>) + 'static) -> Shard {
+pub fn tall(image: impl FnMut(TreeKind, u8, &mut Vec<u8>) + 'static) -> Shard {
     let mut shard = populated();
     for part in 0..2u64 {
         shard.record(|record| {
@@ -30,12 +30,12 @@ fn expect_fault(shard: &Shard, expected: impl Fn(NodeFault) -> bool) -> Report {
 }
 
 /// The pointer to child 0 or 1 in the image of an inner node: cells stand in order from the end, the first has no key.
-fn child_range(image: &[u8], index: usize) -> std::ops::Range<usize> {
+pub fn child_range(image: &[u8], index: usize) -> std::ops::Range<usize> {
     let end = image.len() - index * 14;
     end - NodePtr::BYTES..end
 }
 
-fn swap_children(image: &mut [u8]) {
+pub fn swap_children(image: &mut [u8]) {
     let (first, second) = (child_range(image, 0), child_range(image, 1));
     let pointer = image[first.clone()].to_vec();
     image.copy_within(second.clone(), first.start);
