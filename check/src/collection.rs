@@ -15,6 +15,7 @@ use seabed_object::extents::Extents;
 use seabed_object::key::{self, Member, Position};
 use seabed_object::onode::{OnodeRef, Parts};
 use seabed_object::{PieceRef, ROW_BYTES, Usage, pieces_of_row, usage_of_row};
+use seabed_segment::ListedWhat;
 use seabed_types::{CHUNK_BYTES, Crc, Malformed, Paddr, PoolId, TreeKind};
 
 use crate::log::{Log, reversed_hash};
@@ -46,7 +47,7 @@ pub(crate) fn walk(
 ) -> Sum {
     let [names, bodies, graves] = TreeKind::ALL.map(|tree| {
         let root = roots.get(tree as usize - 1).copied().flatten();
-        Rows::new(collection, tree, root, &log.pending, pass)
+        Rows::new((collection, tree, root), &log.pending, &[], pass)
     });
     let mut walk = Walk {
         names,
@@ -256,7 +257,7 @@ impl Object {
 
 /// Adds up the pieces that a bodies row points to, and verifies them if that is asked for. Whether all of them lie where
 /// pieces can.
-fn pieces(pass: &mut Pass<'_>, pool: PoolId, row: &Row, value: &[u8]) -> Result<bool, Malformed> {
+pub(crate) fn pieces(pass: &mut Pass<'_>, pool: PoolId, row: &Row, value: &[u8]) -> Result<bool, Malformed> {
     let layout = pass.source.layout;
     let mut are_inside = true;
     let mut run: Vec<(Paddr, u32, Crc)> = Vec::new();
@@ -286,6 +287,7 @@ fn take_run(pass: &mut Pass<'_>, pool: PoolId, row: &Row, run: &[(Paddr, u32, Cr
     let bytes = run.iter().map(|(_, bytes, _)| *bytes).sum();
     let what = What::Piece(row_hash(pool, &row.key));
     pass.things.put(at.segment, Thing { offset: at.offset, bytes, what });
+    pass.list(at, bytes, || ListedWhat::Piece { pool, key: row.key.clone() });
     *pass.live.entry(at.segment).or_default() += i64::from(bytes);
     pass.counts.pieces += 1;
     pass.counts.piece_bytes += u64::from(bytes);

@@ -15,13 +15,13 @@
 //! 5. Live things apart from one another, in segments that were claimed, listed in inventories and records (`segments`).
 //! 6. All of this from the older slot alone too, and the same rows.
 //!
-//! Nothing is written, nothing panics whatever the bytes are, and memory is bounded: the window's deltas, one path per
+//! A check writes nothing, nothing panics whatever the bytes are, and memory is bounded: the window's deltas, one path per
 //! tree, the objects of one hash, a list of live things within a budget, a bounded number of findings.
 //!
 //! Cost: each node and each live piece is read once (nodes again for each further range of segments that the budget asks
 //! for, and for an older slot), the windows once, segments with live bytes once more if records are scanned.
 //!
-//! Not here: repair and salvage. Replay as a mount does it: journal/ and engine/.
+//! [`mod@repair`] writes, and only it does. Not here: replay as a mount does it: journal/ and engine/.
 #![forbid(unsafe_code)]
 
 mod bodies;
@@ -30,8 +30,10 @@ pub mod dump;
 mod front;
 mod image;
 mod log;
+mod medium;
 mod names;
 mod records;
+pub mod repair;
 mod report;
 mod rows;
 mod segments;
@@ -41,6 +43,7 @@ mod violation;
 mod walk;
 
 pub use image::Image;
+pub use medium::Medium;
 pub use report::{CollectionReport, Counts, Note, Report, SegmentCounts, ShardReport, Torn};
 pub use violation::{
     BodyFault, CountedPart, InventoryFault, Kind, ListedBy, NodeFault, PartFault, PieceFault, RecordFault,

@@ -52,6 +52,8 @@ pub(crate) struct Log {
     pub(crate) end: Lsn,
     pub(crate) end_at: Paddr,
     pub(crate) end_previous: Crc,
+    /// The segment that was claimed for what comes then.
+    pub(crate) next: Option<(SegmentId, Incarnation)>,
     pub(crate) torn: Option<Torn>,
     /// Acknowledged records are missing: nothing of the rows is known.
     pub(crate) is_damaged: bool,
@@ -277,6 +279,7 @@ impl Reader<'_, '_> {
         }
         (self.log.end, self.log.end_at, self.log.end_previous) =
             (expected.lsn, expected.at, expected.previous);
+        self.log.next = expected.next;
         if let Some((segment, incarnation)) = expected.next {
             self.log.segments.insert(segment, incarnation);
         }

@@ -170,6 +170,13 @@ pub enum Note {
         /// Which.
         segment: SegmentId,
     },
+    /// What lies at the offset is in the inventory; the record that was there is not sound any more.
+    RecordLost {
+        /// Which.
+        segment: SegmentId,
+        /// Where the live bytes begin.
+        offset: u32,
+    },
     /// A segment with live bytes has no seal; its records tell what it holds.
     Unsealed {
         /// Which.
@@ -190,6 +197,12 @@ impl fmt::Display for Note {
             Self::HeaderLost { segment } => write!(f, "segment {segment}: no header"),
             Self::ClaimLost { segment } => write!(f, "segment {segment}: was written to without a claim"),
             Self::InventoryLost { segment } => write!(f, "segment {segment}: sealed, no inventory"),
+            Self::RecordLost { segment, offset } => {
+                write!(
+                    f,
+                    "segment {segment}: the record of the bytes at {offset:#x} is lost, its inventory is not"
+                )
+            }
             Self::Unsealed { segment } => write!(f, "segment {segment}: not sealed"),
         }
     }

@@ -35,26 +35,26 @@ pub(crate) struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    /// The rows of a collection's tree.
+    /// The rows of a collection's tree from the key `from` on.
     pub(crate) fn new(
-        collection: CollectionId,
-        tree: TreeKind,
-        root: Option<NodePtr>,
+        (collection, tree, root): (CollectionId, TreeKind, Option<NodePtr>),
         pending: &'a Pending,
+        from: &[u8],
         pass: &mut Pass<'_>,
     ) -> Self {
-        let first = collection.prefix.to_be_bytes().to_vec();
+        let first = collection.prefix.to_be_bytes().as_slice().max(from).to_vec();
         let width = 1u64 << (32 - u32::from(collection.bits));
         let end =
             u32::try_from(u64::from(collection.prefix) + width).ok().map(|end| end.to_be_bytes().to_vec());
         let changes = pending.get(&(collection.pool, tree)).map(|rows| {
             let range = match end {
-                Some(end) => rows.range(first..end),
+                // A place behind the collection's end is an empty range.
+                Some(end) => rows.range(first.min(end.clone())..end),
                 None => rows.range(first..),
             };
             range.peekable()
         });
-        let mut image = TreeRows::new(collection, tree, root);
+        let mut image = TreeRows::new(collection, tree, root, from);
         let image_row = image.next(pass);
         let mut rows = Self { collection, tree, image, image_row, changes, peeked: None, is_whole: true };
         rows.peeked = rows.merge(pass);

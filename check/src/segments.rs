@@ -1,7 +1,8 @@
 //! Segments: what lies in them against who claimed them and what lists it.
 //!
 //! Every live thing lies in a segment that a checkpoint or a claim in a log names, apart from all others, and is listed
-//! where the cleaner looks: in the inventory, or, if a segment has none, in its records. A segment that is needed was not
+//! where the cleaner looks: in the inventory, or, if a segment has none, in its records. What both list they list alike; that
+//! a record's header rotted whose contents the inventory knows is a note. A segment that is needed was not
 //! claimed again. Where parts of checkpoint bodies may stand besides is said in `bodies`. Headers, seals and inventories are written without anybody waiting for them, so that one is missing or
 //! of an older incarnation is a note; that a sound one lacks something is a violation.
 //!
@@ -168,13 +169,22 @@ impl Segments<'_, '_> {
                 header_crc: ends.header.map(|(_, crc)| crc),
             };
             let mut all = Vec::new();
-            let unreadable = records::scan(self.source, wanted, |taken| {
+            let mut records = Vec::new();
+            // A block that cannot be read holds no record.
+            let _ = records::scan(self.source, wanted, |taken| {
+                records.push(taken.header.at.offset..taken.header.end());
                 // What does not decode lists nothing; what it held is missing then.
                 all.extend(records::contents(&taken.header, &taken.entries).unwrap_or_default());
             });
-            // With an inventory the records are looked at only to compare: a block that cannot be read is no news.
-            if !(has_inventory && unreadable.is_some()) {
-                report_missing(segment, things, &List::new(all), ListedBy::Records, findings);
+            let list = List::new(all);
+            let missing = things.iter().filter(|thing| !list.has(thing));
+            for thing in missing {
+                let is_in_record = records.iter().any(|record| record.contains(&thing.offset));
+                if has_inventory && !is_in_record {
+                    findings.note(Note::RecordLost { segment, offset: thing.offset });
+                } else {
+                    report_not_listed(segment, thing, ListedBy::Records, findings);
+                }
             }
         }
     }

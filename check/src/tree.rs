@@ -4,10 +4,13 @@
 //! parent's, its keys lie in the interval that the parent gives, and no other pointer led to it before. What is not taken
 //! is a violation, is passed over with all below it, and the tree is not whole.
 //!
+//! A walk may begin at a key: nodes that have only lesser ones are not read.
+//!
 //! Cost: each node is read once.   Memory: one page per level.
 
 use seabed_btree::Page;
 use seabed_journal::CollectionId;
+use seabed_segment::ListedWhat;
 use seabed_types::{BLOCK_BYTES, Crc, NodePtr, TreeKind};
 
 use crate::things::{Image, Thing, What};
@@ -20,6 +23,8 @@ pub(crate) struct TreeRows {
     tree: TreeKind,
     /// The root, until the walk has begun.
     root: Option<NodePtr>,
+    /// The walk begins with this key.
+    from: Vec<u8>,
     path: Vec<Step>,
     /// Whether every node so far was taken.
     pub(crate) is_whole: bool,
@@ -59,9 +64,9 @@ impl Interval {
 }
 
 impl TreeRows {
-    /// The rows below `root`.
-    pub(crate) fn new(collection: CollectionId, tree: TreeKind, root: Option<NodePtr>) -> Self {
-        Self { collection, tree, root, path: Vec::new(), is_whole: true }
+    /// The rows below `root` from the key `from` on.
+    pub(crate) fn new(collection: CollectionId, tree: TreeKind, root: Option<NodePtr>, from: &[u8]) -> Self {
+        Self { collection, tree, root, from: from.to_vec(), path: Vec::new(), is_whole: true }
     }
 
     /// The next row.
@@ -78,9 +83,15 @@ impl TreeRows {
             }
             step.next += 1;
             let Some(below) = step.page.level().checked_sub(1) else {
+                if step.page.compare_key(index, &self.from).is_lt() {
+                    continue;
+                }
                 return Some((step.page.key(index), step.page.value(index).to_vec()));
             };
             let (child, interval) = (step.page.child(index), step.interval.of_child(&step.page, index));
+            if interval.upper.as_ref().is_some_and(|upper| *upper <= self.from) {
+                continue;
+            }
             self.enter(pass, child, interval, Some(below));
         }
     }
@@ -133,6 +144,10 @@ impl TreeRows {
             pass.findings.violation(Violation::Node { collection, tree, node, fault: NodeFault::Empty });
         }
         let Interval { lower, upper } = interval.clone();
+        pass.list(node.at, bytes, || {
+            let (pool, level, first_key) = (collection.pool, page.level(), lower.clone());
+            ListedWhat::Image { pool, tree, level, first_key }
+        });
         let image = Image { pool: collection.pool, tree, level: page.level(), lower, upper };
         let what = What::Image(Box::new(image));
         pass.things.put(node.at.segment, Thing { offset: node.at.offset, bytes, what });

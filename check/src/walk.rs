@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher};
 
 use seabed_journal::{CollectionId, Roots, Tally};
-use seabed_segment::Superblock;
+use seabed_segment::{Listed, ListedWhat, Superblock};
 use seabed_types::{Crc, Incarnation, Lsn, Paddr, SegmentId, ShardId, Term};
 
 use crate::collection;
@@ -36,12 +36,21 @@ pub(crate) struct Pass<'a> {
     pub(crate) nodes: BTreeSet<Paddr>,
     /// Live bytes that were found, by segment.
     pub(crate) live: BTreeMap<SegmentId, i64>,
+    /// Live things by their segment, as an inventory lists them, of the segments that were asked for.
+    pub(crate) lists: BTreeMap<SegmentId, Vec<Listed>>,
     /// Of all rows.
     pub(crate) digest: DefaultHasher,
-    progress: &'a mut dyn FnMut(&Progress),
+    pub(crate) progress: &'a mut dyn FnMut(&Progress),
 }
 
 impl Pass<'_> {
+    /// Lists a live thing, if its segment's are asked for.
+    pub(crate) fn list(&mut self, at: Paddr, bytes: u32, what: impl FnOnce() -> ListedWhat) {
+        if let Some(list) = self.lists.get_mut(&at.segment) {
+            list.push(Listed { offset: at.offset, bytes, what: what() });
+        }
+    }
+
     pub(crate) fn report_progress(&mut self) {
         (self.progress)(&Progress { phase: Phase::Rows, done: self.counts.rows, of: None });
     }
@@ -49,12 +58,12 @@ impl Pass<'_> {
 
 /// A collection as checkpoint and log name it.
 #[derive(Clone, Copy)]
-struct Counted {
-    id: CollectionId,
-    term: Term,
-    next_id: u64,
-    tally: Tally,
-    roots: Roots,
+pub(crate) struct Counted {
+    pub(crate) id: CollectionId,
+    pub(crate) term: Term,
+    pub(crate) next_id: u64,
+    pub(crate) tally: Tally,
+    pub(crate) roots: Roots,
 }
 
 /// What the rows of a shard came to.
@@ -159,6 +168,7 @@ impl Check<'_> {
             verify_data: self.options.data,
             nodes: BTreeSet::new(),
             live: BTreeMap::new(),
+            lists: BTreeMap::new(),
             digest: DefaultHasher::new(),
             progress,
         };
@@ -196,6 +206,7 @@ impl Check<'_> {
                 verify_data: false,
                 nodes: BTreeSet::new(),
                 live: BTreeMap::new(),
+                lists: BTreeMap::new(),
                 digest: DefaultHasher::new(),
                 progress: &mut |_| {},
             };
@@ -269,12 +280,37 @@ impl Check<'_> {
                 verify_data: false,
                 nodes: BTreeSet::new(),
                 live: BTreeMap::new(),
+                lists: BTreeMap::new(),
                 digest: DefaultHasher::new(),
                 progress: &mut |_| {},
             };
             walk(&mut pass, base, log);
         }
     }
+}
+
+/// What lives in these segments by the rows and roots of a shard, as inventories list it.
+pub(crate) fn live_lists(
+    source: &Source<'_>,
+    base: &Base,
+    log: &Log,
+    segments: impl IntoIterator<Item = SegmentId>,
+) -> BTreeMap<SegmentId, Vec<Listed>> {
+    let (mut findings, mut counts) = (Findings::new(0), Counts::default());
+    let mut pass = Pass {
+        source,
+        findings: &mut findings,
+        counts: &mut counts,
+        things: &mut Things::new(SegmentId(u32::MAX), 0),
+        verify_data: false,
+        nodes: BTreeSet::new(),
+        live: BTreeMap::new(),
+        lists: segments.into_iter().map(|segment| (segment, Vec::new())).collect(),
+        digest: DefaultHasher::new(),
+        progress: &mut |_| {},
+    };
+    walk(&mut pass, base, log);
+    pass.lists
 }
 
 fn put_parts(things: &mut Things, front: &Front) {
@@ -312,7 +348,7 @@ fn walk(pass: &mut Pass<'_>, base: &Base, log: &Log) -> Walked {
 }
 
 /// The collections of the checkpoint and those that came since, with all that was counted since.
-fn counted(base: &Base, log: &Log) -> Vec<Counted> {
+pub(crate) fn counted(base: &Base, log: &Log) -> Vec<Counted> {
     let old = base.body.collections.iter().map(|state| Counted {
         id: state.id,
         term: state.term,

@@ -22,11 +22,21 @@ pub(crate) struct LockedImage {
 }
 
 impl LockedImage {
+    /// To be read only.
     pub(crate) fn open(path: &Path) -> Outcome<Self> {
-        let options =
-            HostOptions { access: Access::ReadOnly, lock_wait: LOCK_WAIT, ..HostOptions::default() };
+        Self::open_for(path, Access::ReadOnly)
+    }
+
+    /// To be written to, too.
+    pub(crate) fn open_to_write(path: &Path) -> Outcome<Self> {
+        Self::open_for(path, Access::ReadWrite)
+    }
+
+    fn open_for(path: &Path, access: Access) -> Outcome<Self> {
+        let options = HostOptions { access, lock_wait: LOCK_WAIT, ..HostOptions::default() };
         let lock = GlommioHost::open(path, options).map_err(|error| of_store(path, &error.into()))?;
-        let file = File::open(path).map_err(|error| Failure::io(path, "opening it", &error))?;
+        let file = File::options().read(true).write(access == Access::ReadWrite).open(path);
+        let file = file.map_err(|error| Failure::io(path, "opening it", &error))?;
         Ok(Self { file, _lock: lock })
     }
 }

@@ -11,5 +11,7 @@ mod export;
 mod import;
 #[path = "suite/objects.rs"]
 mod objects;
+#[path = "suite/repair.rs"]
+mod repair;
 #[path = "suite/world.rs"]
 mod world;

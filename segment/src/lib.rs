@@ -27,7 +27,7 @@ pub use layout::{Layout, LayoutError, SlotCopy};
 pub use open::OpenSegment;
 pub use record::{
     Placed, RECORD_HEADER_BYTES, RecordBuilder, RecordHeader, RecordPlace, Summing, entries_of,
-    record_bytes_at_most,
+    record_bytes_at_most, record_of_piece,
 };
 pub use superblock::{FORMAT_VERSION, Superblock, SuperblockError};
 

@@ -158,6 +158,34 @@ impl RecordHeader {
         Ok(header)
     }
 
+    /// The header's bytes, and their checksum, which is taken anew.
+    fn encode(&self, identity: &Identity) -> ([u8; RECORD_HEADER_BYTES], Crc) {
+        let place = self.place;
+        let mut raw = RawRecord {
+            magic: MAGIC,
+            crc: 0.into(),
+            uuid: identity.uuid.0,
+            segment: self.at.segment.0.into(),
+            offset: self.at.offset.into(),
+            shard: place.shard.0.into(),
+            stream: place.stream as u8,
+            zero: 0,
+            incarnation: place.incarnation.0.into(),
+            epoch: place.epoch.0.into(),
+            number: place.number.into(),
+            previous: place.previous.0.into(),
+            entries_bytes: self.entries_bytes.into(),
+            pieces_bytes: self.pieces_bytes.into(),
+            record_bytes: self.record_bytes.into(),
+            entries_crc: self.entries_crc.0.into(),
+            data_crc: self.data_crc.0.into(),
+            reserved: [0; 16],
+        };
+        let crc = identity.header_crc(raw.as_bytes());
+        raw.crc = crc.0.into();
+        (raw.as_bytes().try_into().expect("a header has that many bytes"), crc)
+    }
+
     /// The first byte behind the record.
     pub fn end(&self) -> u32 {
         self.at.offset + self.record_bytes
@@ -179,6 +207,37 @@ pub fn entries_of(header: &RecordHeader, record: &[u8]) -> Result<Vec<u8>, Malfo
     let mut entries = record.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + first).ok_or(bad)?.to_vec();
     entries.extend_from_slice(record.get(rest..rest + bytes - first).ok_or(bad)?);
     if Crc::of(&entries) == header.entries_crc { Ok(entries) } else { Err(bad) }
+}
+
+/// A whole record of one piece whose entries fit its first block, built without a device; its piece is at [`BLOCK_BYTES`].
+///
+/// Panics: the entries do not fit, or there is no piece.
+pub fn record_of_piece(
+    identity: &Identity,
+    at: Paddr,
+    place: RecordPlace,
+    entries: &[u8],
+    piece: &[u8],
+) -> Vec<u8> {
+    assert!(entries.len() <= ENTRIES_IN_FIRST && !piece.is_empty());
+    let mut record = vec![0; RECORD_HEADER_BYTES];
+    record.extend_from_slice(entries);
+    record.resize(BLOCK_BYTES, 0);
+    record.extend_from_slice(piece);
+    record.resize(round_up_to_block(record.len()), 0);
+    let word = |bytes: usize| u32::try_from(bytes).expect("a record is smaller than a segment");
+    let header = RecordHeader {
+        at,
+        place,
+        entries_bytes: word(entries.len()),
+        pieces_bytes: word(record.len() - BLOCK_BYTES),
+        record_bytes: word(record.len()),
+        entries_crc: Crc::of(entries),
+        data_crc: Crc::of(&record[BLOCK_BYTES..]),
+        crc: Crc::default(),
+    };
+    record[..RECORD_HEADER_BYTES].copy_from_slice(&header.encode(identity).0);
+    record
 }
 
 /// Bytes of a record with that many bytes of entries and a pieces area of `pieces` (whole blocks).
@@ -320,29 +379,9 @@ impl RecordBuilder {
             data_crc: self.data_crc,
             crc: Crc::default(),
         };
-        let mut raw = RawRecord {
-            magic: MAGIC,
-            crc: 0.into(),
-            uuid: identity.uuid.0,
-            segment: self.at.segment.0.into(),
-            offset: self.at.offset.into(),
-            shard: place.shard.0.into(),
-            stream: place.stream as u8,
-            zero: 0,
-            incarnation: place.incarnation.0.into(),
-            epoch: place.epoch.0.into(),
-            number: place.number.into(),
-            previous: place.previous.0.into(),
-            entries_bytes: header.entries_bytes.into(),
-            pieces_bytes: header.pieces_bytes.into(),
-            record_bytes: header.record_bytes.into(),
-            entries_crc: header.entries_crc.0.into(),
-            data_crc: header.data_crc.0.into(),
-            reserved: [0; 16],
-        };
-        header.crc = identity.header_crc(raw.as_bytes());
-        raw.crc = header.crc.0.into();
-        self.buf[..RECORD_HEADER_BYTES].copy_from_slice(raw.as_bytes());
+        let (bytes, crc) = header.encode(identity);
+        header.crc = crc;
+        self.buf[..RECORD_HEADER_BYTES].copy_from_slice(&bytes);
         self.buf.truncate(total);
         (Rc::new(self.buf), header)
     }

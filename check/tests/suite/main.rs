@@ -10,6 +10,7 @@ mod front;
 mod log;
 mod objects;
 mod plants;
+mod repairs;
 mod rows;
 mod segments;
 mod shard;

@@ -25,9 +25,9 @@ use super::shard::{COLLECTION, Edits, POOL, Record, Shard};
 use super::trees::{child_range, swap_children, tall};
 
 /// A store with something planted in it.
-struct Planted {
-    bytes: Vec<u8>,
-    unreadable: Range<u64>,
+pub struct Planted {
+    pub bytes: Vec<u8>,
+    pub unreadable: Range<u64>,
     /// What there cannot but be besides.
     company: &'static [Kind],
 }
@@ -356,7 +356,7 @@ fn segments(kind: Kind) -> Option<Planted> {
 }
 
 /// A store with a violation of this kind.
-fn plant(kind: Kind) -> Planted {
+pub fn plant(kind: Kind) -> Planted {
     let planted = match kind {
         Kind::Short
         | Kind::Superblock
