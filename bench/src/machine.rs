@@ -1,8 +1,57 @@
-//! Machine: what the process took of it: CPU time and written bytes.
+//! Machine: what the process took of it: CPU time, memory, written bytes.
 
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
+
+/// The kernel tells times in these files in hundredths of a second, whatever its own clock is.
+const TICK: Duration = Duration::from_millis(10);
+
+/// What all threads of this process took so far.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Usage {
+    pub(crate) cpu_time: Duration,
+    /// Of that, in the program; to a hundredth of a second.
+    pub(crate) user: Duration,
+    /// Of that, in the kernel; to a hundredth of a second.
+    pub(crate) system: Duration,
+    pub(crate) switches: u64,
+    pub(crate) major_faults: u64,
+    pub(crate) minor_faults: u64,
+}
+
+/// What all threads of this process took so far; zeros for what the kernel does not tell.
+pub(crate) fn usage() -> Usage {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    Usage { cpu_time: cpu_time(), ..usage_in(&stat, &statuses_of_threads()) }
+}
+
+fn statuses_of_threads() -> String {
+    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return String::new() };
+    // A thread may end meanwhile; its switches are not told then.
+    threads.flatten().flat_map(|thread| std::fs::read_to_string(thread.path().join("status"))).collect()
+}
+
+fn usage_in(stat: &str, status: &str) -> Usage {
+    // The name, in parentheses, may hold anything; fields are counted behind it.
+    let behind = stat.rsplit_once(')').map_or("", |(_, behind)| behind);
+    let fields: Vec<u64> = behind.split_ascii_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+    let field = |place: usize| fields.get(place).copied().unwrap_or(0);
+    let ticks = |place| TICK * u32::try_from(field(place)).unwrap_or(u32::MAX);
+    Usage {
+        cpu_time: Duration::ZERO,
+        user: ticks(11),
+        system: ticks(12),
+        switches: status.lines().filter_map(switches_in).sum(),
+        major_faults: field(9),
+        minor_faults: field(7),
+    }
+}
+
+fn switches_in(line: &str) -> Option<u64> {
+    let (name, count) = line.split_once(':')?;
+    if name.ends_with("voluntary_ctxt_switches") { count.trim().parse().ok() } else { None }
+}
 
 /// CPU time of all threads of this process so far.
 pub(crate) fn cpu_time() -> Duration {
@@ -13,11 +62,17 @@ pub(crate) fn cpu_time() -> Duration {
 
 /// Bytes that this process had the kernel write to devices so far; none where the kernel does not tell.
 pub(crate) fn written_bytes() -> Option<u64> {
-    written_bytes_in(&std::fs::read_to_string("/proc/self/io").ok()?)
+    value_in(&std::fs::read_to_string("/proc/self/io").ok()?, "write_bytes:")
 }
 
-fn written_bytes_in(text: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix("write_bytes:")?.trim().parse().ok())
+/// The most memory that this process has had so far.
+pub(crate) fn peak_memory_bytes() -> Option<u64> {
+    value_in(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:").map(|kib| kib << 10)
+}
+
+/// The number behind a name at the start of a line.
+fn value_in(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.split_ascii_whitespace().next()?.parse().ok())
 }
 
 #[cfg(test)]
@@ -26,8 +81,16 @@ mod tests {
 
     #[test]
     fn the_kernels_words() {
-        let text = "rchar: 3\nwchar: 4\nread_bytes: 5\nwrite_bytes: 4096\ncancelled_write_bytes: 1\n";
-        assert_eq!(written_bytes_in(text), Some(4096));
-        assert_eq!(written_bytes_in("wchar: 4\n"), None);
+        let io = "rchar: 3\nwchar: 4\nread_bytes: 5\nwrite_bytes: 4096\ncancelled_write_bytes: 1\n";
+        assert_eq!(value_in(io, "write_bytes:"), Some(4096));
+        assert_eq!(value_in("wchar: 4\n", "write_bytes:"), None);
+        let stat = "7 (a ) b) S 1 7 7 0 -1 4194304 110 0 2 0 150 25 0 0 20 0 1 0 99 1000 200";
+        let status = "Name:\ta ) b\nVmHWM:\t   5324 kB\nvoluntary_ctxt_switches:\t40\n\
+            nonvoluntary_ctxt_switches:\t2\n";
+        let usage = usage_in(stat, status);
+        assert_eq!((usage.user, usage.system), (Duration::from_millis(1500), Duration::from_millis(250)));
+        assert_eq!((usage.switches, usage.major_faults, usage.minor_faults), (42, 2, 110));
+        assert_eq!(value_in(status, "VmHWM:"), Some(5324));
+        assert_eq!(usage_in("", ""), Usage::default());
     }
 }

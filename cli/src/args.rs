@@ -86,9 +86,8 @@ pub(crate) enum Command {
     Export(export::ExportArgs),
     /// Show it all on a temporary store: import, export, compare, say how fast
     Demo(demo::DemoArgs),
-    /// Measure
-    #[command(subcommand)]
-    Bench(bench::BenchCommand),
+    /// Measure: run the jobs of a fio job file, or of the options, on a store
+    Bench(Box<bench::BenchArgs>),
     /// Print a script that completes this command line in a shell
     Completions(completions::CompletionsArgs),
 }

@@ -58,7 +58,7 @@ fn dispatch(cli: Cli) -> Outcome<Exit> {
         Command::Import(args) => import::run(&args, global),
         Command::Export(args) => export::run(&args, global),
         Command::Demo(args) => demo::run(&args, global),
-        Command::Bench(command) => bench::run(&command, global),
+        Command::Bench(args) => bench::run(&args, global),
         Command::Completions(args) => completions::run(&args),
     }
 }

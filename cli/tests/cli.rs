@@ -3,6 +3,8 @@
 
 #[path = "suite/bench.rs"]
 mod bench;
+#[path = "suite/bench_jobs.rs"]
+mod bench_jobs;
 #[path = "suite/exits.rs"]
 mod exits;
 #[path = "suite/export.rs"]

@@ -57,14 +57,19 @@ impl Scratch {
 
     /// Fails if there is less room.
     pub(crate) fn require(&self, bytes: u64) -> Outcome<()> {
-        let path = self.directory.path();
-        let free = statvfs(path).map_err(|errno| Failure::io(path, "looking for room", &errno.into()))?;
-        let free = free.f_bavail.saturating_mul(free.f_frsize);
+        let (path, free) = (self.directory.path(), self.free_bytes()?);
         if free < bytes {
             let message = format!("{}: {} are free, it takes {}", path.display(), human(free), human(bytes));
             return Err(Failure::new(Exit::NoSpace, message).advise("TMPDIR=DIR uses another place"));
         }
         Ok(())
+    }
+
+    /// Bytes that are free where it is.
+    pub(crate) fn free_bytes(&self) -> Outcome<u64> {
+        let path = self.directory.path();
+        let free = statvfs(path).map_err(|errno| Failure::io(path, "looking for room", &errno.into()))?;
+        Ok(free.f_bavail.saturating_mul(free.f_frsize))
     }
 
     /// Makes a tree of `count` files, most of them small, with links and an empty directory.

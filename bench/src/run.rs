@@ -1,0 +1,354 @@
+//! Run: does the jobs, group by group, and tells how it went.
+//!
+//! A group is what stands between two `stonewall`s. Its files are written first, one job after the other; then all its
+//! copies run at the same time; then what they wrote is verified.
+//!
+//! On the shard's thread (the default) all workers are futures there, as the connections of a server on it would be. On
+//! the face for any thread each worker has a thread of its own.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::executor::block_on;
+use futures::future::try_join_all;
+use seabed::{Error, Result, Stats, Store};
+
+use crate::blocks::Verified;
+use crate::face::Face;
+use crate::job::{Job, Jobs};
+use crate::live::{Live, Phase};
+use crate::machine::{Usage, usage, written_bytes};
+use crate::record::Record;
+use crate::worker::{Shared, Tally, Worker};
+
+/// The pool that is used.
+pub const POOL: &str = crate::overwrite::POOL;
+
+/// Where clients run.
+pub enum On<'a> {
+    /// On the shard's own thread.
+    Shard(&'a Store),
+    /// Each copy of a job on a thread of its own, through the face for any thread.
+    Threads(&'a Store),
+    /// On this thread, without a store.
+    Nothing,
+}
+
+/// What a run is given besides its jobs.
+#[derive(Clone)]
+pub struct Options {
+    /// Whether it shall end early; asked often.
+    pub is_over: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Where others see what it does.
+    pub live: Arc<Live>,
+}
+
+/// Why a job ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub enum Ending {
+    /// It did what it was told.
+    #[default]
+    Done,
+    /// It was asked to.
+    Interrupted,
+    /// There was no space left.
+    NoSpace,
+}
+
+/// How a job, or what is reported with it, went.
+#[derive(Clone, Debug)]
+pub struct JobReport {
+    /// The job; the first one of those that are reported with it.
+    pub job: Arc<Job>,
+    /// Its group, from 0.
+    pub group: usize,
+    /// Copies.
+    pub copies: u32,
+    /// Its operations by direction.
+    pub records: [Record; 3],
+    /// Operations by how many were in flight when they began: 1, 2, 4, ... 64 and more.
+    pub depths: [u64; 7],
+    /// How long it was measured; the longest of its copies.
+    pub runtime: Duration,
+    /// What verification found.
+    pub verified: Verified,
+    /// Why it ended.
+    pub ending: Ending,
+    /// CPU time of the process while its group ran, as a share of one core: user and system.
+    pub cpu: (f64, f64),
+    /// Context switches, major and minor page faults of the process while its group ran.
+    pub events: (u64, u64, u64),
+}
+
+/// What the process and the engine did while the jobs ran, all groups together, preparing and verifying left out.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Totals {
+    /// CPU time.
+    pub cpu_time: Duration,
+    /// Bytes that the engine wrote to the device.
+    pub device_bytes: Option<u64>,
+    /// Of those, the journal's.
+    pub journal_bytes: Option<u64>,
+    /// Of those, the tree nodes'.
+    pub node_bytes: Option<u64>,
+    /// Bytes that the kernel wrote for the process.
+    pub kernel_bytes: Option<u64>,
+    /// The most memory that the process has had so far.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// How a run went.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The options of all jobs.
+    pub global: Vec<(String, String)>,
+    /// The jobs in order.
+    pub jobs: Vec<JobReport>,
+    /// What they took together.
+    pub totals: Totals,
+    /// When it began.
+    pub began: SystemTime,
+    /// How long it took, with everything.
+    pub time: Duration,
+    /// Whether it ran without a store.
+    pub is_null: bool,
+}
+
+impl Report {
+    /// The worst ending of all jobs.
+    pub fn ending(&self) -> Ending {
+        self.jobs.iter().map(|job| job.ending).max().unwrap_or_default()
+    }
+
+    /// What verification found in all jobs.
+    pub fn verified(&self) -> Verified {
+        self.jobs.iter().fold(Verified::default(), |sum, job| Verified {
+            units: sum.units + job.verified.units,
+            wrong: sum.wrong + job.verified.wrong,
+        })
+    }
+
+    /// Operations of all jobs.
+    pub fn operations(&self) -> u64 {
+        self.jobs.iter().flat_map(|job| &job.records).map(Record::operations).sum()
+    }
+
+    /// Bytes that all jobs wrote.
+    pub fn bytes_written(&self) -> u64 {
+        self.jobs.iter().map(|job| job.records[1].bytes()).sum()
+    }
+}
+
+/// Runs all jobs.
+///
+/// Errors: any of the store's but that space runs out, which ends the job and is in the report.
+pub fn run(on: &On<'_>, jobs: &Jobs, options: &Options) -> Result<Report> {
+    let (began, start) = (SystemTime::now(), Instant::now());
+    if let On::Shard(store) | On::Threads(store) = on {
+        block_on(store.pool_or_create(POOL))?;
+    }
+    // Tells this run's writes from those of others.
+    let number =
+        began.duration_since(UNIX_EPOCH).map_or(1, |time| u64::try_from(time.as_nanos()).unwrap_or(1));
+    let shared = Shared { live: Arc::clone(&options.live), is_over: Arc::clone(&options.is_over) };
+    let mut totals = Totals::default();
+    let mut reports = Vec::new();
+    for (group, members) in groups(&jobs.jobs).into_iter().enumerate() {
+        options.live.begin_group(group as u64);
+        options.live.enter(Phase::Preparing);
+        let workers = members.iter().flat_map(|job| {
+            (0..job.copies).map(|copy| Worker::new(Arc::clone(job), copy, number, shared.clone()))
+        });
+        let workers = drive(on, workers.collect(), Step::Prepare)?;
+        let before = Taken::now(on)?;
+        let measured = Instant::now();
+        let workers = drive(on, workers, Step::Measure)?;
+        let time = measured.elapsed();
+        let after = Taken::now(on)?;
+        totals.add(&before, &after);
+        let workers = drive(on, workers, Step::Verify)?;
+        let tallies: Vec<_> = workers.into_iter().map(Worker::into_tally).collect();
+        reports.extend(report(group, tallies, &before, &after, time));
+        if (options.is_over)() {
+            break;
+        }
+    }
+    totals.peak_memory_bytes = crate::machine::peak_memory_bytes();
+    let is_null = matches!(on, On::Nothing);
+    Ok(Report { global: jobs.global.clone(), jobs: reports, totals, began, time: start.elapsed(), is_null })
+}
+
+/// The jobs between two stonewalls.
+fn groups(jobs: &[Job]) -> Vec<Vec<Arc<Job>>> {
+    let mut groups: Vec<Vec<Arc<Job>>> = Vec::new();
+    for job in jobs {
+        if job.waits || groups.is_empty() {
+            groups.push(Vec::new());
+        }
+        let group = groups.last_mut().expect("there is one");
+        group.push(Arc::new(job.clone()));
+    }
+    groups
+}
+
+#[derive(Clone, Copy)]
+enum Step {
+    Prepare,
+    Measure,
+    Verify,
+}
+
+/// Has all workers do a step.
+fn drive(on: &On<'_>, workers: Vec<Worker>, step: Step) -> Result<Vec<Worker>> {
+    match on {
+        On::Shard(store) => {
+            let work = store.run_on_shard(move |local| {
+                Box::pin(async move {
+                    let face = Face::Shard(local.pool(POOL).await?);
+                    steps(&face, &workers, step).await?;
+                    Ok(workers)
+                })
+            });
+            block_on(work)?
+        }
+        On::Threads(store) => match step {
+            Step::Measure => on_threads(store, workers),
+            Step::Prepare | Step::Verify => {
+                let face = Face::Remote(block_on(store.pool(POOL))?);
+                block_on(steps(&face, &workers, step))?;
+                Ok(workers)
+            }
+        },
+        On::Nothing => {
+            block_on(steps(&Face::null(), &workers, step))?;
+            Ok(workers)
+        }
+    }
+}
+
+async fn steps(face: &Face, workers: &[Worker], step: Step) -> Result<()> {
+    match step {
+        // One after the other: each has many large writes or reads in flight by itself.
+        Step::Prepare => {
+            for worker in workers {
+                worker.prepare(face).await?;
+            }
+        }
+        Step::Verify => {
+            for worker in workers {
+                worker.verify(face).await?;
+            }
+        }
+        Step::Measure => {
+            try_join_all(workers.iter().map(|worker| worker.measure(face))).await?;
+        }
+    }
+    Ok(())
+}
+
+fn on_threads(store: &Store, workers: Vec<Worker>) -> Result<Vec<Worker>> {
+    let pool = block_on(store.pool(POOL))?;
+    let threads: Vec<_> = workers
+        .into_iter()
+        .map(|worker| {
+            let pool = pool.clone();
+            thread::spawn(move || {
+                let outcome = block_on(worker.measure(&Face::Remote(pool)));
+                outcome.map(|()| worker)
+            })
+        })
+        .collect();
+    let ended: Vec<_> = threads.into_iter().map(thread::JoinHandle::join).collect();
+    ended.into_iter().map(|ended| ended.unwrap_or(Err(Error::Closed))).collect()
+}
+
+/// What was taken of the machine up to a moment.
+struct Taken {
+    usage: Usage,
+    stats: Option<Stats>,
+    kernel_bytes: Option<u64>,
+}
+
+impl Taken {
+    fn now(on: &On<'_>) -> Result<Self> {
+        let stats = match on {
+            On::Shard(store) | On::Threads(store) => Some(block_on(store.stats())?),
+            On::Nothing => None,
+        };
+        Ok(Self { usage: usage(), stats, kernel_bytes: written_bytes() })
+    }
+}
+
+impl Totals {
+    fn add(&mut self, before: &Taken, after: &Taken) {
+        let more = |sum: &mut Option<u64>, counter: &dyn Fn(&Taken) -> Option<u64>| {
+            if let (Some(from), Some(to)) = (counter(before), counter(after)) {
+                *sum = Some(sum.unwrap_or(0) + to.saturating_sub(from));
+            }
+        };
+        self.cpu_time += after.usage.cpu_time.saturating_sub(before.usage.cpu_time);
+        more(&mut self.device_bytes, &|taken| taken.stats.map(|stats| stats.device_bytes_written));
+        more(&mut self.journal_bytes, &|taken| taken.stats.map(|stats| stats.journal_bytes_written));
+        more(&mut self.node_bytes, &|taken| taken.stats.map(|stats| stats.node_bytes_written));
+        more(&mut self.kernel_bytes, &|taken| taken.kernel_bytes);
+    }
+}
+
+/// The reports of a group: of each copy, or of all that is reported as one.
+fn report(
+    group: usize,
+    tallies: Vec<(Arc<Job>, Tally)>,
+    before: &Taken,
+    after: &Taken,
+    time: Duration,
+) -> Vec<JobReport> {
+    let copies = u32::try_from(tallies.len()).unwrap_or(u32::MAX).max(1);
+    let share = |from: Duration, to: Duration| {
+        to.saturating_sub(from).as_secs_f64() / time.as_secs_f64().max(1e-9) / f64::from(copies)
+    };
+    let (from, to) = (&before.usage, &after.usage);
+    let cpu = (share(from.user, to.user), share(from.system, to.system));
+    let events = (
+        (to.switches - from.switches) / u64::from(copies),
+        (to.major_faults - from.major_faults) / u64::from(copies),
+        (to.minor_faults - from.minor_faults) / u64::from(copies),
+    );
+    let mut reports: Vec<JobReport> = Vec::new();
+    let mut together = None;
+    for (job, tally) in tallies {
+        // All of a group that want it are one, whichever job they are of.
+        let Some(place) = together.filter(|_| job.is_group_reported) else {
+            if job.is_group_reported {
+                together = Some(reports.len());
+            }
+            reports.push(JobReport {
+                job,
+                group,
+                copies: 1,
+                records: tally.records,
+                depths: tally.depths,
+                runtime: tally.runtime,
+                verified: tally.verified,
+                ending: tally.ending,
+                cpu,
+                events,
+            });
+            continue;
+        };
+        let sum = &mut reports[place];
+        sum.copies += 1;
+        for (record, more) in sum.records.iter_mut().zip(&tally.records) {
+            record.merge(more);
+        }
+        for (depth, more) in sum.depths.iter_mut().zip(tally.depths) {
+            *depth += more;
+        }
+        sum.runtime = sum.runtime.max(tally.runtime);
+        sum.verified.units += tally.verified.units;
+        sum.verified.wrong += tally.verified.wrong;
+        sum.ending = sum.ending.max(tally.ending);
+        sum.events = (sum.events.0 + events.0, sum.events.1 + events.1, sum.events.2 + events.2);
+    }
+    reports
+}

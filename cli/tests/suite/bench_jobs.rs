@@ -1,0 +1,163 @@
+//! Jobs as fio's on small stores: that each kind of workload runs, verifies and reports, not how fast it is.
+
+use std::fs;
+
+use crate::world::{Ended, World};
+
+/// A store with room for what the jobs below write.
+fn world() -> World {
+    let world = World::empty();
+    world.seabed(["format", "store", "--size", "256M", "--sparse"]).is(0);
+    world
+}
+
+fn bench(world: &World, arguments: &[&str]) -> Ended {
+    world.seabed([&["bench", "--store", "store", "--output-format=json"], arguments].concat())
+}
+
+fn json(ended: &Ended) -> serde_json::Value {
+    serde_json::from_slice(&ended.stdout).expect("JSON")
+}
+
+#[test]
+fn a_job_file_with_groups() {
+    let world = world();
+    let file = "[global]\nbs=4k\nsize=4m\n[fill]\nrw=write\nbs=64k\n[mixed]\nstonewall\nrw=randrw\nrwmixread=70\n\
+        iodepth=8\nnumjobs=2\ngroup_reporting\nrandom_distribution=zipf:0.9\nverify=crc32c\n[old]\nstonewall\nrw=trim\n";
+    fs::write(world.path("jobs.fio"), file).expect("written");
+    let report = json(&bench(&world, &["jobs.fio"]).is(0));
+    let names: Vec<_> = report["jobs"].as_array().expect("jobs").iter().map(|job| &job["jobname"]).collect();
+    assert_eq!(names, ["fill", "mixed", "old"]);
+    let [fill, mixed, old] = [0, 1, 2].map(|place| &report["jobs"][place]);
+    assert_eq!((&fill["write"]["total_ios"], &fill["write"]["io_bytes"]), (&64.into(), &(4 << 20).into()));
+    assert_eq!((&mixed["groupid"], &mixed["job options"]["numjobs"]), (&1.into(), &"2".into()));
+    let of = |direction: &str| mixed[direction]["total_ios"].as_u64().expect("a number");
+    assert_eq!(of("read") + of("write"), 2 * 1024, "both copies as one");
+    assert!(of("read") > of("write") && of("write") > 0);
+    assert_eq!(old["trim"]["io_bytes"], 4 << 20);
+    assert!(report["seabed"]["verified_units"].as_u64().expect("a number") > 1000);
+    assert_eq!(report["seabed"]["wrong_units"], 0);
+    assert!(report["seabed"]["device_bytes"].as_u64().expect("a number") > 4 << 20);
+    world.is_clean();
+}
+
+#[test]
+fn options_alone_and_over_a_file() {
+    let world = world();
+    fs::write(world.path("job.fio"), "[a]\nrw=randwrite\nsize=1m\n").expect("written");
+    let report = json(&bench(&world, &["job.fio", "--bs=8k", "--iodepth=4", "--stonewall"]).is(0));
+    assert_eq!(report["jobs"][0]["write"]["total_ios"], 128);
+    assert_eq!(report["global options"]["iodepth"], "4");
+    let report =
+        json(&bench(&world, &["--name=mine", "--rw=randread", "--size=1m", "--clients=threads"]).is(0));
+    assert_eq!(
+        (&report["jobs"][0]["jobname"], &report["jobs"][0]["read"]["total_ios"]),
+        (&"mine".into(), &256.into())
+    );
+    let text = world.seabed(["bench", "--store", "store", "--rw=read", "--size=1m", "--bs=64k"]).is(0);
+    assert!(text.text().contains("read: ") && text.text().contains("p99.99"), "{}", text.text());
+}
+
+#[test]
+fn what_is_wrong_is_told() {
+    let world = world();
+    fs::write(world.path("job.fio"), "[a]\nrw=randwrite\nioengine=libaio\n").expect("written");
+    bench(&world, &["job.fio"]).is(2).says("job.fio: line 3: there is no option `ioengine` here");
+    bench(&world, &["job.fio", "--bs=x"]).is(2).says("job.fio: line 3");
+    bench(&world, &["--size=1m", "--bs=x"]).is(2).says("command line: bs: not a size");
+    bench(&world, &["--size=1m", "--null"]).is(2);
+    bench(&world, &["none.fio"]).is(3).says("none.fio");
+    bench(&world, &[]).is(2).says("there is nothing to do");
+    world
+        .seabed(["bench", "--null", "--rw=write", "--size=1m", "--verify=crc32c"])
+        .is(2)
+        .says("nothing to verify");
+}
+
+#[test]
+fn verification_finds_what_somebody_else_wrote() {
+    let world = world();
+    let job = ["--rw=randwrite", "--size=1m", "--bssplit=4k/70:8k/30", "--verify=crc32c", "--norandommap"];
+    let written = json(&bench(&world, &job).is(0));
+    assert!(written["seabed"]["verified_units"].as_u64().expect("a number") > 100);
+    let only: Vec<&str> = job.into_iter().chain(["--verify_only"]).collect();
+    let report = json(&bench(&world, &only).is(0));
+    assert_eq!(report["seabed"]["verified_units"], 256, "all of the file was written by the first run");
+    assert_eq!(report["jobs"][0]["write"]["total_ios"], 0);
+    // Another run without verification overwrites a block.
+    bench(&world, &["--rw=randwrite", "--size=1m", "--io_size=4k"]).is(0);
+    let report = bench(&world, &only).is(5);
+    assert_eq!(json(&report)["seabed"]["wrong_units"], 1);
+    world.is_clean();
+}
+
+#[test]
+fn each_kind_of_workload() {
+    let world = world();
+    for (workload, size, more) in [
+        ("objects", "4m", "--objects=50"),
+        ("ycsb-a", "500k", "--records=500"),
+        ("ycsb-b", "500k", "--records=500"),
+        ("ycsb-c", "500k", "--records=500"),
+        ("ycsb-d", "500k", "--records=500"),
+        ("ycsb-e", "5m", "--records=500"),
+        ("ycsb-f", "500k", "--records=500"),
+        ("replicated", "2m", "--objects=2"),
+    ] {
+        let (kind, size) = (format!("--workload={workload}"), format!("--io_size={size}"));
+        for clients in ["shard", "threads"] {
+            let name = format!("--name={workload}-{clients}");
+            let clients = format!("--clients={clients}");
+            let report = json(&bench(&world, &[&kind, &size, more, "--iodepth=8", &clients, &name]).is(0));
+            let job = &report["jobs"][0];
+            let all: u64 = ["read", "write", "trim"]
+                .iter()
+                .map(|direction| job[*direction]["total_ios"].as_u64().expect("a number"))
+                .sum();
+            assert!(all > 30, "{workload}: {all}");
+            assert_eq!(report["seabed"]["wrong_units"], 0, "{workload}");
+            let looks = report["seabed"]["verified_units"].as_u64().expect("a number");
+            assert_eq!(looks > 0, workload != "replicated", "{workload}: {looks}");
+        }
+    }
+    world.is_clean();
+}
+
+#[test]
+fn nothing_is_stored_with_null() {
+    let world = World::empty();
+    for options in
+        [&["--rw=randrw", "--size=1g", "--io_size=16m"][..], &["--workload=ycsb-a", "--io_size=1m"]]
+    {
+        let arguments = [&["bench", "--null", "--iodepth=8", "--output-format=json"], options].concat();
+        let report = json(&world.seabed(arguments).is(0));
+        assert_eq!(
+            (&report["seabed"]["null"], &report["seabed"]["device_bytes"]),
+            (&true.into(), &().into())
+        );
+        assert!(report["jobs"][0]["read"]["total_ios"].as_u64().expect("a number") > 100);
+    }
+}
+
+#[test]
+fn a_full_store_ends_the_run_and_it_says_so() {
+    let world = World::new();
+    let ended = bench(&world, &["--rw=write", "--bs=64k", "--size=200m", "--iodepth=4"]).is(4);
+    let report = json(&ended);
+    assert_eq!(report["seabed"]["ended"], "no space");
+    assert!(report["jobs"][0]["write"]["total_ios"].as_u64().expect("a number") > 100);
+}
+
+#[test]
+fn a_temporary_store_is_removed() {
+    let world = World::empty();
+    fs::create_dir(world.path("tmp")).expect("a directory");
+    let output = world
+        .command(["bench", "--rw=randwrite", "--size=1m", "--iodepth=2"])
+        .env("TMPDIR", world.path("tmp"))
+        .output()
+        .expect("it starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("a temporary store of"));
+    assert_eq!(fs::read_dir(world.path("tmp")).expect("readable").count(), 0, "it cleans up");
+}
