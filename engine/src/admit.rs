@@ -2,10 +2,13 @@
 //!
 //! Two bounds, both arithmetic (rule S5). Live bytes: at most 0.93 of the segments less reserves, open streams and the
 //! window. Free segments: as long as nothing moves live bytes together, dead bytes beside live ones are not space, so a
-//! user also leaves enough free segments for the journal to reach the window's bound, for all nodes that have no image,
-//! and for two bodies; a removal may go deeper, so that removing is always possible; trimming and the journal deeper still.
+//! user also leaves enough free segments for the journal to reach the window's bound, for logging all pending changes again,
+//! for all nodes that have no image, and for two bodies; a removal may use the room for the window, so that removing is always
+//! possible; trimming stops where a checkpoint would not be possible any more, the checkpoint where the journal would have no
+//! next segment. So nobody takes the last one from the journal.
 //!
-//! Example: 46 segments of 64 KiB with a window of 4: reserve 2 (journal) + 4 (window) + 1 (nodes) + 2 (bodies) + 1.
+//! Example: 46 segments of 64 KiB with a window of 4 segments, 60 KiB of pending changes and nothing else in memory only:
+//! 2 (journal) + 2 (logged again) + 1 (nodes) + 2 (bodies), and for users 6 (window) more.
 //!
 //! Who does not fit waits while graves are drained and while a trim cycle that began later than the request may free
 //! something; then it is `NoSpace`, and nothing was applied.
@@ -13,6 +16,7 @@
 use std::rc::Rc;
 
 use crate::shard::Shard;
+use crate::table::Claimer;
 use crate::{Error, Result};
 
 /// What a request is for.
@@ -37,11 +41,24 @@ impl Shard {
             .max(4)
     }
 
-    /// Segments that images of all nodes without one would fill.
-    fn node_segments(&self) -> usize {
+    /// Segments that a checkpoint of this moment takes at most: images of all nodes without one, and two bodies.
+    pub(crate) fn checkpoint_segments(&self) -> usize {
         let world = self.world.borrow();
         let bytes = world.cache.memory_nodes() * (world.node_bytes + world.node_bytes / 4);
-        bytes.div_ceil(self.layout.segment_bytes as usize * 3 / 4) + 1
+        bytes.div_ceil(self.layout.segment_bytes as usize * 3 / 4) + 1 + BODY_SEGMENTS
+    }
+
+    /// Segments that a claim for this purpose leaves free. Each leaves what those need that come deeper: the journal its
+    /// next segments; a checkpoint those; images of leaves and users also a checkpoint, and that all pending changes may be
+    /// logged again.
+    pub(crate) fn reserve_against(&self, claimer: Claimer) -> usize {
+        if claimer == Claimer::Checkpoint {
+            return JOURNAL_SEGMENTS;
+        }
+        // A mount that trims logs nothing.
+        let pending = if self.trim.logs.get() { self.world.borrow().pending_bytes() } else { 0 };
+        let again = pending.div_ceil(self.layout.segment_bytes as usize / 2);
+        JOURNAL_SEGMENTS + self.checkpoint_segments() + again
     }
 
     /// The most live bytes that users may have.
@@ -57,7 +74,7 @@ impl Shard {
     fn fits(&self, bytes: usize, purpose: Purpose) -> bool {
         let free = self.table.free_count();
         let taken = bytes.div_ceil(self.layout.segment_bytes as usize);
-        let trim = JOURNAL_SEGMENTS + self.node_segments() + BODY_SEGMENTS;
+        let trim = self.reserve_against(Claimer::User);
         if purpose == Purpose::Remove {
             return free > trim;
         }

@@ -85,7 +85,8 @@ impl Shard {
                 };
                 for node in nodes {
                     let upper = self.upper_of(*id, tree, node.level, &node.lower);
-                    if !self.place_image(*id, tree, (node.level, &node.lower, upper.as_deref()), node.ptr) {
+                    let bounds = (node.level, node.lower.as_slice(), upper.as_deref());
+                    if !self.place_image(*id, tree, bounds, node.ptr, Claimer::Checkpoint) {
                         return Ok(None);
                     }
                 }
@@ -151,7 +152,8 @@ impl Shard {
             for (index, part) in (0..).zip(bytes.chunks(part_bytes)) {
                 let what = ListedWhat::Body { lsn: body.end, index };
                 let piece = [Append { what, bytes: part, summing: Summing::Whole }];
-                let Some(appended) = self.append(stream, &piece, Durability::Cached, Claimer::Trim) else {
+                let Some(appended) = self.append(stream, &piece, Durability::Cached, Claimer::Checkpoint)
+                else {
                     return Ok(None);
                 };
                 appended.written.await.map_err(|error| self.fence(error))?;
@@ -166,17 +168,21 @@ impl Shard {
 
     /// Writes both slots, `first` before the other, a flush after each.
     pub(crate) async fn write_slots(self: &Rc<Self>, slot: Slot, first: SlotCopy) -> Result<()> {
-        let block = slot.encode(&self.identity);
         let second = if first == SlotCopy::A { SlotCopy::B } else { SlotCopy::A };
         for copy in [first, second] {
-            let mut buf = self.machine.device.alloc(BLOCK_BYTES);
-            buf.copy_from_slice(&block);
-            let opts = WriteOpts { durability: Durability::Cached, class: Class::Background, stream: 0 };
-            let at = self.layout.slot(self.id, copy);
-            self.machine.device.write(at, Rc::new(buf), opts).await.map_err(|error| self.fence(error))?;
-            self.machine.device.flush().await.map_err(|error| self.fence(error))?;
+            self.write_slot(&slot, copy).await?;
         }
         *self.slot.borrow_mut() = slot;
         Ok(())
+    }
+
+    /// Writes one slot and flushes.
+    pub(crate) async fn write_slot(&self, slot: &Slot, copy: SlotCopy) -> Result<()> {
+        let mut buf = self.machine.device.alloc(BLOCK_BYTES);
+        buf.copy_from_slice(&slot.encode(&self.identity));
+        let opts = WriteOpts { durability: Durability::Cached, class: Class::Background, stream: 0 };
+        let at = self.layout.slot(self.id, copy);
+        self.machine.device.write(at, Rc::new(buf), opts).await.map_err(|error| self.fence(error))?;
+        self.machine.device.flush().await.map_err(|error| self.fence(error))
     }
 }

@@ -137,6 +137,7 @@ impl From<JournalError> for Error {
         match error {
             JournalError::TooLarge { bytes, max } => Self::TooLarge { bytes, max },
             JournalError::Fenced(error) => Self::Fenced(error),
+            JournalError::NoSegment => Self::NoSpace { live: 0, usable: 0, free_segments: 0 },
             _ => Self::Closed,
         }
     }

@@ -317,12 +317,15 @@ impl Shard {
             found.newest.body.iter().flatten().map(|part| Hold::new(&self.table, part.at.segment)).collect();
         *self.body_holds.borrow_mut() = holds;
         self.table.free_all_unused();
-        self.read_headers().await;
+        self.read_ends().await?;
         self.void_seals().await?;
         let slot = self.slot.borrow().clone();
         let journal = Rc::clone(self.journal()?);
         let window = journal.segments().0.len();
         if slot.cuts.len() >= seabed_journal::CUTS_MAX || window * 4 > self.window_segments_max() * 3 {
+            // What the older slot still names was given up when the newer one was written, and may be claimed from here on. So
+            // it first names the same as the newer one, or that would be the only one that opens the store (rules C3, S4).
+            self.write_slot(&found.newest, found.older).await?;
             self.trim.logs.set(false);
             self.trim.first_slot.set(found.older);
             let completed = self.counters.stats.get().checkpoints;
@@ -357,18 +360,25 @@ impl Shard {
         let last_block = self.layout.segment_bytes - SEGMENT_HEADER_BYTES;
         let tail = segments.last().map(|tail| tail.segment);
         for segment in tail.into_iter().chain(next.map(|(segment, _)| segment)) {
-            let at = self.layout.device_offset(Paddr::new(segment, last_block));
-            let opts = WriteOpts { durability: Durability::Cached, class: Class::Foreground, stream: 0 };
-            let zeros = Rc::new(self.machine.device.alloc(BLOCK_BYTES));
-            self.machine.device.write(at, zeros, opts).await?;
+            self.write_zeros(segment, last_block).await?;
         }
         Ok(())
     }
 
-    /// Learns from the headers of segments of uses whose claims a crash cut off, so that none is used under the same
-    /// incarnation again (rule S1). A segment that is not free now may be later. A header that cannot be read or does not
-    /// decode is of no use that counts.
-    async fn read_headers(&self) {
+    async fn write_zeros(&self, segment: SegmentId, offset: u32) -> Result<()> {
+        let at = self.layout.device_offset(Paddr::new(segment, offset));
+        let opts = WriteOpts { durability: Durability::Cached, class: Class::Foreground, stream: 0 };
+        let zeros = Rc::new(self.machine.device.alloc(BLOCK_BYTES));
+        Ok(self.machine.device.write(at, zeros, opts).await?)
+    }
+
+    /// Learns from the headers and seals of segments of uses whose claims a crash cut off, so that none is used under the same
+    /// incarnation again (rule S1). A segment that is not free now may be later.
+    ///
+    /// One that is torn tells nothing, and must not tell anything later: the next use's header, torn in its turn by another
+    /// crash, may mend the sector that is broken in it. So of a free segment it is overwritten with zeros. A crash in between
+    /// may mend it too, and the next mount learns from it: no segment is claimed before a flush has covered the zeros.
+    async fn read_ends(&self) -> Result<()> {
         for segments in self.table.outside_window().chunks(HEADERS_AT_ONCE) {
             let last = self.layout.segment_bytes - u32::try_from(BLOCK_BYTES).expect("4096");
             let read = |(segment, offset): (SegmentId, u32)| {
@@ -384,13 +394,20 @@ impl Shard {
                 let seal = block(1).and_then(|block| {
                     SealBlock::decode(block, identity, *segment, self.layout.segment_bytes).ok()
                 });
-                let header = header.map(|(header, _)| header.incarnation);
+                let found = [header.map(|(header, _)| header.incarnation), seal.map(|seal| seal.incarnation)];
                 // A crash may have left the one and not the other.
-                if let Some(found) = header.max(seal.map(|seal| seal.incarnation)) {
+                if let Some(found) = found.into_iter().flatten().max() {
                     self.table.found_header(*segment, found);
+                }
+                for (index, offset) in [0, last].into_iter().enumerate() {
+                    let is_blank = block(index).is_some_and(|block| block.iter().all(|byte| *byte == 0));
+                    if found[index].is_none() && !is_blank && self.table.is_free(*segment) {
+                        self.write_zeros(*segment, offset).await?;
+                    }
                 }
             }
         }
+        Ok(())
     }
 
     /// Ends the log of an idle store with an empty record, so that nothing ambiguous stands there (rule L7).

@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 use seabed_btree::Page;
 use seabed_device::local::{Notify, Semaphore};
 use seabed_device::{Class, DeviceError, Durability, Local, Machine, ReadBuf, WriteOpts};
-use seabed_journal::{CollectionId, Journal, Slot, Torn};
+use seabed_journal::{CollectionId, Journal, JournalError, Slot, Torn};
 use seabed_object::{Limits, PieceRef};
 use seabed_segment::{Identity, Layout, SegmentHeader, StreamKind, Superblock};
 use seabed_types::{BLOCK_BYTES, Crc, Epoch, Incarnation, Lsn, NodePtr, Paddr, SegmentId, ShardId, TreeKind};
@@ -202,6 +202,8 @@ impl Shard {
             if !journal.last_is_empty() && journal.healthy().is_ok() {
                 result = match journal.touch() {
                     Ok(lsn) => journal.durable(lsn).await.map_err(Error::from),
+                    // Without it the log's last record is only not proven.
+                    Err(JournalError::NoSegment) => Ok(()),
                     Err(error) => Err(error.into()),
                 };
             }

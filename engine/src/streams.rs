@@ -118,29 +118,33 @@ impl Shard {
         streams: &mut Streams,
         stream: StreamKind,
         (bytes, listed): (usize, usize),
-        claimer: Claimer,
+        reserve: usize,
     ) -> bool {
         let open = streams.open(stream);
         if open.as_ref().is_some_and(|open| open.room(listed) >= bytes) {
             return true;
         }
-        let Some((segment, incarnation)) = self.table.claim(stream, claimer, 0) else { return false };
-        let (_, header_crc) = self.header_of(segment, incarnation, stream);
-        let fresh = OpenSegment::new(&self.layout, segment, incarnation, stream, header_crc);
-        assert!(fresh.room(listed) >= bytes, "records are at most a quarter of a segment");
-        let full = open.replace(fresh);
+        let Some((segment, incarnation)) = self.table.claim(stream, reserve, 0) else { return false };
         if self.trim.logs.get()
             && let Some(journal) = &self.journal
         {
             let need = Need { entries: 2 * SMALL_ENTRY_BYTES, ..Need::default() };
-            // A fenced journal takes nothing; then nothing of this will be referred to either.
-            let _ = journal.join(&need, |joined| {
+            let joined = journal.join(&need, |joined| {
                 joined.claim(segment, incarnation, stream, 0);
-                if let Some(full) = &full {
+                if let Some(full) = &open {
                     joined.seal(full.segment);
                 }
             });
+            // Nothing may be written into a segment whose claim is not in the log (rule L5).
+            if joined.is_err() {
+                self.table.give_back(segment);
+                return false;
+            }
         }
+        let (_, header_crc) = self.header_of(segment, incarnation, stream);
+        let fresh = OpenSegment::new(&self.layout, segment, incarnation, stream, header_crc);
+        assert!(fresh.room(listed) >= bytes, "records are at most a quarter of a segment");
+        let full = open.replace(fresh);
         if let Some(full) = full {
             if let Some(ends) = full.seal(&self.identity) {
                 self.write_aside(full.segment, ends.into(), stream);
@@ -159,6 +163,7 @@ impl Shard {
         durability: Durability,
         claimer: Claimer,
     ) -> Option<Appended> {
+        let reserve = self.reserve_against(claimer);
         let streams = &mut *self.streams.borrow_mut();
         if stream == StreamKind::Nodes {
             self.write_images(streams);
@@ -166,7 +171,7 @@ impl Shard {
         let listed: usize = pieces.iter().map(|piece| listed_bytes(&piece.what)).sum();
         let total: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();
         let bytes_max = record_bytes_at_most(total, pieces.len(), listed);
-        if !self.make_room(streams, stream, (bytes_max, listed), claimer) {
+        if !self.make_room(streams, stream, (bytes_max, listed), reserve) {
             return None;
         }
         let open = streams.open(stream).as_mut().expect("there is room in it");
@@ -220,7 +225,9 @@ impl Shard {
         tree: TreeKind,
         (level, lower, upper): (u8, &[u8], Option<&[u8]>),
         old: NodePtr,
+        claimer: Claimer,
     ) -> bool {
+        let reserve = self.reserve_against(claimer);
         let streams = &mut *self.streams.borrow_mut();
         let world = &mut *self.world.borrow_mut();
         let node_bytes = world.node_bytes;
@@ -237,7 +244,7 @@ impl Shard {
         if !fits {
             self.write_images(streams);
             let first = record_bytes_at_most(node_bytes, 1, listed);
-            if !self.make_room(streams, StreamKind::Nodes, (first, listed), Claimer::Trim) {
+            if !self.make_room(streams, StreamKind::Nodes, (first, listed), reserve) {
                 return false;
             }
             let at = streams.nodes.as_ref().expect("there is room in it").at();

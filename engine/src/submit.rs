@@ -139,7 +139,10 @@ impl Shard {
                 Outcome::Stale => {
                     let threshold = threshold.expect("only stored data gets stale");
                     ahead = Ahead::default();
+                    // Storing may wait for space, and what is held may be what is waited for.
+                    held.let_go();
                     txn = self.store_ahead(id, txn, threshold, &place, &mut ahead).await?;
+                    held.enter_again();
                 }
                 Outcome::Ready(effects) if effects.is_empty() && also == Also::Nothing => {
                     drop(place);
@@ -234,7 +237,10 @@ impl Shard {
             }
             Ok(())
         });
-        let (lsn, applied) = joined?;
+        let out_of_space = |error: JournalError| {
+            if error == JournalError::NoSegment { self.no_space() } else { error.into() }
+        };
+        let (lsn, applied) = joined.map_err(out_of_space)?;
         if let Err(what) = applied {
             // Rows that the pass above decoded do not decode now: the batch must not be written.
             self.fence(seabed_device::DeviceError::OutOfRange {

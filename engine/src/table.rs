@@ -29,14 +29,11 @@ use seabed_types::{Incarnation, Lsn, SegmentId};
 pub(crate) enum Claimer {
     /// Data of users, beside the journal.
     User,
-    /// Trimming: images and checkpoint bodies.
+    /// Trimming: images of leaves, as far as a checkpoint stays possible.
     Trim,
-    /// The journal itself: never refused while one is left.
-    Journal,
+    /// A checkpoint: the images that it must have, and its body.
+    Checkpoint,
 }
-
-/// Segments that stay free for the journal whatever else happens.
-const JOURNAL_RESERVE: usize = 2;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Use {
@@ -239,6 +236,11 @@ impl Table {
         ids.into_iter().filter(|id| inner.get_mut(*id).is_some_and(|segment| !segment.in_window)).collect()
     }
 
+    /// Whether a segment may be claimed.
+    pub(crate) fn is_free(&self, id: SegmentId) -> bool {
+        self.inner.borrow().free.contains(&id)
+    }
+
     /// A header of this use of a segment was found: the next use is a later one (rule S1).
     pub(crate) fn found_header(&self, id: SegmentId, incarnation: Incarnation) {
         let mut inner = self.inner.borrow_mut();
@@ -247,18 +249,14 @@ impl Table {
         }
     }
 
-    /// A free segment for `stream`, or none if `claimer` may not go that deep into the reserve.
+    /// A free segment for `stream`, or none if no more than `reserve` are free.
     pub(crate) fn claim(
         &self,
         stream: StreamKind,
-        claimer: Claimer,
+        reserve: usize,
         age: u64,
     ) -> Option<(SegmentId, Incarnation)> {
         let mut inner = self.inner.borrow_mut();
-        let reserve = match claimer {
-            Claimer::Journal => 0,
-            Claimer::Trim | Claimer::User => JOURNAL_RESERVE,
-        };
         if inner.free.len() <= reserve {
             return None;
         }
@@ -277,6 +275,15 @@ impl Table {
         let incarnation = segment.incarnation;
         inner.claimed_headers.push((id, incarnation, stream));
         Some((id, incarnation))
+    }
+
+    /// A segment whose claim could not be logged is free again.
+    pub(crate) fn give_back(&self, id: SegmentId) {
+        let mut inner = self.inner.borrow_mut();
+        let segment = inner.get_mut(id).expect("it was claimed");
+        segment.usage = Use::Idle;
+        segment.free = true;
+        inner.free.insert(id);
     }
 
     /// The segments claimed since the last call, whose header blocks are to be written.
@@ -493,9 +500,8 @@ impl Inner {
 }
 
 impl Space for Table {
-    fn claim_journal(&self) -> (SegmentId, Incarnation) {
-        self.claim(StreamKind::Journal, Claimer::Journal, 0)
-            .expect("the reserve keeps a segment for the journal")
+    fn claim_journal(&self) -> Option<(SegmentId, Incarnation)> {
+        self.claim(StreamKind::Journal, 0, 0)
     }
 
     fn sealed(&self, segment: OpenSegment) {
@@ -526,7 +532,7 @@ mod tests {
         let table = table();
         let all = table.free_count();
         let running = table.enter();
-        let (id, _) = table.claim(StreamKind::Bulk, Claimer::User, 0).expect("free");
+        let (id, _) = table.claim(StreamKind::Bulk, 2, 0).expect("free");
         table.hold(id);
         table.plus(id, 100);
         table.seal(id);
@@ -549,9 +555,12 @@ mod tests {
         drop(running);
         assert_eq!(table.free_count(), all, "the later operation began after it died");
         drop(later);
-        while table.claim(StreamKind::Nodes, Claimer::Trim, 0).is_some() {}
-        assert_eq!(table.free_count(), JOURNAL_RESERVE, "the journal's reserve");
+        while table.claim(StreamKind::Nodes, 2, 0).is_some() {}
+        assert_eq!(table.free_count(), 2, "the journal's reserve");
         let last = [table.claim_journal(), table.claim_journal()];
-        assert!(last.contains(&(id, Incarnation(2))), "its turn comes last, with a new incarnation");
+        assert!(last.contains(&Some((id, Incarnation(2)))), "its turn comes last, with a new incarnation");
+        assert_eq!(table.claim_journal(), None);
+        table.give_back(id);
+        assert_eq!(table.claim_journal(), Some((id, Incarnation(3))));
     }
 }

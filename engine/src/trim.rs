@@ -26,6 +26,7 @@ use seabed_types::{Lsn, NodePtr, TreeKind};
 use crate::pending::Key;
 use crate::shard::{Held, Shard};
 use crate::submit::change_ref;
+use crate::table::Claimer;
 use crate::view::Wanted;
 use crate::world::slot;
 use crate::{Error, Result};
@@ -174,7 +175,10 @@ impl Shard {
                     let rows;
                     (from, rows) = self.trim_leaf(id, tree, &key, first, &mut full).await?;
                     handled += rows;
-                    self.keep_pace(forced, handled, total, begun_at).await?;
+                    // Without node space as few records as possible are to hold what is logged again.
+                    if !full {
+                        self.keep_pace(forced, handled, total, begun_at).await?;
+                    }
                 }
             }
         }
@@ -287,7 +291,8 @@ impl Shard {
             Err(TreeStop::Corrupt { node, what }) => return Err(Error::Corrupt { at: node.at, what }),
             Err(_) => return Err(Error::Closed),
         }
-        let placed = self.place_image(id, tree, (0, &leaf.lower, leaf.upper.as_deref()), leaf.ptr);
+        let bounds = (0, leaf.lower.as_slice(), leaf.upper.as_deref());
+        let placed = self.place_image(id, tree, bounds, leaf.ptr, Claimer::Trim);
         Ok(if placed { Step::Done(next, rows) } else { Step::NoSpace })
     }
 
@@ -313,7 +318,8 @@ impl Shard {
         Ok(Step::Done(Bound::Excluded(Key::from_slice(key)), 1))
     }
 
-    /// Logs the old pending changes of a leaf again, if that is cheaper than its image (or `always`). False if not.
+    /// Logs the old pending changes of a leaf again, if that is cheaper than its image (or `always`), and if the segments
+    /// that the checkpoint needs stay free. False if not.
     fn log_again(
         &self,
         id: CollectionId,
@@ -322,6 +328,9 @@ impl Shard {
         first: Lsn,
         always: bool,
     ) -> Result<bool> {
+        if self.table.free_count() <= self.reserve_against(Claimer::Checkpoint) + self.checkpoint_segments() {
+            return Ok(false);
+        }
         let world = &mut *self.world.borrow_mut();
         let collection = world.collections.get_mut(&id).expect("collections are not removed");
         let pending = &mut collection.pending[slot(tree)];

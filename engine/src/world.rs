@@ -126,7 +126,7 @@ impl World {
 
     /// Bytes of all pending changes.
     pub(crate) fn pending_bytes(&self) -> usize {
-        self.collections.values().flat_map(|collection| &collection.pending).map(Pending::bytes).sum()
+        self.ages.bytes()
     }
 
     /// Changes a row whose leaf is in memory, and keeps the change as pending from record `lsn`. Of the rows of one

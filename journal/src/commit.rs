@@ -78,12 +78,16 @@ pub enum JournalError {
         /// What there is.
         max: usize,
     },
+    /// The log would have to go on in another segment, and none is free; nothing was changed.
+    #[error("the journal has no segment to go on in")]
+    NoSegment,
 }
 
 /// Where segments come from and go to.
 pub trait Space {
-    /// A free segment for the journal, with the incarnation it is claimed under. Callers of the journal reserve one.
-    fn claim_journal(&self) -> (SegmentId, Incarnation);
+    /// A free segment for the journal, with the incarnation it is claimed under. Callers of the journal keep one free for it;
+    /// without one a transaction that needs it is refused.
+    fn claim_journal(&self) -> Option<(SegmentId, Incarnation)>;
     /// The journal rolled over; this segment takes no more records.
     fn sealed(&self, segment: OpenSegment);
     /// A record is durable.
@@ -249,7 +253,7 @@ impl Journal {
 
     /// Opens a batch with room for `need` and lets `fill` put the transaction into it, all in this moment.
     ///
-    /// Errors: fenced; too large (nothing was changed).
+    /// Errors: fenced; too large; no segment to go on in (nothing was changed).
     pub fn join<T>(
         &self,
         need: &Need,
@@ -265,7 +269,7 @@ impl Journal {
         });
         if !fits {
             Self::close_open(state);
-            self.open_batch(state, need);
+            self.open_batch(state, need)?;
         }
         let batch = state.open.as_mut().expect("opened above");
         let lsn = batch.lsn;
@@ -291,14 +295,21 @@ impl Journal {
         }
     }
 
-    fn open_batch(&self, state: &mut State, need: &Need) {
+    fn open_batch(&self, state: &mut State, need: &Need) -> Result<(), JournalError> {
         let empty = need.entries_in_all() + OWN_ENTRIES_BYTES;
         let bytes = |record: &RecordBuilder| record.bytes_with(need.pieces, need.piece_count, empty);
         let at = state.tail.at();
         let device = || Rc::clone(&self.machine.device);
         let mut record = RecordBuilder::new(device(), at, self.record_bytes_max, state.bytes_hint);
         let mut sealed = None;
-        if bytes(&record) > state.tail.room(need.listed()) {
+        let rolls = bytes(&record) > state.tail.room(need.listed());
+        // Before anything changes: a record that opens a segment claims the one after it.
+        let claimed = if rolls || state.next.is_none() {
+            Some(self.space.claim_journal().ok_or(JournalError::NoSegment)?)
+        } else {
+            None
+        };
+        if rolls {
             let (segment, incarnation) = state.next.take().expect("rule L5: the first record claimed it");
             let fresh =
                 OpenSegment::new(&self.layout, segment, incarnation, StreamKind::Journal, Crc::default());
@@ -311,8 +322,7 @@ impl Journal {
         if let Some(segment) = sealed {
             EntryRef::Seal { segment }.encode(record.entries());
         }
-        if state.next.is_none() {
-            let (segment, incarnation) = self.space.claim_journal();
+        if let Some((segment, incarnation)) = claimed {
             state.next = Some((segment, incarnation));
             let claim =
                 EntryRef::Claim { segment, incarnation, stream: StreamKind::Journal, age: state.logged };
@@ -327,6 +337,7 @@ impl Journal {
             says_something: false,
         });
         state.lsn = state.lsn.next();
+        Ok(())
     }
 
     /// Writes batches until [`Journal::close`] was called and all are durable, or until one fails.

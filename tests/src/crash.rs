@@ -24,6 +24,7 @@ mod history;
 mod program;
 mod run;
 pub mod schedules;
+pub mod stories;
 mod suite;
 
 pub use flip::{FlipCounts, flip};

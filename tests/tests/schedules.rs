@@ -1,6 +1,6 @@
 //! Courses of events that broke drafts of the design.
 
-use seabed_tests::crash::{flip, schedules};
+use seabed_tests::crash::{flip, schedules, stories};
 
 #[test]
 fn a_crash_loop_always_opens() {
@@ -48,4 +48,19 @@ fn a_full_device_is_emptied_and_filled_again() {
 fn a_flipped_bit_is_reported_or_counts_for_nothing() {
     let counts = flip(1, Some(400)).unwrap_or_else(|what| panic!("{what}"));
     assert!(counts.reads > 0 && counts.checker > 0, "{}", counts.line());
+}
+
+#[test]
+fn a_torn_header_tells_nothing_later() {
+    stories::torn_header_of_a_lost_use(1).unwrap_or_else(|broken| panic!("{broken}"));
+}
+
+#[test]
+fn the_older_slot_opens_the_store_while_a_mount_trims() {
+    let mut looked = 0;
+    for seed in 1..13 {
+        let story = stories::older_slot_while_a_mount_trims(seed);
+        looked += story.unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
+    assert!(looked > 5, "{looked}");
 }

@@ -16,19 +16,25 @@ use super::suite::{compare, findings, open};
 use super::{Broken, Rule, broken};
 use crate::machine::{CrashMode, DiskImage, Effect, Fault, Faults, Simulation};
 
-fn nothing(plan: &Plan) -> (Vec<PoolHistory>, Bounds) {
+pub(super) fn nothing(plan: &Plan) -> (Vec<PoolHistory>, Bounds) {
     (vec![PoolHistory::new(); plan.pools], Bounds::new(vec![0; plan.pools]))
 }
 
 /// Mounts a state, compares it, and lets the checker look at what the mount left: the number of each pool.
-fn look(seed: u64, image: &DiskImage, run: &Run, plan: &Plan, bounds: &Bounds) -> Result<Vec<u64>, Broken> {
+pub(super) fn look(
+    seed: u64,
+    image: &DiskImage,
+    run: &Run,
+    plan: &Plan,
+    bounds: &Bounds,
+) -> Result<Vec<u64>, Broken> {
     let opened = open((seed, seed), image, plan, shard_options(plan))?;
     let recovered = compare(&opened, &run.history, bounds)?;
     findings(&opened.image).map_err(|what| broken(Rule::Check, what))?;
     Ok(recovered)
 }
 
-fn bounds_at(run: &Run, boundary: usize, least: &Bounds) -> Bounds {
+pub(super) fn bounds_at(run: &Run, boundary: usize, least: &Bounds) -> Bounds {
     let mut bounds = least.clone();
     run.trace.marks_before(boundary).for_each(|mark| run.raise(&mut bounds, mark));
     bounds
@@ -90,7 +96,7 @@ pub fn lost_fronts(seed: u64) -> Result<u64, Broken> {
     Ok(looked)
 }
 
-fn place(broken: Broken, what: &str, boundary: usize) -> Broken {
+pub(super) fn place(broken: Broken, what: &str, boundary: usize) -> Broken {
     Broken { what: format!("boundary {boundary}, {what}: {}", broken.what), ..broken }
 }
 

@@ -141,8 +141,8 @@ impl FreeList {
 }
 
 impl Space for FreeList {
-    fn claim_journal(&self) -> (SegmentId, Incarnation) {
-        self.claim()
+    fn claim_journal(&self) -> Option<(SegmentId, Incarnation)> {
+        Some(self.claim())
     }
 
     fn sealed(&self, _: OpenSegment) {}
