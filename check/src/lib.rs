@@ -32,10 +32,12 @@ mod image;
 mod log;
 mod medium;
 mod names;
+mod pools;
 mod records;
 pub mod repair;
 mod report;
 mod rows;
+pub mod scrub;
 mod segments;
 mod things;
 mod tree;
@@ -52,7 +54,8 @@ pub use violation::{
 
 use std::io::ErrorKind;
 
-use seabed_segment::SuperblockError;
+pub use seabed_journal::CollectionId;
+use seabed_segment::{Superblock, SuperblockError};
 
 /// What to check.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -108,6 +111,13 @@ pub enum CheckError {
     /// No superblock copy can be read.
     #[error("no superblock can be read: {0}")]
     Unreadable(ErrorKind),
+}
+
+/// The superblock of the store in `image`, from any valid copy.
+///
+/// Errors: there is none that this program knows.
+pub fn superblock(image: &dyn Image) -> Result<Superblock, CheckError> {
+    front::superblock(image, &mut report::Findings::new(0))
 }
 
 /// Checks the store in `image`, which nobody may be using.

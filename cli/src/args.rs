@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, put, remove,
-    stat,
+    scrub, stat,
 };
 use crate::sizes;
 
@@ -62,6 +62,8 @@ pub(crate) enum Command {
     Info(info::InfoArgs),
     /// Verify a store, every byte of it; exit code 0 only if all is well
     Check(check::CheckArgs),
+    /// Read every byte that counts and compare it with its checksum, at a pace
+    Scrub(scrub::ScrubArgs),
     /// Show what is on the device
     Dump(dump::DumpArgs),
     /// Store a file as an object, replacing it whole; makes the pool if there is none

@@ -15,4 +15,5 @@ pub(crate) mod list;
 pub(crate) mod omap;
 pub(crate) mod put;
 pub(crate) mod remove;
+pub(crate) mod scrub;
 pub(crate) mod stat;

@@ -3,11 +3,13 @@
 //! The lock is taken as if the store were opened, so that nobody changes it meanwhile, and a store in use is refused.
 
 use std::fs::File;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use seabed::device::glommio_host::{Access, GlommioHost, HostOptions};
-use seabed_check::CheckError;
+use seabed::device::{Host, OpenError};
+use seabed_check::{CheckError, Image};
 
 use crate::exit::{Exit, Failure, Outcome};
 use crate::session::{of_store, shown};
@@ -38,6 +40,35 @@ impl LockedImage {
         let file = File::options().read(true).write(access == Access::ReadWrite).open(path);
         let file = file.map_err(|error| Failure::io(path, "opening it", &error))?;
         Ok(Self { file, _lock: lock })
+    }
+}
+
+/// The bytes of a store as they are on the device, not as the page cache has them.
+pub(crate) struct DirectImage {
+    host: GlommioHost,
+}
+
+impl DirectImage {
+    pub(crate) fn open(path: &Path) -> Outcome<Self> {
+        let options =
+            HostOptions { access: Access::ReadOnly, lock_wait: LOCK_WAIT, ..HostOptions::default() };
+        let host = GlommioHost::open(path, options).map_err(|error| of_store(path, &error.into()))?;
+        Ok(Self { host })
+    }
+}
+
+impl Image for DirectImage {
+    fn bytes(&self) -> u64 {
+        self.host.geometry().bytes
+    }
+
+    fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {
+        self.host.read_at(at, into).map_err(|error| {
+            if let OpenError::Io { errno, .. } = error {
+                return io::Error::from_raw_os_error(errno);
+            }
+            io::Error::other(error)
+        })
     }
 }
 

@@ -15,5 +15,7 @@ mod import;
 mod objects;
 #[path = "suite/repair.rs"]
 mod repair;
+#[path = "suite/scrub.rs"]
+mod scrub;
 #[path = "suite/world.rs"]
 mod world;

@@ -12,6 +12,7 @@ mod objects;
 mod plants;
 mod repairs;
 mod rows;
+mod scrubs;
 mod segments;
 mod shard;
 mod trees;
