@@ -1,5 +1,7 @@
-//! `bench`: measures. Jobs as fio's (`jobs`), or one workload by itself (`overwrite`).
+//! `bench`: measures. Jobs as fio's (`jobs`), one workload by itself (`overwrite`), Seabed beside others
+//! (`compare`).
 
+mod compare;
 mod jobs;
 mod options;
 mod overwrite;
@@ -24,11 +26,18 @@ pub(crate) struct BenchArgs {
 enum BenchCommand {
     /// Durable random overwrites of 4 KiB
     Overwrite(overwrite::OverwriteArgs),
+    /// Seabed beside others: the raw device (by fio), files, and, in builds with `--features peers`, RocksDB, redb, fjall
+    Compare(compare::CompareArgs),
+    /// One trial of `compare`
+    #[command(hide = true)]
+    Trial(compare::TrialArgs),
 }
 
 pub(crate) fn run(args: &BenchArgs, global: &Global) -> Outcome<Exit> {
     match &args.command {
         Some(BenchCommand::Overwrite(args)) => overwrite::run(args, global),
+        Some(BenchCommand::Compare(args)) => compare::run(args, global),
+        Some(BenchCommand::Trial(args)) => compare::trial(args),
         None => jobs::run(&args.jobs, global),
     }
 }

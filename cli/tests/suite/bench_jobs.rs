@@ -59,6 +59,22 @@ fn options_alone_and_over_a_file() {
 }
 
 #[test]
+fn a_page_for_people() {
+    let world = world();
+    let arguments = ["--name=<mine>", "--rw=randrw", "--size=2m", "--iodepth=4", "--html", "page.html"];
+    bench(&world, &arguments).is(0);
+    let page = fs::read_to_string(world.path("page.html")).expect("written");
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+    assert_eq!(page.matches("<svg").count(), 3);
+    assert!(page.contains("&lt;mine&gt; read") && page.contains("&lt;mine&gt; write"));
+    assert!(
+        !page.contains("<mine>") && !page.contains("http") && !page.contains("NaN"),
+        "it is whole by itself"
+    );
+    bench(&world, &["--size=1m", "--html", "nowhere/page.html"]).is(3).says("nowhere/page.html");
+}
+
+#[test]
 fn what_is_wrong_is_told() {
     let world = world();
     fs::write(world.path("job.fio"), "[a]\nrw=randwrite\nioengine=libaio\n").expect("written");
@@ -137,6 +153,38 @@ fn nothing_is_stored_with_null() {
         );
         assert!(report["jobs"][0]["read"]["total_ios"].as_u64().expect("a number") > 100);
     }
+}
+
+#[test]
+fn seabed_beside_files() {
+    let world = World::empty();
+    let arguments = ["bench", "compare", "--work=read", "--only=seabed,files", "--clients=2", "--data=4M"];
+    let more = ["--directory=.", "--seconds=1", "--repeats=2", "--json", "--html=page.html", "--cache=64M"];
+    let report = json(&world.seabed([&arguments[..], &more].concat()).is(0));
+    for (place, name) in [(0, "seabed"), (1, "files")] {
+        let one = &report["contestants"][place];
+        assert_eq!((&one["name"], &one["clients"]), (&name.into(), &2.into()));
+        assert_eq!(one["trials"].as_array().map(Vec::len), Some(2));
+        assert!(one["figures"]["iops"]["median"].as_f64().is_some_and(|rate| rate > 0.0), "{one}");
+        assert!(one["figures"]["cpu_seconds_per_million_less_null"]["median"].is_f64(), "its null was run");
+        assert_eq!(one["trials"][0]["wrong"], 0);
+    }
+    assert_eq!(report["contestants"][0]["figures"]["iops"]["ratio"], 1.0);
+    assert!(fs::read_to_string(world.path("page.html")).expect("written").contains("<td>peak memory</td>"));
+    assert_eq!(fs::read_dir(world.path(".")).expect("readable").count(), 1, "only the page stays");
+    world.seabed(["bench", "compare", "--only=null"]).is(2);
+}
+
+#[test]
+#[cfg(not(feature = "peers"))]
+fn a_peer_that_is_not_built_says_so() {
+    let world = World::empty();
+    let arguments =
+        ["bench", "compare", "--directory=.", "--only=rocksdb", "--clients=1", "--seconds=1", "--data=4M"];
+    let ended = world.seabed(arguments).is(1);
+    assert!(
+        ended.text().contains("rocksdb: failed: rocksdb is not in this build; it takes --features peers")
+    );
 }
 
 #[test]

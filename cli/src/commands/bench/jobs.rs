@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use seabed::FormatOptions;
 use seabed_bench::job::{Job, Jobs};
 use seabed_bench::live::Live;
-use seabed_bench::report::{json, text};
+use seabed_bench::report::{json, page, text};
 use seabed_bench::room;
 use seabed_bench::run::{self, Ending, On, Options, Report};
 
@@ -37,6 +37,9 @@ pub(super) struct JobsArgs {
     /// How to print the report
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Format::Normal)]
     output_format: Format,
+    /// Also write the report as a page with plots
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Where clients run
     #[arg(long, value_enum, value_name = "WHERE", default_value_t = Clients::Shard)]
     clients: Clients,
@@ -87,6 +90,9 @@ pub(super) fn run(args: &JobsArgs, global: &Global) -> Outcome<Exit> {
         outcome
     };
     let report = outcome?;
+    if let Some(path) = &args.html {
+        std::fs::write(path, page::page(&report)).map_err(|error| Failure::io(path, "writing it", &error))?;
+    }
     let mut output = Output::new();
     match args.output_format {
         Format::Normal => output.text(&text::text(&report))?,

@@ -33,6 +33,12 @@ impl Scratch {
         outcome.map_err(|error| Failure::io(&usual, "making a temporary directory", &error))
     }
 
+    /// In this directory.
+    pub(crate) fn within(directory: &Path) -> Outcome<Self> {
+        Self::inside(directory)
+            .map_err(|error| Failure::io(directory, "making a temporary directory", &error))
+    }
+
     fn inside(place: &Path) -> io::Result<Self> {
         let directory = tempfile::Builder::new().prefix("seabed-").tempdir_in(place)?;
         Ok(Self { directory })
@@ -45,6 +51,10 @@ impl Scratch {
         // Whether it was made or not: if it is still there it goes with the directory.
         let _ = fs::remove_file(path);
         file.is_ok()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.directory.path()
     }
 
     pub(crate) fn store(&self) -> PathBuf {

@@ -1,0 +1,221 @@
+//! Compare: the same work on Seabed and on others, one trial at a time, and one table of all (`table`).
+//!
+//! The work: values of 4 KiB, uniformly drawn, each client with one operation at a time; a write is counted when it is
+//! durable. A trial fills an empty place with all data, then measures; the caller runs each in a process of its own, so
+//! that memory and written bytes are the contestant's.
+//!
+//! | contestant | driven by | durable by | own count of device bytes |
+//! |---|---|---|---|
+//! | seabed | tasks on the shard's thread | its journal | yes |
+//! | raw-dsync, raw-flush | fio, io_uring, direct | each write O_DSYNC; fdatasync after each | yes |
+//! | files | threads | pwrite, fdatasync | no |
+//! | rocksdb | threads | its log, synced, its own group commit | yes |
+//! | redb, fjall | threads | one commit for all writes that wait | no |
+//! | null, null-threads, null-fio | as named | nothing is stored: the drivers' own cost | |
+//!
+//! Limits: peers that read through the kernel's page cache have all the memory of the machine as a cache besides their
+//! own; for reads take data that is larger than that.
+
+mod files;
+#[cfg(feature = "peers")]
+mod fjall;
+#[cfg(any(test, feature = "peers"))]
+mod group;
+mod peer;
+mod raw;
+#[cfg(feature = "peers")]
+mod redb;
+#[cfg(feature = "peers")]
+mod rocks;
+mod store;
+pub mod table;
+mod trial;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use trial::Trial;
+
+/// Bytes of a value.
+pub const VALUE_BYTES: u64 = 4096;
+/// Percentiles that are compared.
+pub const PERCENTILES: [f64; 4] = [50.0, 99.0, 99.9, 99.99];
+
+/// What is done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Work {
+    /// Durable overwrites.
+    Overwrite,
+    /// Reads.
+    Read,
+}
+
+impl Work {
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Overwrite => "overwrite",
+            Self::Read => "read",
+        }
+    }
+}
+
+/// Who does it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Contestant {
+    /// This engine.
+    Seabed,
+    /// The device, each write durable by itself.
+    RawDsync,
+    /// The device, a flush after each write.
+    RawFlush,
+    /// Plain files.
+    Files,
+    /// RocksDB.
+    RocksDb,
+    /// redb.
+    Redb,
+    /// fjall.
+    Fjall,
+    /// Nothing, by tasks.
+    Null,
+    /// Nothing, by threads.
+    NullThreads,
+    /// Nothing, by fio.
+    NullFio,
+}
+
+impl Contestant {
+    /// All of them; those that store nothing last.
+    pub const ALL: [Self; 10] = [
+        Self::Seabed,
+        Self::RawDsync,
+        Self::RawFlush,
+        Self::Files,
+        Self::RocksDb,
+        Self::Redb,
+        Self::Fjall,
+        Self::Null,
+        Self::NullThreads,
+        Self::NullFio,
+    ];
+
+    /// Its word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Seabed => "seabed",
+            Self::RawDsync => "raw-dsync",
+            Self::RawFlush => "raw-flush",
+            Self::Files => "files",
+            Self::RocksDb => "rocksdb",
+            Self::Redb => "redb",
+            Self::Fjall => "fjall",
+            Self::Null => "null",
+            Self::NullThreads => "null-threads",
+            Self::NullFio => "null-fio",
+        }
+    }
+
+    /// By its word.
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|contestant| contestant.name() == name)
+    }
+
+    /// Whether this build has it.
+    pub fn is_built(self) -> bool {
+        cfg!(feature = "peers") || !matches!(self, Self::RocksDb | Self::Redb | Self::Fjall)
+    }
+
+    /// What its driver costs by itself.
+    #[must_use]
+    pub fn null(self) -> Self {
+        match self {
+            Self::Seabed | Self::Null => Self::Null,
+            Self::RawDsync | Self::RawFlush | Self::NullFio => Self::NullFio,
+            Self::Files | Self::RocksDb | Self::Redb | Self::Fjall | Self::NullThreads => Self::NullThreads,
+        }
+    }
+
+    /// Whether it stores nothing.
+    pub fn is_null(self) -> bool {
+        self == self.null()
+    }
+}
+
+/// What a trial is.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What is done.
+    pub work: Work,
+    /// By whom.
+    pub contestant: Contestant,
+    /// With how many clients.
+    pub clients: u32,
+    /// Bytes of data.
+    pub data_bytes: u64,
+    /// Bytes of the contestant's own cache.
+    pub cache_bytes: u64,
+    /// How long.
+    pub time: Duration,
+    /// An empty directory.
+    pub directory: PathBuf,
+    /// Bytes that may be used there.
+    pub free_bytes: u64,
+}
+
+impl Setup {
+    fn values(&self) -> u64 {
+        (self.data_bytes / VALUE_BYTES).max(1)
+    }
+}
+
+/// Why a trial failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CompareError {
+    /// Of Seabed's store.
+    #[error(transparent)]
+    Store(#[from] seabed::Error),
+    /// Of the system.
+    #[error("{doing}: {error}")]
+    Io {
+        /// What was tried.
+        doing: &'static str,
+        /// What went wrong.
+        error: std::io::Error,
+    },
+    /// Of a peer.
+    #[error("{name}: {why}")]
+    Peer {
+        /// Who.
+        name: &'static str,
+        /// What it says.
+        why: String,
+    },
+    /// This build has no such peer.
+    #[error("{name} is not in this build; it takes --features peers")]
+    NotBuilt {
+        /// Who.
+        name: &'static str,
+    },
+}
+
+/// Runs a trial.
+pub fn run(setup: &Setup) -> Result<Trial, CompareError> {
+    match setup.contestant {
+        Contestant::Seabed | Contestant::Null => store::run(setup),
+        Contestant::RawDsync | Contestant::RawFlush | Contestant::NullFio => raw::run(setup),
+        Contestant::Files => peer::run(setup, files::Files::open),
+        Contestant::NullThreads => peer::run(setup, peer::Nothing::open),
+        #[cfg(feature = "peers")]
+        Contestant::RocksDb => peer::run(setup, rocks::Rocks::open),
+        #[cfg(feature = "peers")]
+        Contestant::Redb => peer::run(setup, redb::Redb::open),
+        #[cfg(feature = "peers")]
+        Contestant::Fjall => peer::run(setup, fjall::Fjall::open),
+        #[cfg(not(feature = "peers"))]
+        Contestant::RocksDb | Contestant::Redb | Contestant::Fjall => {
+            Err(CompareError::NotBuilt { name: setup.contestant.name() })
+        }
+    }
+}

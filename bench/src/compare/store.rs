@@ -1,0 +1,68 @@
+//! Store: a trial of Seabed, and of the generator that drives it without a store.
+
+use std::sync::Arc;
+
+use futures::executor::block_on;
+use seabed::{FormatOptions, OpenOptions, Store};
+
+use super::{CompareError, Contestant, Setup, Trial, VALUE_BYTES, Work};
+use crate::job::{Access, Direction, Job, Jobs, Mix};
+use crate::live::Live;
+use crate::room;
+use crate::run::{self, Ending, On, Options, Report};
+
+pub(super) fn run(setup: &Setup) -> Result<Trial, CompareError> {
+    let jobs = Jobs { global: Vec::new(), jobs: vec![job(setup)] };
+    if setup.contestant == Contestant::Null {
+        return Ok(trial(setup, &measure(&On::Nothing, &jobs)?, "nothing is stored".to_owned()));
+    }
+    let path = setup.directory.join("store");
+    let bytes = room::store_bytes(&jobs.jobs, setup.free_bytes);
+    Store::format(&path, FormatOptions { size: Some(bytes), ..FormatOptions::default() })?;
+    let memory_bytes = usize::try_from(setup.cache_bytes).unwrap_or(usize::MAX);
+    let store = block_on(Store::open(&path, OpenOptions { memory_bytes, ..OpenOptions::default() }))?;
+    let outcome = measure(&On::Shard(&store), &jobs);
+    block_on(store.close())?;
+    let options = format!("memory budget {} MiB, store of {} MiB", setup.cache_bytes >> 20, bytes >> 20);
+    Ok(trial(setup, &outcome?, options))
+}
+
+fn job(setup: &Setup) -> Job {
+    let mut job = Job::new("compare");
+    let mix = match setup.work {
+        Work::Overwrite => Mix::Write,
+        Work::Read => Mix::Read,
+    };
+    job.access = Access { is_random: true, mix };
+    job.has_random_map = false;
+    job.size = Some(setup.values() * VALUE_BYTES);
+    job.iodepth = setup.clients;
+    job.runtime = Some(setup.time);
+    job.is_time_based = true;
+    job
+}
+
+fn measure(on: &On<'_>, jobs: &Jobs) -> seabed::Result<Report> {
+    let options = Options { is_over: Arc::new(|| false), live: Arc::new(Live::default()) };
+    run::run(on, jobs, &options)
+}
+
+fn trial(setup: &Setup, report: &Report, options: String) -> Trial {
+    let direction = match setup.work {
+        Work::Overwrite => Direction::Write,
+        Work::Read => Direction::Read,
+    };
+    let (record, seconds) = match report.jobs.first() {
+        Some(job) => (job.records[direction.index()].clone(), job.runtime.as_secs_f64()),
+        None => Default::default(),
+    };
+    Trial {
+        cpu_seconds: report.totals.cpu_time.as_secs_f64(),
+        own_bytes: report.totals.device_bytes,
+        kernel_bytes: report.totals.kernel_bytes,
+        peak_bytes: report.totals.peak_memory_bytes,
+        ran_out: report.ending() == Ending::NoSpace,
+        options,
+        ..Trial::of(setup.clients, &record, seconds)
+    }
+}
