@@ -22,6 +22,8 @@ pub mod glommio_host;
 #[cfg(test)]
 mod limit;
 pub mod local;
+#[cfg(feature = "memory")]
+pub mod memory;
 
 use std::future::Future;
 use std::pin::Pin;

@@ -153,19 +153,23 @@ impl Superblock {
         [a, b, c, device_bytes.saturating_sub(BLOCK_BYTES as u64)]
     }
 
-    /// The first valid of the four copies. `blocks` gives what could be read of each; the error is that of the copy that
-    /// says most (a newer version or unknown features rather than "not a store").
+    /// Of the valid copies the one that most others agree with, the first of those: where the write of a copy was lost, a
+    /// valid one of an older store may stand. `blocks` gives what could be read of each; the error is that of the copy
+    /// that says most (a newer version or unknown features rather than "not a store").
     pub fn choose(blocks: [Option<&[u8]>; 4]) -> Result<Self, SuperblockError> {
         let mut worst = SuperblockError::NotAStore;
+        let mut valid: Vec<Self> = Vec::with_capacity(blocks.len());
         for (copy, block) in (0..).zip(blocks) {
             match block.map(|block| Self::decode(block, copy)) {
-                Some(Ok(superblock)) => return Ok(superblock),
+                Some(Ok(superblock)) => valid.push(superblock),
                 None | Some(Err(SuperblockError::NotAStore)) => {}
                 Some(Err(SuperblockError::Damaged(_))) if worst != SuperblockError::NotAStore => {}
                 Some(Err(error)) => worst = error,
             }
         }
-        Err(worst)
+        let agreeing = |one: &Self| valid.iter().filter(|other| *other == one).count();
+        // Of several with the same count the last one counts as the largest, so from the end.
+        valid.iter().rev().max_by_key(|one| agreeing(one)).copied().ok_or(worst)
     }
 }
 
@@ -230,6 +234,26 @@ mod tests {
             assert_eq!(Superblock::choose(blocks), Ok(superblock()));
         }
         assert_eq!(Superblock::choose([None; 4]), Err(SuperblockError::NotAStore));
+    }
+
+    /// A store was made where another one had been, and the write of the first copy was lost: the old store's superblock
+    /// was chosen, whose slots were gone, so a sound store did not open.
+    #[test]
+    fn a_copy_of_an_older_store_is_outvoted() {
+        let older =
+            Superblock { identity: Identity { uuid: Uuid([1; 16]), secret: [2; 16] }, ..superblock() };
+        for lost in 0..4u16 {
+            let copies: Vec<_> =
+                (0..4).map(|copy| if copy == lost { older } else { superblock() }.encode(copy)).collect();
+            let blocks = std::array::from_fn(|copy| Some(&copies[copy][..]));
+            assert_eq!(Superblock::choose(blocks), Ok(superblock()), "copy {lost} is old");
+        }
+        let copies = [older.encode(0), superblock().encode(1)];
+        assert_eq!(
+            Superblock::choose([Some(&copies[0]), Some(&copies[1]), None, None]),
+            Ok(older),
+            "the first of two"
+        );
     }
 
     #[test]

@@ -27,8 +27,8 @@ pub mod schedules;
 pub mod stories;
 mod suite;
 
-pub use flip::{FlipCounts, flip};
-pub use suite::{Counts, Options, run_seed, run_seeds, seed_now};
+pub use flip::{FlipCounts, FlipOutcomes, FlipPlaces, Structure, flip};
+pub use suite::{Counts, Options, run_seed, run_seeds, seed_now, trace_hash};
 
 use engine::Answer;
 use std::fmt;

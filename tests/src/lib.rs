@@ -16,8 +16,10 @@
 )]
 
 pub mod crash;
+pub mod import;
 pub mod journal_suite;
 pub mod kill;
 pub mod machine;
 pub mod model;
+pub mod open;
 pub mod tree;

@@ -1,9 +1,6 @@
 //! Disk: bytes in memory into which records, headers and slots are written.
 
-use std::any::Any;
-use std::rc::Rc;
-
-use seabed_device::{Class, Device, DeviceError, Geometry, Local, ReadBuf, Storage, WriteBuf, WriteOpts};
+use seabed_device::memory::MemoryDevice;
 use seabed_segment::{
     Identity, Layout, Listed, OpenSegment, RecordBuilder, RecordHeader, RecordPlace, SegmentHeader,
     StreamKind, Superblock,
@@ -11,50 +8,6 @@ use seabed_segment::{
 use seabed_types::{Epoch, Incarnation, Lsn, Paddr, SegmentId, ShardId, Uuid};
 
 pub const IDENTITY: Identity = Identity { uuid: Uuid([3; 16]), secret: [5; 16] };
-
-struct Memory(Vec<u8>);
-
-impl Storage for Memory {
-    fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
-    fn truncate(&mut self, bytes: usize) {
-        self.0.truncate(bytes);
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// Gives buffers to build records in; does no I/O.
-struct Buffers;
-
-impl Device for Buffers {
-    fn geometry(&self) -> Geometry {
-        Geometry { bytes: 1 << 30, wants_first_write: false }
-    }
-    fn alloc(&self, bytes: usize) -> WriteBuf {
-        WriteBuf::new(Memory(vec![0; bytes]))
-    }
-    fn read(&self, _: u64, _: usize, _: Class) -> Local<Result<ReadBuf, DeviceError>> {
-        unreachable!("records are built without I/O")
-    }
-    fn write(&self, _: u64, _: Rc<WriteBuf>, _: WriteOpts) -> Local<Result<(), DeviceError>> {
-        unreachable!("records are built without I/O")
-    }
-    fn flush(&self) -> Local<Result<(), DeviceError>> {
-        unreachable!("records are built without I/O")
-    }
-    fn discard(&self, _: u64, _: u64) -> Local<Result<(), DeviceError>> {
-        unreachable!("records are built without I/O")
-    }
-    fn quiesce(&self) -> Local<()> {
-        Box::pin(std::future::ready(()))
-    }
-}
 
 #[derive(Clone)]
 pub struct Disk {
@@ -119,7 +72,7 @@ impl Disk {
     }
 
     pub fn record(&self, at: Paddr) -> RecordBuilder {
-        RecordBuilder::new(Rc::new(Buffers), at, self.layout.record_bytes_max(), 8192)
+        RecordBuilder::new(MemoryDevice::new(Vec::new()), at, self.layout.record_bytes_max(), 8192)
     }
 
     /// Closes and writes a record.

@@ -1,55 +1,9 @@
 //! Records built, written nowhere, read back; every byte flipped; every size around the edges.
 
-use std::any::Any;
-
-use seabed_device::{Class, DeviceError, Geometry, Local, ReadBuf, Storage, WriteOpts};
+use seabed_device::memory::MemoryDevice;
 use seabed_types::Uuid;
 
 use super::*;
-
-struct Memory(Vec<u8>);
-
-impl Storage for Memory {
-    fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.0
-    }
-    fn truncate(&mut self, bytes: usize) {
-        self.0.truncate(bytes);
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// Gives buffers; does no I/O, which no record needs.
-struct Buffers;
-
-impl Device for Buffers {
-    fn geometry(&self) -> Geometry {
-        Geometry { bytes: 1 << 30, wants_first_write: false }
-    }
-    fn alloc(&self, bytes: usize) -> WriteBuf {
-        WriteBuf::new(Memory(vec![0; bytes]))
-    }
-    fn read(&self, _: u64, _: usize, _: Class) -> Local<Result<ReadBuf, DeviceError>> {
-        unreachable!("records are built without I/O")
-    }
-    fn write(&self, _: u64, _: Rc<WriteBuf>, _: WriteOpts) -> Local<Result<(), DeviceError>> {
-        unreachable!("records are built without I/O")
-    }
-    fn flush(&self) -> Local<Result<(), DeviceError>> {
-        unreachable!("records are built without I/O")
-    }
-    fn discard(&self, _: u64, _: u64) -> Local<Result<(), DeviceError>> {
-        unreachable!("records are built without I/O")
-    }
-    fn quiesce(&self) -> Local<()> {
-        Box::pin(std::future::ready(()))
-    }
-}
 
 const IDENTITY: Identity = Identity { uuid: Uuid([1; 16]), secret: [2; 16] };
 const LAYOUT: Layout = Layout { device_bytes: 64 << 20, segment_bytes: 1 << 20, node_bytes: 4096, shards: 1 };
@@ -63,7 +17,12 @@ const PLACE: RecordPlace = RecordPlace {
 };
 
 fn builder() -> RecordBuilder {
-    RecordBuilder::new(Rc::new(Buffers), Paddr::new(SegmentId(3), 8192), LAYOUT.record_bytes_max(), 0)
+    RecordBuilder::new(
+        MemoryDevice::new(Vec::new()),
+        Paddr::new(SegmentId(3), 8192),
+        LAYOUT.record_bytes_max(),
+        0,
+    )
 }
 
 #[test]
@@ -184,7 +143,8 @@ fn the_documented_example_is_what_is_written() {
         uuid: Uuid(*documented[8..].first_chunk().expect("a header")),
         secret: *b"\x10\x11\x12\x13\x14\x15\x16\x17\x18\x19\x1a\x1b\x1c\x1d\x1e\x1f",
     };
-    let mut record = RecordBuilder::new(Rc::new(Buffers), Paddr::new(SegmentId(3), 4096), 1 << 16, 0);
+    let mut record =
+        RecordBuilder::new(MemoryDevice::new(Vec::new()), Paddr::new(SegmentId(3), 4096), 1 << 16, 0);
     let placed = record.place(&[&[b'a'; 4096]], Summing::Chunks);
     assert_eq!((placed.at.offset, placed.crcs), (8192, vec![Crc(0x26c7_4ca2)]));
     record.entries().extend_from_slice(&documented[RECORD_HEADER_BYTES..]);

@@ -224,7 +224,7 @@ pub(super) async fn dump(store: &LocalStore, name: &str) -> Result<Option<Vec<(O
     }
 }
 
-async fn dump_object(pool: &LocalPool, id: &object::ObjectId) -> Result<Object, Error> {
+pub(super) async fn dump_object(pool: &LocalPool, id: &object::ObjectId) -> Result<Object, Error> {
     let stat = pool.stat(id.clone()).await?;
     let mut dumped = Object { hint: hint_from(stat.hint), ..Object::default() };
     let data = pool.get(id.clone()).await?;

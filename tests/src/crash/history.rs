@@ -198,6 +198,17 @@ impl PoolHistory {
         Self { first: self.first, states: self.states[..count].to_vec() }
     }
 
+    /// The same with its newest state only: nothing can fall back behind it any more.
+    pub(super) fn newest(&self) -> Self {
+        Self { first: self.last(), states: self.states.last().cloned().into_iter().collect() }
+    }
+
+    /// How many objects the newest state has.
+    pub(super) fn objects(&self) -> usize {
+        let newest = self.states.last().and_then(Option::as_ref);
+        newest.and_then(|state| state.pool(1).ok()).map_or(0, |pool| pool.object_count())
+    }
+
     /// Objects and their bytes, as usage counts them.
     pub(super) fn usage(&self, number: u64) -> (i64, i64) {
         let Some(Ok(pool)) = self.at(number).map(|state| state.pool(1)) else { return (0, 0) };

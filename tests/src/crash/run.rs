@@ -30,9 +30,15 @@ pub(super) struct Run {
     pub(super) recovered: Vec<u64>,
     /// By the number in a note of the trace: the pool, and what was durable from then on.
     proven: Vec<(usize, u64)>,
+    no_room: u64,
 }
 
 impl Run {
+    /// How many submissions found no space.
+    pub(super) fn refused_for_space(&self) -> u64 {
+        self.no_room
+    }
+
     /// Raises the bounds of what a crash may take back by one more mark of the trace.
     pub(super) fn raise(&self, bounds: &mut Bounds, mark: Mark) {
         let (acknowledged, at, number) = match mark {
@@ -170,7 +176,18 @@ pub(super) fn record(
     plan: &Plan,
     faults: Faults,
 ) -> Result<Run, Broken> {
-    let sim = Simulation::from_image(seed, base, sim_options(plan, faults));
+    record_on((seed, store_seed), base, (before, least), plan, sim_options(plan, faults))
+}
+
+/// The same on a machine with these options.
+pub(super) fn record_on(
+    (seed, store_seed): (u64, u64),
+    base: &DiskImage,
+    (before, least): (&[PoolHistory], &Bounds),
+    plan: &Plan,
+    options: SimOptions,
+) -> Result<Run, Broken> {
+    let sim = Simulation::from_image(seed, base, options);
     let (machine, mark) = (sim.machine(), sim.marker());
     let superblock = superblock(store_seed, plan);
     let result = sim.run(async {
@@ -201,12 +218,15 @@ pub(super) fn record(
     let mut history: Vec<PoolHistory> =
         before.iter().zip(&recovered).map(|(before, number)| before.until(*number)).collect();
     let mut proofs = Vec::new();
+    let mut no_room = 0;
     for (index, pool) in shared.pools.iter().enumerate() {
         let history = &mut history[index];
         if pool.pool.borrow().is_some() && history.at(history.last()).is_none() {
             history.create(plan.limits());
         }
         let submissions = pool.submissions.borrow();
+        let refused = |submission: &&Submission| submission.outcome == Some(Outcome::NoRoom);
+        no_room += submissions.iter().filter(refused).count() as u64;
         let proven = submissions.iter().map(|submission| history.submit(submission));
         proofs.push(proven.collect::<Result<Vec<u64>, String>>().map_err(|what| broken(Rule::Wrong, what))?);
     }
@@ -224,7 +244,7 @@ pub(super) fn record(
             }
         });
     }
-    Ok(Run { trace, history, recovered, proven })
+    Ok(Run { trace, history, recovered, proven, no_room })
 }
 
 async fn serve(

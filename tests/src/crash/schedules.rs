@@ -1,20 +1,22 @@
 //! Schedules: courses of events that broke drafts of the design, each by itself.
+//!
+//! Here: slots, superblocks and kills. Space: [`space`]. Old content where a write was lost, and reads that fail: [`medium`].
+//! Images on their way, and replays with less memory than the writer had: [`memory`].
 
-use std::rc::Rc;
-use std::time::Duration;
+pub mod medium;
+pub mod memory;
+pub mod space;
 
-use seabed::{Error, LocalStore, Shard, Transaction};
 use seabed_device::IoKind;
-use seabed_object::ObjectId;
 use seabed_segment::{SlotCopy, Superblock};
 use seabed_types::{BLOCK_BYTES, ShardId};
 
 use super::history::PoolHistory;
-use super::program::{Plan, stamped};
-use super::run::{Bounds, Run, formatted, record, shard_options, sim_options, superblock};
+use super::program::Plan;
+use super::run::{Bounds, Run, formatted, record, shard_options, superblock};
 use super::suite::{compare, findings, open};
 use super::{Broken, Rule, broken};
-use crate::machine::{CrashMode, DiskImage, Effect, Fault, Faults, Simulation};
+use crate::machine::{CrashMode, DiskImage, Effect, Fault, Faults};
 
 pub(super) fn nothing(plan: &Plan) -> (Vec<PoolHistory>, Bounds) {
     (vec![PoolHistory::new(); plan.pools], Bounds::new(vec![0; plan.pools]))
@@ -146,50 +148,4 @@ pub fn killed_mounted_cut(seed: u64) -> Result<u64, Broken> {
         }
     }
     Ok(looked)
-}
-
-/// Fills the device until there is no space, removes everything, and fills it again, `cycles` times: objects per cycle.
-/// Removing always works, and no cycle holds much less than the first.
-pub fn full_device(seed: u64, cycles: u64, object_bytes: usize) -> Result<Vec<u64>, Broken> {
-    let plan = Plan { memory_bytes: 8 << 20, ..Plan::of(seed) };
-    let base = formatted(seed, &plan)?;
-    let options = crate::machine::SimOptions { steps_max: 50_000_000, ..sim_options(&plan, Faults::none()) };
-    let sim = Simulation::from_image(seed, &base, options);
-    let (machine, superblock) = (sim.machine(), superblock(seed, &plan));
-    let wrong = |error: Error| broken(Rule::Wrong, error);
-    let held = sim
-        .run(async {
-            let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(&plan)).await;
-            let shard = shard.map_err(wrong)?;
-            let store = LocalStore::new(Rc::clone(&shard));
-            let pool = store.create_pool("full").await.map_err(wrong)?;
-            let mut held = Vec::new();
-            for cycle in 0..cycles {
-                let mut count = 0;
-                loop {
-                    let object = ObjectId::new(format!("object {count}"));
-                    match pool.put(object, stamped(cycle << 32 | count, object_bytes)).await {
-                        Ok(()) => count += 1,
-                        Err(Error::NoSpace { .. }) => break,
-                        Err(error) => return Err(wrong(error)),
-                    }
-                }
-                // Some rows of an omap too, which the removal must free on a device that is full.
-                for number in 0..count {
-                    let object = ObjectId::new(format!("object {number}"));
-                    let mut transaction = Transaction::new();
-                    transaction.remove(&object);
-                    pool.submit(transaction).await.map_err(wrong)?;
-                }
-                held.push(count);
-                machine.runtime.sleep(Duration::from_millis(50)).await;
-            }
-            shard.close().await.map_err(wrong)?;
-            Ok(held)
-        })
-        .map_err(|stuck| broken(Rule::Stuck, stuck))??;
-    let trace = sim.finish();
-    let image = trace.crash_image(trace.events(), CrashMode::Everything, &mut fastrand::Rng::with_seed(seed));
-    findings(&image).map_err(|what| broken(Rule::Check, what))?;
-    Ok(held)
 }

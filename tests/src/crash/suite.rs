@@ -191,6 +191,16 @@ pub fn run_seed(seed: u64, states: u64) -> (Counts, Option<String>) {
     (suite.counts, wrong)
 }
 
+/// The hash of the device's trace of a seed's first run: the same for the same engine.
+pub fn trace_hash(seed: u64) -> Result<u64, String> {
+    let plan = Plan::of(seed);
+    let base = formatted(seed, &plan).map_err(|broken| broken.to_string())?;
+    let history = vec![PoolHistory::new(); plan.pools];
+    let zero = Bounds::new(vec![0; plan.pools]);
+    let run = record((seed, seed), &base, (&history, &zero), &plan, Faults::none());
+    run.map(|run| run.trace.hash()).map_err(|broken| broken.to_string())
+}
+
 struct Suite {
     seed: u64,
     rng: fastrand::Rng,
@@ -206,6 +216,8 @@ pub(super) struct Opened {
     usage: Vec<(i64, i64)>,
     torn: bool,
     pub(super) image: DiskImage,
+    /// Reads of the device.
+    pub(super) reads: u64,
 }
 
 impl Suite {
@@ -313,12 +325,23 @@ impl Suite {
 
 /// Mounts and reads everything.
 pub(super) fn open(
-    (seed, store_seed): (u64, u64),
+    seeds: (u64, u64),
     image: &DiskImage,
     plan: &Plan,
     options: ShardOptions,
 ) -> Result<Opened, Broken> {
-    let sim = Simulation::from_image(seed, image, sim_options(plan, Faults::none()));
+    open_with(seeds, image, plan, options, Faults::none())
+}
+
+/// The same with faults.
+pub(super) fn open_with(
+    (seed, store_seed): (u64, u64),
+    image: &DiskImage,
+    plan: &Plan,
+    options: ShardOptions,
+    faults: Faults,
+) -> Result<Opened, Broken> {
+    let sim = Simulation::from_image(seed, image, sim_options(plan, faults));
     let (machine, superblock) = (sim.machine(), superblock(store_seed, plan));
     let (dumped, usage, torn) = sim
         .run(async {
@@ -343,7 +366,8 @@ pub(super) fn open(
         })
         .map_err(|stuck| broken(Rule::Stuck, format!("a mount: {stuck}")))??;
     let image = sim.frontier().crash_image(CrashMode::Everything, &mut fastrand::Rng::with_seed(seed));
-    Ok(Opened { dumped, usage, torn, image })
+    let reads = sim.trace().counts().reads;
+    Ok(Opened { dumped, usage, torn, image, reads })
 }
 
 /// Rules 1 to 3 and the counts; the number of each pool.

@@ -19,8 +19,9 @@ use std::time::Duration;
 
 use futures::channel::oneshot;
 use seabed_device::local::Notify;
+use seabed_device::memory::Aligned;
 use seabed_device::{
-    Class, Device, DeviceError, Durability, Geometry, IoKind, Local, ReadBuf, Storage, WriteBuf, WriteOpts,
+    Class, Device, DeviceError, Durability, Geometry, IoKind, Local, ReadBuf, WriteBuf, WriteOpts,
 };
 use seabed_types::BLOCK_BYTES;
 
@@ -58,37 +59,6 @@ impl Default for Latency {
             discard_us: 50..=200,
             slow_one_in: 32,
         }
-    }
-}
-
-/// Aligned memory: a part of a longer piece that never moves.
-struct Aligned {
-    piece: Vec<u8>,
-    start: usize,
-    bytes: usize,
-}
-
-impl Aligned {
-    fn zeroed(bytes: usize) -> Self {
-        let piece = vec![0; bytes + BLOCK_BYTES];
-        let start = piece.as_ptr().addr().wrapping_neg() % BLOCK_BYTES;
-        Self { piece, start, bytes }
-    }
-}
-
-impl Storage for Aligned {
-    fn bytes(&self) -> &[u8] {
-        &self.piece[self.start..self.start + self.bytes]
-    }
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.piece[self.start..self.start + self.bytes]
-    }
-    fn truncate(&mut self, bytes: usize) {
-        assert!(bytes <= self.bytes, "a buffer does not grow");
-        self.bytes = bytes;
-    }
-    fn as_any(&self) -> &dyn std::any::Any {
-        self
     }
 }
 

@@ -225,6 +225,40 @@ impl Trace {
         counts
     }
 
+    /// How many writes were reported done and changed nothing.
+    pub fn lost_writes(&self) -> u64 {
+        let is_lost = |recorded: &&Recorded| match &recorded.event {
+            Event::Change { sectors: Some(sectors), discard: false, .. } => {
+                sectors.iter().all(|mask| *mask == 0)
+            }
+            _ => false,
+        };
+        self.events.iter().filter(is_lost).count() as u64
+    }
+
+    /// How many marks were put while a cached write was in flight: what was promised while images, or bulk data, were on
+    /// their way.
+    pub fn marks_during_cached_writes(&self) -> u64 {
+        let mut in_flight = std::collections::BTreeSet::new();
+        let mut marks = 0;
+        for recorded in &self.events {
+            match &recorded.event {
+                Event::Change { id, durability: Durability::Cached, discard: false, .. } => {
+                    in_flight.insert(*id);
+                }
+                Event::Changed { id, .. } => drop(in_flight.remove(id)),
+                Event::Mark(_) => marks += u64::from(!in_flight.is_empty()),
+                Event::Change { .. }
+                | Event::Flush { .. }
+                | Event::Flushed { .. }
+                | Event::Read { .. }
+                | Event::ReadDone { .. }
+                | Event::Flip { .. } => {}
+            }
+        }
+        marks
+    }
+
     /// Every boundary at which a crash can leave states that no other of them can, in order: each as late as possible,
     /// so that all promises made before it count. The end is the last one.
     pub fn boundaries(&self) -> Vec<usize> {

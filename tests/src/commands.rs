@@ -1,0 +1,57 @@
+//! The commands, each with its arguments, and what they share: how a failure is told, and how bytes are written.
+
+pub(crate) mod crash;
+pub(crate) mod flip;
+pub(crate) mod import;
+pub(crate) mod kill;
+pub(crate) mod open;
+pub(crate) mod tree;
+
+use std::fmt::Display;
+use std::process::ExitCode;
+
+/// Tells a failure and the line that repeats it.
+pub(crate) fn failed(what: impl Display, arguments: &str) -> ExitCode {
+    println!("FAILED {what}\n{}", repeat_line(arguments));
+    ExitCode::FAILURE
+}
+
+/// The line that repeats a failure.
+pub(crate) fn repeat_line(arguments: &str) -> String {
+    format!("  repeat: cargo run --release -p seabed-tests -- {arguments} (commit {})", commit())
+}
+
+/// The commit of the source tree, if git is there to tell.
+fn commit() -> String {
+    let output = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    let said = output.ok().filter(|output| output.status.success());
+    said.map_or_else(
+        || "unknown".to_owned(),
+        |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+    )
+}
+
+/// "4096", "64K", "1G"; powers of 1024.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let upper = text.to_ascii_uppercase();
+    let shifts = [('K', 10), ('M', 20), ('G', 30), ('T', 40)];
+    let unit = shifts.iter().find_map(|(unit, shift)| Some((upper.strip_suffix(*unit)?, *shift)));
+    let (digits, shift) = unit.unwrap_or((&upper, 0));
+    let number: u64 = digits.parse().map_err(|_| "not a number of bytes".to_owned())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "too many bytes".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_have_units() {
+        let bytes: Vec<u64> =
+            ["0", "4096", "64K", "2m", "1G"].map(|text| parse_bytes(text).expect("good")).to_vec();
+        assert_eq!(bytes, [0, 4096, 65_536, 2 << 20, 1 << 30]);
+        for text in ["", "K", "1.5G", "-1", "99999999T"] {
+            parse_bytes(text).expect_err(text);
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Space: full devices, and segments that must not be reused yet.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use seabed::{Error, LocalPool, LocalStore, Shard};
+use seabed_device::Machine;
+use seabed_object::ObjectId;
+use seabed_types::ShardId;
+
+use super::{bounds_at, look, nothing};
+use crate::crash::program::{Kind, Plan, stamped};
+use crate::crash::run::{Bounds, formatted, record, record_on, shard_options, sim_options, superblock};
+use crate::crash::suite::findings;
+use crate::crash::{Broken, Rule, broken};
+use crate::machine::{CrashMode, Faults, SimOptions, Simulation};
+
+fn wrong(error: Error) -> Broken {
+    broken(Rule::Wrong, error)
+}
+
+/// What a program has to work with.
+struct Site {
+    shard: Rc<Shard>,
+    pool: LocalPool,
+    machine: Machine,
+}
+
+/// Formats, mounts, runs a program, closes; the checker then finds nothing.
+fn program<T>(
+    seed: u64,
+    plan: &Plan,
+    work: impl AsyncFnOnce(&Site) -> Result<T, Broken>,
+) -> Result<T, Broken> {
+    let base = formatted(seed, plan)?;
+    let options = SimOptions { steps_max: 100_000_000, ..sim_options(plan, Faults::none()) };
+    let sim = Simulation::from_image(seed, &base, options);
+    let (machine, superblock) = (sim.machine(), superblock(seed, plan));
+    let result = sim.run(async {
+        let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(plan)).await;
+        let shard = shard.map_err(wrong)?;
+        let pool = LocalStore::new(Rc::clone(&shard)).create_pool("pool").await.map_err(wrong)?;
+        let site = Site { shard, pool, machine };
+        let done = work(&site).await?;
+        site.shard.close().await.map_err(wrong)?;
+        Ok(done)
+    });
+    let result = result.map_err(|stuck| broken(Rule::Stuck, stuck))??;
+    let trace = sim.finish();
+    let image = trace.crash_image(trace.events(), CrashMode::Everything, &mut fastrand::Rng::with_seed(seed));
+    findings(&image).map_err(|what| broken(Rule::Check, what))?;
+    Ok(result)
+}
+
+impl Site {
+    /// Whether there was space for it.
+    async fn put(&self, name: &str, stamp: u64, bytes: usize) -> Result<bool, Broken> {
+        match self.pool.put(ObjectId::new(name), stamped(stamp, bytes)).await {
+            Ok(()) => Ok(true),
+            Err(Error::NoSpace { .. }) => Ok(false),
+            Err(error) => Err(wrong(error)),
+        }
+    }
+
+    async fn remove(&self, name: &str) -> Result<(), Broken> {
+        self.pool.remove(ObjectId::new(name)).await.map_err(wrong)
+    }
+
+    async fn fill(&self, stamp: u64, bytes: usize) -> Result<u64, Broken> {
+        let mut count = 0;
+        while self.put(&format!("object {count}"), stamp << 32 | count, bytes).await? {
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+/// Fills the device until there is no space, removes everything, and fills it again, `cycles` times: objects per cycle.
+/// Removing always works, and no cycle holds much less than the first.
+pub fn full_device(seed: u64, cycles: u64, object_bytes: usize) -> Result<Vec<u64>, Broken> {
+    let plan = Plan { memory_bytes: 8 << 20, ..Plan::of(seed) };
+    program(seed, &plan, async |site| {
+        let mut held = Vec::new();
+        for cycle in 0..cycles {
+            let count = site.fill(cycle, object_bytes).await?;
+            for number in 0..count {
+                site.remove(&format!("object {number}")).await?;
+            }
+            held.push(count);
+            site.machine.runtime.sleep(Duration::from_millis(50)).await;
+        }
+        Ok(held)
+    })
+}
+
+/// Data of a streaming put lies in a segment in which everything else dies before the put is finished: the segment is not
+/// reused, although no live byte is in it. Then what is read is what was written. How often the device was written over.
+pub fn waiting_bulk_data(seed: u64) -> Result<u64, Broken> {
+    let plan = Plan {
+        memory_bytes: 8 << 20,
+        disk_bytes: 4 << 20,
+        bulk_bytes: 4096,
+        window_segments: 4,
+        ..Plan::of(seed)
+    };
+    program(seed, &plan, async |site| {
+        let mut expected = Vec::new();
+        let mut put = site.pool.put_stream(ObjectId::new("late")).map_err(wrong)?;
+        for part in 0..6 {
+            // Parts of the waiting object and of others lie side by side.
+            let data = stamped(part, 9000);
+            expected.extend_from_slice(&data);
+            put.write(data).await.map_err(wrong)?;
+            for neighbour in 0..3 {
+                site.put(&format!("neighbour {neighbour}"), 100 + part, 9000).await?;
+            }
+        }
+        for neighbour in 0..3 {
+            site.remove(&format!("neighbour {neighbour}")).await?;
+        }
+        // The whole device is written several times over.
+        for round in 0..800 {
+            site.put(&format!("churn {}", round % 7), 1000 + round, 20_000).await?;
+        }
+        put.finish(Vec::new()).await.map_err(wrong)?;
+        let read = site.pool.get(ObjectId::new("late")).await.map_err(wrong)?;
+        if read[..] != expected[..] {
+            return Err(broken(Rule::Wrong, "bulk data that waited was overwritten"));
+        }
+        Ok(site.shard.stats().device_bytes_written / plan.disk_bytes)
+    })
+}
+
+/// A device is filled, and then the power is cut `mounts` times in a row, each time somewhere in a mount on the full device
+/// or in the few steps behind it. It opens every time. How many objects were there at the end.
+pub fn crash_loop_when_full(seed: u64, mounts: u64) -> Result<usize, Broken> {
+    let filling = Plan {
+        pools: 1,
+        steps: 4000,
+        objects: 3000,
+        kinds: vec![Kind::Put, Kind::Put, Kind::Append],
+        bytes_max: 5000,
+        ops_max: 1,
+        closes: false,
+        pause_us: 0,
+        ..Plan::of(seed)
+    };
+    let (history, least) = nothing(&filling);
+    let base = formatted(seed, &filling)?;
+    let options = SimOptions { steps_max: 100_000_000, ..sim_options(&filling, Faults::none()) };
+    let run = record_on((seed, seed), &base, (&history, &least), &filling, options)?;
+    if run.refused_for_space() == 0 {
+        return Err(broken(Rule::Wrong, "the device was not filled"));
+    }
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let end = run.trace.events();
+    let mut image = run.trace.crash_image(end, CrashMode::Durable, &mut rng);
+    let recovered = look(seed, &image, &run, &filling, &bounds_at(&run, end, &least))?;
+    let until = |history: &[crate::crash::history::PoolHistory], recovered: &[u64]| {
+        history.iter().zip(recovered).map(|(pool, number)| pool.until(*number).newest()).collect::<Vec<_>>()
+    };
+    let mut history = until(&run.history, &recovered);
+    let mut least = Bounds::new(recovered);
+    let plan = Plan { steps: 2, ..filling.clone() };
+    for round in 0..mounts {
+        let run = record((seed + (round << 20), seed), &image, (&history, &least), &plan, Faults::none())?;
+        let boundaries = run.trace.boundaries();
+        let boundary = boundaries[rng.usize(..boundaries.len())];
+        image = run.trace.crash_image(boundary, CrashMode::ALL[rng.usize(..6)], &mut rng);
+        let recovered = look(seed, &image, &run, &plan, &bounds_at(&run, boundary, &least))
+            .map_err(|broken| Broken { what: format!("mount {round}: {}", broken.what), ..broken })?;
+        history = until(&run.history, &recovered);
+        least = Bounds::new(recovered);
+    }
+    Ok(history[0].objects())
+}
