@@ -36,7 +36,11 @@ pub(super) fn run(setup: &Setup) -> Result<Trial, CompareError> {
         (Contestant::RawFlush, Work::Overwrite) => options.push("--fdatasync=1"),
         _ => {}
     }
-    let told = options.join(" ");
+    let mut told = options.join(" ");
+    if setup.contestant == Contestant::RawFlush {
+        // fio counts the flush as an operation of its own.
+        told.push_str("; latencies are those of the writes, without the flush that follows each");
+    }
     options.push(&percentiles);
     trial(setup, &fio(setup, &options)?, told).ok_or_else(|| wrong("its report is not understood"))
 }
