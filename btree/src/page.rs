@@ -175,6 +175,15 @@ impl Page {
         &self.bytes[value_at..value_at + self.value_bytes_at(at)]
     }
 
+    /// Value `index`, to be changed.
+    pub(crate) fn value_mut(&mut self, index: usize) -> &mut [u8] {
+        let slot = self.slots()[index];
+        let at = usize::from(slot.cell.get());
+        let value_at = at + CELL_HEADER_BYTES + usize::from(slot.suffix_bytes.get());
+        let bytes = self.value_bytes_at(at);
+        &mut self.bytes[value_at..value_at + bytes]
+    }
+
     /// The pointer to child `index` of an inner page.
     #[inline]
     pub fn child(&self, index: usize) -> NodePtr {

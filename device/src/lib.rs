@@ -86,6 +86,10 @@ pub trait Device {
     fn geometry(&self) -> Geometry;
     /// A zeroed, aligned buffer of `bytes`, a multiple of 4096.
     fn alloc(&self, bytes: usize) -> WriteBuf;
+    /// As `alloc`, but with any bytes in it: the caller overwrites all that it writes. Spares a pass over large buffers.
+    fn alloc_dirty(&self, bytes: usize) -> WriteBuf {
+        self.alloc(bytes)
+    }
     /// Reads all `bytes` at `at`, or fails.
     fn read(&self, at: u64, bytes: usize, class: Class) -> Local<Result<ReadBuf, DeviceError>>;
     /// Writes all of `buf` at `at`, or fails.

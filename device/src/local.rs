@@ -81,6 +81,16 @@ impl Semaphore {
         Acquire { of: Rc::clone(self), place: Some(place) }
     }
 
+    /// `count` permits, if they are free and nobody waits for any.
+    pub fn try_acquire(self: &Rc<Self>, count: usize) -> Option<Permit> {
+        let count = count.min(self.total);
+        if !self.line.borrow().is_empty() || self.free.get() < count {
+            return None;
+        }
+        self.free.set(self.free.get() - count);
+        Some(Permit { of: Rc::clone(self), count })
+    }
+
     fn give_back(&self, count: usize) {
         self.free.set(self.free.get() + count);
         self.serve();
@@ -145,6 +155,14 @@ pub struct Permit {
     count: usize,
 }
 
+impl Permit {
+    /// Adds the permits of another of the same semaphore.
+    pub fn merge(&mut self, mut other: Self) {
+        assert!(Rc::ptr_eq(&self.of, &other.of), "permits of one semaphore");
+        self.count += std::mem::take(&mut other.count);
+    }
+}
+
 impl Drop for Permit {
     fn drop(&mut self) {
         self.of.give_back(self.count);
@@ -173,6 +191,20 @@ mod tests {
         assert_eq!(semaphore.free(), 3);
         drop(block_on(semaphore.acquire(99)));
         assert_eq!(semaphore.free(), 3);
+    }
+
+    #[test]
+    fn permits_at_once_pass_nobody_and_merge() {
+        let semaphore = Semaphore::new(4);
+        let mut first = semaphore.try_acquire(1).expect("free");
+        first.merge(semaphore.try_acquire(1).expect("free"));
+        assert_eq!(semaphore.free(), 2);
+        let mut large = pin!(semaphore.acquire(3));
+        assert!(large.as_mut().now_or_never().is_none());
+        assert!(semaphore.try_acquire(1).is_none(), "not past the large one");
+        drop(first);
+        drop(large.now_or_never().expect("served"));
+        assert_eq!(semaphore.free(), 4);
     }
 
     #[test]

@@ -84,6 +84,13 @@ impl Device for MemoryDevice {
         WriteBuf::new(Aligned::zeroed(bytes))
     }
 
+    fn alloc_dirty(&self, bytes: usize) -> WriteBuf {
+        let mut buffer = self.alloc(bytes);
+        // What its writer forgets shows.
+        buffer.fill(0xd1);
+        buffer
+    }
+
     fn read(&self, at: u64, bytes: usize, _: Class) -> Local<Result<ReadBuf, DeviceError>> {
         let read = self.with_range(IoKind::Read, at, bytes, |range| range.to_vec());
         Box::pin(ready(read.map(ReadBuf::new)))

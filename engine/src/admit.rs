@@ -78,7 +78,7 @@ impl Shard {
         if purpose == Purpose::Remove {
             return free > trim;
         }
-        let window = self.journal.as_ref().map_or(0, |journal| journal.segments().0.len());
+        let window = self.journal.as_ref().map_or(0, |journal| journal.segment_count());
         let grow = (self.window_segments_max() + 2).saturating_sub(window);
         let live = self.table.live_total().max(0).cast_unsigned();
         free > trim + grow + taken && live + bytes as u64 <= self.usable_bytes()
@@ -86,7 +86,7 @@ impl Shard {
 
     /// Whether the window has room for another record.
     fn window_has_room(&self) -> bool {
-        self.journal.as_ref().is_some_and(|journal| journal.segments().0.len() <= self.window_segments_max())
+        self.journal.as_ref().is_some_and(|journal| journal.segment_count() <= self.window_segments_max())
     }
 
     /// Whether `bytes` more may come at this moment.

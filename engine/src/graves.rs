@@ -123,7 +123,7 @@ impl Shard {
                 self.load(id, wanted, &mut held).await?;
                 continue;
             }
-            self.apply(id, effects, &need, Also::Nothing)?;
+            self.apply(id, effects, &need, Also::Nothing, None)?;
             return Ok(Slice::Done);
         }
     }

@@ -123,7 +123,7 @@ impl LocalStore {
             .expect(&pools, Condition::Omap { key: key.clone(), value: None })
             .omap_insert(&pools, [(key, value)]);
         let submitted = self.shard.submit_with(SYSTEM_POOL, txn, Also::NewPool(id))?;
-        match submitted.await.map_err(|_| Error::Closed)? {
+        match submitted.answer().await {
             Ok(()) => Ok(self.pool_of(id)),
             Err(Error::Refused { why: Refused::PreconditionFailed, .. }) => {
                 Err(Error::PoolExists { name: name.to_owned() })

@@ -321,20 +321,20 @@ impl Shard {
         self.void_seals().await?;
         let slot = self.slot.borrow().clone();
         let journal = Rc::clone(self.journal()?);
-        let window = journal.segments().0.len();
+        let window = journal.segment_count();
         if slot.cuts.len() >= seabed_journal::CUTS_MAX || window * 4 > self.window_segments_max() * 3 {
             // What the older slot still names was given up when the newer one was written, and may be claimed from here on. So
             // it first names the same as the newer one, or that would be the only one that opens the store (rules C3, S4).
             self.write_slot(&found.newest, found.older).await?;
             self.trim.logs.set(false);
             self.trim.first_slot.set(found.older);
-            let completed = self.counters.stats.get().checkpoints;
+            let completed = self.counters.stats.borrow().checkpoints;
             self.cycle().await?;
             self.images_written().await?;
             self.leave_streams();
             self.trim.logs.set(true);
             self.trim.first_slot.set(SlotCopy::A);
-            if self.counters.stats.get().checkpoints == completed {
+            if self.counters.stats.borrow().checkpoints == completed {
                 // No space for a checkpoint. The head can be written alone if the list of cuts has room for it.
                 if found.newest.cuts.len() >= seabed_journal::CUTS_MAX {
                     return Err(self.no_space());

@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
-use seabed_object::{Change, merge};
+use seabed_object::{Change, merge_into};
 use seabed_types::{Lsn, Malformed};
 use smallvec::SmallVec;
 
@@ -61,14 +61,16 @@ impl Pending {
         ages: &mut Ages,
     ) -> Result<(), Malformed> {
         if let Some(old) = self.rows.get_mut(key) {
-            let merged = merge(&old.change, &change)?;
-            let (more, less) = (change_bytes(&merged), change_bytes(&old.change));
-            ages.bytes = ages.bytes + more - less;
+            let (is_patch, bytes) = (matches!(change, Change::Patch(_)), change_bytes(&old.change));
+            merge_into(&mut old.change, change)?;
+            ages.bytes = ages.bytes + change_bytes(&old.change) - bytes;
+            old.newest = lsn;
             // A patch does not replace the records before it: what it does not name is still only there.
-            let oldest = if matches!(change, Change::Patch(_)) { old.oldest } else { lsn };
-            ages.count(oldest);
-            ages.uncount(old.oldest);
-            *old = PendingChange { oldest, newest: lsn, change: merged };
+            if !is_patch {
+                ages.count(lsn);
+                ages.uncount(old.oldest);
+                old.oldest = lsn;
+            }
             return Ok(());
         }
         ages.count(lsn);

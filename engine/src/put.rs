@@ -213,7 +213,7 @@ impl Shard {
         let mut at = offset;
         let mut rows = Vec::new();
         for (part, placed) in parts.iter().zip(placed) {
-            rows.push(StreamPart { offset: at, at: placed.at, crcs: placed.crcs });
+            rows.push(StreamPart { offset: at, at: placed.at, crcs: placed.crcs.into_vec() });
             at += part.data.len() as u64;
         }
         let mut held = Held::new(self);
@@ -265,11 +265,8 @@ impl Shard {
                         self.load(id, wanted, &mut held).await?;
                         continue;
                     }
-                    self.counters.count(|stats| {
-                        stats.transactions += 1;
-                        stats.user_bytes_written += streamed.size;
-                    });
-                    return self.apply(id, effects, &need, Also::Nothing);
+                    self.count_transaction(usize::try_from(streamed.size).unwrap_or(usize::MAX));
+                    return self.apply(id, effects, &need, Also::Nothing, None);
                 }
             }
         }
@@ -291,7 +288,7 @@ impl Shard {
         }
         let wanted = self.ways_to(id, &effects);
         if wanted.is_empty() {
-            self.apply(id, effects, &need, Also::Nothing)?;
+            self.apply(id, effects, &need, Also::Nothing, None)?;
             return Ok(true);
         }
         self.load(id, wanted, held).await?;

@@ -23,6 +23,11 @@ pub(crate) struct Place {
 }
 
 impl Line {
+    /// Whether nobody is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.borrow().is_empty()
+    }
+
     pub(crate) fn enter(self: &Rc<Self>) -> Place {
         let number = self.next.get();
         self.next.set(number + 1);

@@ -217,13 +217,13 @@ impl Shard {
 
     /// Counters and levels.
     pub fn stats(&self) -> Stats {
-        let mut stats = self.counters.stats.get();
+        let mut stats = *self.counters.stats.borrow();
         let world = self.world.borrow();
         stats.cached_nodes = world.cache.len() as u64;
         stats.pending_bytes = world.pending_bytes() as u64;
         stats.free_segments = self.table.free_count() as u64;
         stats.live_bytes = self.table.live_total().cast_unsigned();
-        stats.window_segments = self.journal.as_ref().map_or(0, |journal| journal.segments().0.len() as u64);
+        stats.window_segments = self.journal.as_ref().map_or(0, |journal| journal.segment_count() as u64);
         let requests = self.options.memory_bytes / REQUEST_SHARE - self.requests.free();
         let reads = self.options.memory_bytes / READ_SHARE - self.reads.free();
         let nodes = world.cache.len() * (world.node_bytes + 128);

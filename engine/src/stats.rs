@@ -1,6 +1,6 @@
 //! Stats: what a shard counts of its own work, and a device that counts what goes through it.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use seabed_device::{Class, Device, DeviceError, Geometry, Local, ReadBuf, WriteBuf, WriteOpts};
@@ -55,14 +55,12 @@ pub struct Stats {
 /// The counters behind [`Stats`].
 #[derive(Default)]
 pub(crate) struct Counters {
-    pub(crate) stats: Cell<Stats>,
+    pub(crate) stats: RefCell<Stats>,
 }
 
 impl Counters {
     pub(crate) fn count(&self, change: impl FnOnce(&mut Stats)) {
-        let mut stats = self.stats.get();
-        change(&mut stats);
-        self.stats.set(stats);
+        change(&mut self.stats.borrow_mut());
     }
 }
 
@@ -79,6 +77,10 @@ impl Device for CountedDevice {
 
     fn alloc(&self, bytes: usize) -> WriteBuf {
         self.device.alloc(bytes)
+    }
+
+    fn alloc_dirty(&self, bytes: usize) -> WriteBuf {
+        self.device.alloc_dirty(bytes)
     }
 
     fn read(&self, at: u64, bytes: usize, class: Class) -> Local<Result<ReadBuf, DeviceError>> {

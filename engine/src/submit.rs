@@ -7,9 +7,12 @@
 //! 4. When it is first in line, fits, and nothing is absent, its effects are applied and join the open batch in one moment.
 //! 5. It leaves the line, and is answered when its record is durable.
 //!
+//! What has to wait for nothing on the way goes through all of it in the moment of the call ([`Shard::try_at_once`]): no
+//! task, no place in the line, and its client is woken by the record itself. All else is a task of its own.
+//!
 //! A refusal is answered when what it saw is durable (rule L6).
 //!
-//! Cancel safety: a submitted transaction is a task of its own; dropping the future that waits for it changes nothing.
+//! Cancel safety: dropping the future that waits for a submitted transaction changes nothing.
 //! Cost: with everything in memory one pass, no await but the last. Limits: requests are bounded by a share of memory.
 
 use std::rc::Rc;
@@ -17,17 +20,19 @@ use std::rc::Rc;
 use futures::channel::oneshot;
 use seabed_btree::Stop as TreeStop;
 use seabed_device::Class;
+use seabed_device::local::Permit;
 use seabed_journal::entry::SMALL_ENTRY_BYTES;
-use seabed_journal::{ChangeRef, CollectionId, JournalError, Need};
+use seabed_journal::{ChangeRef, CollectionId, Journal, JournalError, Need};
 use seabed_object::{Change, Checksums, Effects, Outcome, Placed, Stored, Transaction, execute};
 use seabed_segment::Summing;
 use seabed_types::{Lsn, PoolId, Term, TreeKind};
+use smallvec::SmallVec;
 
 use crate::admit::Purpose;
 use crate::sequence::Place;
 use crate::shard::{Held, Shard};
 use crate::streams::Hold;
-use crate::view::{View, Wanted};
+use crate::view::{Pieces, View, Wanted};
 use crate::world::tally_of;
 use crate::{Error, Result};
 
@@ -40,6 +45,27 @@ pub(crate) enum Also {
     Nothing,
     /// Publishes the first, empty collection of a new pool.
     NewPool(PoolId),
+}
+
+/// A transaction that took its place in the order.
+pub(crate) enum Submitted {
+    /// It changes nothing.
+    Empty,
+    /// It is applied, and waits for this record.
+    Applied(Rc<Journal>, Lsn),
+    /// A task carries it out.
+    Started(oneshot::Receiver<Result<()>>),
+}
+
+impl Submitted {
+    /// Waits for its answer.
+    pub(crate) async fn answer(self) -> Result<()> {
+        match self {
+            Self::Empty => Ok(()),
+            Self::Applied(journal, lsn) => Ok(journal.durable(lsn).await?),
+            Self::Started(receiver) => receiver.await.map_err(|_| Error::Closed)?,
+        }
+    }
 }
 
 /// Data that was stored ahead, and what keeps its segments.
@@ -58,7 +84,7 @@ impl Shard {
         txn: Transaction,
     ) -> impl Future<Output = Result<()>> + 'static + use<> {
         let submitted = self.submit_with(pool, txn, Also::Nothing);
-        async move { submitted?.await.map_err(|_| Error::Closed)? }
+        async move { submitted?.answer().await }
     }
 
     pub(crate) fn submit_with(
@@ -66,13 +92,9 @@ impl Shard {
         pool: PoolId,
         txn: Transaction,
         also: Also,
-    ) -> Result<oneshot::Receiver<Result<()>>> {
+    ) -> Result<Submitted> {
         self.writable()?;
-        let (sender, receiver) = oneshot::channel();
-        let Some(first) = txn.objects().first() else {
-            let _ = sender.send(Ok(()));
-            return Ok(receiver);
-        };
+        let Some(first) = txn.objects().first() else { return Ok(Submitted::Empty) };
         let world = self.world.borrow();
         let collection =
             world.collection_of(pool, first.hash).ok_or(Error::Invalid { what: "no such pool" })?;
@@ -81,10 +103,20 @@ impl Shard {
             let why = seabed_object::Refused::Invalid { what: "objects of several collections" };
             return Err(Error::Refused { op, why });
         }
-        let place = collection.line.enter();
+        let line = Rc::clone(&collection.line);
         drop(world);
+        let bytes = txn.payload_bytes() + REQUEST_BYTES;
+        if line.is_empty()
+            && self.bulk_threshold(&txn).is_none()
+            && let Some(permit) = self.requests.try_acquire(bytes)
+            && let Some(lsn) = self.try_at_once(id, &txn, also, permit)?
+        {
+            return Ok(Submitted::Applied(Rc::clone(self.journal()?), lsn));
+        }
+        let place = line.enter();
         // Memory is given in the order of places: who waits behind another never has what the other waits for.
-        let memory = self.requests.acquire(txn.payload_bytes() + REQUEST_BYTES);
+        let memory = self.requests.acquire(bytes);
+        let (sender, receiver) = oneshot::channel();
         let shard = Rc::clone(self);
         self.spawn(Class::Foreground, async move {
             let permit = memory.await;
@@ -92,7 +124,39 @@ impl Shard {
             drop(permit);
             let _ = sender.send(result);
         });
-        Ok(receiver)
+        Ok(Submitted::Started(receiver))
+    }
+
+    /// Carries a transaction out in this moment, if nobody is before it and nothing keeps it waiting. None: nothing was done.
+    fn try_at_once(
+        self: &Rc<Self>,
+        id: CollectionId,
+        txn: &Transaction,
+        also: Also,
+        permit: Permit,
+    ) -> Result<Option<Lsn>> {
+        let outcome = {
+            let world = self.world.borrow();
+            let collection = world.collection(id);
+            let pieces = Pieces::default();
+            let view = View::new(&world, collection, &pieces);
+            execute(&view, txn, &[], collection.next_id, &self.limits)
+        };
+        let Outcome::Ready(effects) = outcome else { return Ok(None) };
+        if effects.is_empty() && also == Also::Nothing {
+            return Ok(None);
+        }
+        let need = need_of(&effects);
+        let bytes = need.pieces + need.entries;
+        if self.journal()?.check(&need).is_err()
+            || !self.is_admitted(bytes, purpose_of(txn, &effects))
+            || !self.ways_to(id, &effects).is_empty()
+        {
+            return Ok(None);
+        }
+        let lsn = self.apply(id, effects, &need, also, Some(permit))?;
+        self.count_transaction(txn.payload_bytes());
+        Ok(Some(lsn))
     }
 
     async fn transact(
@@ -108,7 +172,7 @@ impl Shard {
         if let Some(threshold) = threshold {
             txn = self.store_ahead(id, txn, threshold, &place, &mut ahead).await?;
         }
-        let user_bytes = txn.payload_bytes() as u64;
+        let user_bytes = txn.payload_bytes();
         let mut held = Held::new(self);
         loop {
             let (outcome, wanted, settled) = {
@@ -156,13 +220,8 @@ impl Shard {
                         self.settled(settled).await?;
                         return Err(refused.into());
                     }
-                    let purpose = if effects.piece_bytes() == 0 && removes(&txn) {
-                        Purpose::Remove
-                    } else {
-                        Purpose::Store
-                    };
                     let bytes = need.pieces + need.entries;
-                    if !held.admits(bytes, purpose).await? {
+                    if !held.admits(bytes, purpose_of(&txn, &effects)).await? {
                         continue;
                     }
                     // A row that is only written may not have been looked at.
@@ -171,11 +230,8 @@ impl Shard {
                         self.load(id, wanted, &mut held).await?;
                         continue;
                     }
-                    let lsn = self.apply(id, effects, &need, also)?;
-                    self.counters.count(|stats| {
-                        stats.transactions += 1;
-                        stats.user_bytes_written += user_bytes;
-                    });
+                    let lsn = self.apply(id, effects, &need, also, None)?;
+                    self.count_transaction(user_bytes);
                     drop(place);
                     drop(held);
                     return Ok(self.journal()?.durable(lsn).await?);
@@ -184,19 +240,30 @@ impl Shard {
         }
     }
 
+    pub(crate) fn count_transaction(&self, user_bytes: usize) {
+        self.counters.count(|stats| {
+            stats.transactions += 1;
+            stats.user_bytes_written += user_bytes as u64;
+        });
+    }
+
     /// Applies effects in one moment: data and deltas into the open batch, rows into the trees. The ways to all rows are in
-    /// memory ([`Shard::ways_to`]). Returns the record's lsn.
+    /// memory ([`Shard::ways_to`]). The batch keeps `permit` until it is durable. Returns the record's lsn.
     pub(crate) fn apply(
         self: &Rc<Self>,
         id: CollectionId,
         mut effects: Effects,
         need: &Need,
         also: Also,
+        permit: Option<Permit>,
     ) -> Result<Lsn> {
         let journal = Rc::clone(self.journal()?);
         let sets_graves = effects.rows.iter().any(|row| row.tree == TreeKind::Graves);
         let joined = journal.join(need, |joined| -> std::result::Result<(), &'static str> {
             let lsn = joined.lsn();
+            if let Some(permit) = permit {
+                joined.keep(permit);
+            }
             let place = |piece: &seabed_object::NewPiece| {
                 let summing = match piece.checksums {
                     Checksums::Chunks => Summing::Chunks,
@@ -204,10 +271,10 @@ impl Shard {
                 };
                 (piece.data.clone(), summing)
             };
-            let mut placed = Vec::with_capacity(effects.pieces.len());
+            let mut placed: SmallVec<[Placed; 1]> = SmallVec::with_capacity(effects.pieces.len());
             for (data, summing) in effects.pieces.iter().map(place) {
                 let at = joined.place(&[&data], summing);
-                placed.push(Placed { at: at.at, crcs: at.crcs.into_iter().collect() });
+                placed.push(Placed { at: at.at, crcs: at.crcs });
             }
             let encoded = effects.encode(&placed);
             let world = &mut *self.world.borrow_mut();
@@ -260,11 +327,12 @@ impl Shard {
         Ok(lsn)
     }
 
-    /// The nodes that are not in memory on the ways to the rows that effects change.
+    /// The nodes that are not in memory on the ways to the rows that effects change. The effects were computed in this same
+    /// moment, so rows that were seen then need no second look.
     pub(crate) fn ways_to(&self, id: CollectionId, effects: &Effects) -> Vec<Wanted> {
         let world = self.world.borrow();
         let mut wanted = Vec::new();
-        for row in &effects.rows {
+        for row in effects.rows.iter().filter(|row| !row.seen) {
             if let Err(TreeStop::Absent(ptr)) = world.way_to(id, row.tree, &row.key) {
                 let node = Wanted::Node(row.tree, ptr);
                 if !wanted.contains(&node) {
@@ -274,6 +342,11 @@ impl Shard {
         }
         wanted
     }
+}
+
+/// What the space of a transaction is for.
+fn purpose_of(txn: &Transaction, effects: &Effects) -> Purpose {
+    if effects.piece_bytes() == 0 && removes(txn) { Purpose::Remove } else { Purpose::Store }
 }
 
 /// Whether a transaction only takes away, so that it may use the reserve kept for that.

@@ -11,7 +11,7 @@ use std::rc::Rc;
 
 use seabed_btree::{Page, Stop as TreeStop, Tree};
 use seabed_journal::{CollectionId, CollectionState, Tally};
-use seabed_object::{Change, Usage, apply};
+use seabed_object::{Change, Usage, apply, patch_in_place};
 use seabed_types::{Lsn, NodePtr, PoolId, Term, TreeKind};
 
 use crate::cache::{Cache, Pin};
@@ -158,6 +158,11 @@ impl World {
         let collection = self.collections.get_mut(&id).expect("collections are not removed");
         let tree = &mut collection.trees[slot(kind)];
         let cache = &mut self.cache;
+        if let Change::Patch(patch) = change
+            && tree.edit_value(cache, key, |row| patch_in_place(row, patch)).map_err(damage)? == Some(true)
+        {
+            return Ok(());
+        }
         let value = match change {
             Change::Set(value) => Some(std::borrow::Cow::Borrowed(value.as_slice())),
             Change::Gone => None,

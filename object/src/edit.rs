@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::ROW_CHUNKS;
 use crate::change::Change;
 use crate::effects::Placed;
-use crate::extents::{Chunk, Extents, FULL, Patch};
+use crate::extents::{Chunk, Extents, FULL, Patch, indexes, packed};
 
 /// A chunk that may not have its place yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +57,9 @@ pub(crate) struct Sums {
     pub(crate) placed: u64,
 }
 
+/// A change, the pieces that only the new row points to, and the length of the new row's value.
+pub(crate) type EncodedExtents = (Change, SmallVec<[(Paddr, u32); 1]>, usize);
+
 impl ExtentsEdit {
     /// A row that is not changed yet; `None`: there is none.
     pub(crate) fn new(value: Option<&[u8]>) -> Result<Box<Self>, Malformed> {
@@ -99,7 +102,13 @@ impl ExtentsEdit {
 
     /// The touched chunks, with their indexes.
     fn touched(&self) -> impl Iterator<Item = (usize, &Slot)> {
-        (0..ROW_CHUNKS).filter(|index| self.is_touched(*index)).zip(&self.slots)
+        indexes(self.touched).zip(&self.slots)
+    }
+
+    /// The indexes of the touched chunks that have no place yet.
+    pub(crate) fn unplaced(&self) -> SmallVec<[usize; 1]> {
+        let is_new = |(index, slot): (usize, &Slot)| matches!(slot, Slot::New { .. }).then_some(index);
+        self.touched().filter_map(is_new).collect()
     }
 
     /// Bit i says that chunk i is not what it was.
@@ -120,7 +129,7 @@ impl ExtentsEdit {
     /// The places that the row does not point to any more, neighbours joined.
     pub(crate) fn push_freed(&self, changed: u16, freed: &mut Vec<(Paddr, u32)>) {
         let first = freed.len();
-        for (_, chunk) in self.old.iter().filter(|(index, _)| changed >> index & 1 == 1) {
+        for chunk in self.old_chunks(changed) {
             match freed[first..].last_mut() {
                 Some(run) if is_behind(*run, chunk.at) => run.1 += u32::from(chunk.bytes),
                 _ => freed.push((chunk.at, u32::from(chunk.bytes))),
@@ -131,13 +140,17 @@ impl ExtentsEdit {
     /// What the chunks of `changed` do to usage.
     pub(crate) fn sums(&self, changed: u16) -> Sums {
         let is_changed = |index: usize| changed >> index & 1 == 1;
-        let old = self.old.iter().filter(|(index, _)| is_changed(*index));
         let new = self.touched().filter(|(index, _)| is_changed(*index));
         Sums {
             old_value_bytes: self.old_value_bytes,
-            freed: old.map(|(_, chunk)| u64::from(chunk.bytes)).sum(),
+            freed: self.old_chunks(changed).map(|chunk| u64::from(chunk.bytes)).sum(),
             placed: new.map(|(_, slot)| u64::from(slot.bytes())).sum(),
         }
+    }
+
+    /// What is stored of the chunks of `of`.
+    fn old_chunks(&self, of: u16) -> impl Iterator<Item = Chunk> {
+        indexes(of).filter_map(|index| self.old.chunk(index))
     }
 
     /// Whether some chunk stays as it is, so that the change is a patch.
@@ -153,8 +166,11 @@ impl ExtentsEdit {
     }
 
     /// The change that the edit makes, the pieces that only the new row points to, and the length of its value.
-    pub(crate) fn encode(&self, placed: &[Placed]) -> (Change, SmallVec<[(Paddr, u32); 1]>, usize) {
+    pub(crate) fn encode(&self, placed: &[Placed]) -> EncodedExtents {
         let changed = self.changed();
+        if let Some(single) = self.encode_single(changed, placed) {
+            return single;
+        }
         let state = self.place(placed);
         let mut pieces: SmallVec<[(Paddr, u32); 1]> = SmallVec::new();
         for (_, chunk) in state.iter().filter(|(index, _)| changed >> index & 1 == 1) {
@@ -169,6 +185,17 @@ impl ExtentsEdit {
         let value = state.encode();
         let value_bytes = value.as_ref().map_or(0, Vec::len);
         (value.map_or(Change::Gone, Change::Set), pieces, value_bytes)
+    }
+
+    /// As [`Self::encode`], for the most frequent edit: one new whole chunk where a whole one was, among others.
+    fn encode_single(&self, changed: u16, placed: &[Placed]) -> Option<EncodedExtents> {
+        let [Slot::New { of, offset: 0, bytes: FULL }] = *self.slots.as_slice() else { return None };
+        let index = self.touched.trailing_zeros() as usize;
+        let Placed { at, crcs } = &placed[of as usize];
+        let chunk = Chunk { at: *at, bytes: FULL, crc: crcs[0] };
+        let keeps_length = self.is_patch(changed) && self.old.keeps_length(index, &chunk);
+        let encoded = || (Change::Patch(packed::patch_of(index, &chunk)), [(*at, u32::from(FULL))].into());
+        keeps_length.then(encoded).map(|(change, pieces)| (change, pieces, self.old_value_bytes))
     }
 
     /// The row's new state.

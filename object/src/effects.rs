@@ -46,6 +46,8 @@ pub struct RowChange {
     pub tree: TreeKind,
     /// The row.
     pub key: KeyBuf,
+    /// Whether its leaf was looked at, and so is in memory; else only the row is known to be written.
+    pub seen: bool,
     pub(crate) edit: Edit,
 }
 
@@ -186,7 +188,7 @@ impl Effects {
         let mut usage = self.usage;
         let rows = std::mem::take(&mut self.rows);
         let encode = |row: RowChange| {
-            let RowChange { tree, key, edit } = row;
+            let RowChange { tree, key, edit, .. } = row;
             let (change, pieces) = match edit {
                 Edit::Set(value) => (Change::Set(value), SmallVec::new()),
                 Edit::Gone => (Change::Gone, SmallVec::new()),

@@ -17,6 +17,8 @@
 //! bytes. 2. A patch names at least one chunk and holds none that it does not name. 3. No chunk is in segment 0.
 //! Not here: chunks that are compressed or in several pieces, which another tag will mark.
 
+pub(crate) mod packed;
+
 use seabed_types::{CHUNK_BYTES, Crc, Cursor, Malformed, Paddr, SegmentId};
 
 use crate::ROW_CHUNKS;
@@ -47,8 +49,13 @@ impl Chunk {
 
     /// Whether a chunk at `at` stands right behind this one, which is full.
     pub fn is_followed_by(&self, at: Paddr) -> bool {
-        let end = self.at.offset.checked_add(u32::from(FULL));
-        self.bytes == FULL && self.at.segment == at.segment && end == Some(at.offset)
+        self.end() == Some(at)
+    }
+
+    /// Where a chunk would be that stands right behind this one, if this is full.
+    fn end(&self) -> Option<Paddr> {
+        let end = self.at.offset.checked_add(u32::from(FULL)).filter(|_| self.bytes == FULL);
+        end.map(|offset| Paddr::new(self.at.segment, offset))
     }
 }
 
@@ -74,7 +81,7 @@ impl Extents {
 
     /// The chunks that are stored, with their indexes.
     pub fn iter(&self) -> impl Iterator<Item = (usize, Chunk)> {
-        (0..ROW_CHUNKS).filter_map(|index| Some((index, self.chunk(index)?)))
+        indexes(self.present).map(|index| (index, self.chunks[index]))
     }
 
     /// Whether no chunk is stored.
@@ -110,7 +117,7 @@ impl Extents {
 
     /// Replaces what `patch` names.
     pub fn apply(&mut self, patch: &Patch) {
-        for index in (0..ROW_CHUNKS).filter(|index| patch.named >> index & 1 == 1) {
+        for index in indexes(patch.named) {
             self.set(index, patch.state.chunk(index));
         }
     }
@@ -119,6 +126,19 @@ impl Extents {
     fn is_contiguous(&self, index: usize) -> bool {
         let before = index.checked_sub(1).and_then(|before| self.chunk(before));
         before.is_some_and(|before| before.is_followed_by(self.chunks[index].at))
+    }
+
+    /// Whether the encoded row stays as long if a whole chunk at `index` becomes `chunk`, a whole one elsewhere.
+    pub(crate) fn keeps_length(&self, index: usize, chunk: &Chunk) -> bool {
+        let is_next = |index: usize| index < ROW_CHUNKS && self.is_contiguous(index);
+        let before = index.checked_sub(1).and_then(|before| self.chunk(before));
+        let after = if index + 1 < ROW_CHUNKS { self.chunk(index + 1) } else { None };
+        self.chunk(index).is_some_and(|old| old.bytes == FULL)
+            && chunk.bytes == FULL
+            && !self.is_contiguous(index)
+            && !is_next(index + 1)
+            && before.is_none_or(|before| !before.is_followed_by(chunk.at))
+            && after.is_none_or(|after| !chunk.is_followed_by(after.at))
     }
 
     /// Bytes of the encoded row; 0 if it is empty, as there is no such row.
@@ -188,33 +208,51 @@ impl Extents {
             return Err(bad);
         }
         let mut extents = Self { present, ..Self::EMPTY };
-        let mut before: Option<Chunk> = None;
-        for (index, slot) in extents.chunks.iter_mut().enumerate() {
-            let has = |bits: u16| bits >> index & 1 == 1;
-            if !has(present) {
-                before = None;
-                continue;
-            }
+        // Where a chunk would be that stands right behind the one before, if that is full.
+        let (mut behind, mut next) = (None, 0);
+        for index in indexes(present) {
             let bad = cursor.malformed("a chunk of extents");
-            let at = match before {
-                Some(before) if has(contiguous) => {
-                    let offset = before.at.offset.checked_add(u32::from(FULL)).ok_or(bad)?;
-                    Paddr::new(before.at.segment, offset)
+            let is_next = index == next;
+            let at = if contiguous >> index & 1 == 1 {
+                behind.ok_or(bad)?
+            } else {
+                let at = address(cursor.array(bad.what)?);
+                // One state has one encoding: no address where none is needed, no length where it is full.
+                if at.segment.0 == 0 || is_next && behind == Some(at) {
+                    return Err(bad);
                 }
-                _ => Paddr::new(SegmentId(cursor.u32(bad.what)?), cursor.u32(bad.what)?),
+                at
             };
-            let bytes = if has(short) { cursor.u16(bad.what)? } else { FULL };
-            // One state has one encoding: no address where none is needed, no length where it is full.
-            let is_apart = !has(contiguous) && before.is_some_and(|before| before.is_followed_by(at));
-            if at.segment.0 == 0 || bytes == 0 || (has(short) && bytes >= FULL) || is_apart {
-                return Err(bad);
+            let mut bytes = FULL;
+            if short >> index & 1 == 1 {
+                bytes = cursor.u16(bad.what)?;
+                if bytes == 0 || bytes >= FULL {
+                    return Err(bad);
+                }
             }
-            *slot = Chunk { at, bytes, crc: Crc(cursor.u32(bad.what)?) };
-            before = Some(*slot);
+            let chunk = Chunk { at, bytes, crc: Crc(cursor.u32(bad.what)?) };
+            extents.chunks[index] = chunk;
+            behind = chunk.end();
+            next = index + 1;
         }
         cursor.end("more after extents")?;
         Ok(extents)
     }
+}
+
+/// An address as rows have it.
+fn address(bytes: [u8; 8]) -> Paddr {
+    let [segment, offset] = *bytes.as_chunks::<4>().0 else { unreachable!("twice four bytes") };
+    Paddr::new(SegmentId(u32::from_le_bytes(segment)), u32::from_le_bytes(offset))
+}
+
+/// The numbers of the bits that are set, ascending.
+pub(crate) fn indexes(mut bits: u16) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let index = bits.trailing_zeros() as usize;
+        bits &= bits.wrapping_sub(1);
+        (index < ROW_CHUNKS).then_some(index)
+    })
 }
 
 /// The new state of some chunks of a row.

@@ -31,7 +31,7 @@ pub mod value;
 mod view;
 
 pub use bulk::{BulkPart, BulkPlan, bulk_parts, resolve_appends};
-pub use change::{Change, apply, apply_patch, merge};
+pub use change::{Change, apply, apply_patch, merge, merge_into, patch_in_place};
 pub use data::IntoData;
 pub use effects::{Checksums, Effects, Encoded, EncodedChange, Family, NewPiece, Placed, RowChange, Stored};
 pub use execute::{Outcome, execute};

@@ -19,7 +19,8 @@
 //!
 //! Crash: any subset of the 512-byte sectors may be there. Without the header there is no record; with it but without
 //! entries or data it is torn, and the log's end (journal `scan`).
-//! Cost: one copy and one checksum pass per data byte; growing the buffer copies it, to twice its size.
+//! Cost: one copy and one checksum pass per data byte; growing the buffer copies it, to twice its size. The buffer comes
+//! dirty: only what pads is zeroed.
 //! Limits: [`crate::Layout::record_bytes_max`].
 
 use std::rc::Rc;
@@ -29,6 +30,7 @@ use seabed_types::{
     BLOCK_BYTES, CHUNK_BYTES, Crc, Epoch, Incarnation, Malformed, Paddr, SegmentId, ShardId,
     round_up_to_block,
 };
+use smallvec::SmallVec;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -267,7 +269,7 @@ pub struct Placed {
     /// Its address.
     pub at: Paddr,
     /// Its checksums, as asked for.
-    pub crcs: Vec<Crc>,
+    pub crcs: SmallVec<[Crc; 16]>,
 }
 
 /// A record that is being filled.
@@ -285,7 +287,7 @@ impl RecordBuilder {
     /// Begins a record at `at` of at most `bytes_max` bytes, in a buffer that has room for `bytes_hint`.
     pub fn new(device: Rc<dyn Device>, at: Paddr, bytes_max: usize, bytes_hint: usize) -> Self {
         assert!(bytes_max >= BLOCK_BYTES && (at.offset as usize).is_multiple_of(BLOCK_BYTES));
-        let buf = device.alloc(round_up_to_block(bytes_hint.clamp(BLOCK_BYTES, bytes_max)));
+        let buf = device.alloc_dirty(round_up_to_block(bytes_hint.clamp(BLOCK_BYTES, bytes_max)));
         Self { device, buf, at, bytes_max, pieces: 0, data_crc: Crc::default(), entries: Vec::new() }
     }
 
@@ -316,8 +318,7 @@ impl RecordBuilder {
         assert!(bytes > 0, "a piece has bytes");
         let in_block = self.pieces % BLOCK_BYTES;
         if in_block != 0 && in_block + bytes > BLOCK_BYTES {
-            self.data_crc = self.data_crc.append(&ZEROS[in_block..]);
-            self.pieces += BLOCK_BYTES - in_block;
+            self.pad_pieces();
         }
         let start = BLOCK_BYTES + self.pieces;
         self.grow_to(start + bytes);
@@ -327,7 +328,7 @@ impl RecordBuilder {
             to += part.len();
         }
         let unit = if summing == Summing::Chunks { CHUNK_BYTES } else { bytes };
-        let mut crcs = Vec::with_capacity(bytes.div_ceil(unit));
+        let mut crcs = SmallVec::with_capacity(bytes.div_ceil(unit));
         for chunk in self.buf[start..to].chunks(unit) {
             let crc = Crc::of(chunk);
             self.data_crc = self.data_crc.then(crc, chunk.len());
@@ -359,15 +360,14 @@ impl RecordBuilder {
 
     /// Closes the record: its bytes, to be written at its address, and its header.
     pub fn close(mut self, identity: &Identity, place: RecordPlace) -> (Rc<WriteBuf>, RecordHeader) {
-        let pieces = round_up_to_block(self.pieces);
-        self.data_crc = self.data_crc.append(&ZEROS[..pieces - self.pieces]);
+        self.pad_pieces();
+        let pieces = self.pieces;
         let total = record_bytes(self.entries.len(), pieces);
         assert!(total <= self.bytes_max, "callers ask whether it fits");
         self.grow_to(total);
-        let first = self.entries.len().min(ENTRIES_IN_FIRST);
-        self.buf[RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + first].copy_from_slice(&self.entries[..first]);
-        let rest = BLOCK_BYTES + pieces;
-        self.buf[rest..rest + self.entries.len() - first].copy_from_slice(&self.entries[first..]);
+        let (first, rest) = self.entries.split_at(self.entries.len().min(ENTRIES_IN_FIRST));
+        put_padded(&mut self.buf[RECORD_HEADER_BYTES..BLOCK_BYTES], first);
+        put_padded(&mut self.buf[BLOCK_BYTES + pieces..total], rest);
         let word = |bytes: usize| u32::try_from(bytes).expect("a record is smaller than a segment");
         let mut header = RecordHeader {
             at: self.at,
@@ -386,15 +386,31 @@ impl RecordBuilder {
         (Rc::new(self.buf), header)
     }
 
+    /// Pads the area of pieces with zeros to whole blocks.
+    fn pad_pieces(&mut self) {
+        let padded = round_up_to_block(self.pieces);
+        self.buf[BLOCK_BYTES + self.pieces..BLOCK_BYTES + padded].fill(0);
+        self.data_crc = self.data_crc.append(&ZEROS[..padded - self.pieces]);
+        self.pieces = padded;
+    }
+
     fn grow_to(&mut self, bytes: usize) {
         if bytes <= self.buf.len() {
             return;
         }
         let goal = round_up_to_block(bytes).max((self.buf.len() * 2).min(round_up_to_block(self.bytes_max)));
-        let mut larger = self.device.alloc(goal);
-        larger[..self.buf.len()].copy_from_slice(&self.buf);
+        let mut larger = self.device.alloc_dirty(goal);
+        let placed = BLOCK_BYTES + self.pieces;
+        larger[BLOCK_BYTES..placed].copy_from_slice(&self.buf[BLOCK_BYTES..placed]);
         self.buf = larger;
     }
+}
+
+/// Puts `bytes` at the beginning of `to`, and zeros behind them.
+fn put_padded(to: &mut [u8], bytes: &[u8]) {
+    let (front, rest) = to.split_at_mut(bytes.len());
+    front.copy_from_slice(bytes);
+    rest.fill(0);
 }
 
 #[cfg(test)]

@@ -39,6 +39,21 @@ impl Tree {
         Ok(Inserted { leaf, replaced: found.is_ok() })
     }
 
+    /// Lets `edit` change the bytes of a row's value where they stand; their number stays. None if there is no such row.
+    pub fn edit_value<N, T>(
+        &mut self,
+        nodes: &mut N,
+        key: &[u8],
+        edit: impl FnOnce(&mut [u8]) -> T,
+    ) -> Result<Option<T>, Stop>
+    where
+        N: NodesMut + ?Sized,
+    {
+        let Some((leaf, page)) = self.descend(nodes, |page| page.child_index(key))? else { return Ok(None) };
+        let Ok(index) = page.search(key) else { return Ok(None) };
+        Ok(Some(edit(nodes.node_mut(leaf).value_mut(index))))
+    }
+
     /// Divides the last node of `path`; returns the half with the row.
     fn insert_by_split<N: NodesMut + ?Sized>(
         &mut self,

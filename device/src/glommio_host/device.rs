@@ -137,11 +137,14 @@ impl Device for GlommioDevice {
     }
 
     fn alloc(&self, bytes: usize) -> WriteBuf {
+        let mut buffer = self.alloc_dirty(bytes);
+        buffer.fill(0);
+        buffer
+    }
+
+    fn alloc_dirty(&self, bytes: usize) -> WriteBuf {
         assert!(bytes > 0 && bytes <= OPERATION_BYTES_MAX && bytes.is_multiple_of(BLOCK_BYTES));
-        let mut buffer = glommio::allocate_dma_buffer(bytes);
-        // It is whatever memory was there.
-        buffer.as_bytes_mut().fill(0);
-        WriteBuf::new(Buffer(Rc::new(buffer)))
+        WriteBuf::new(Buffer(Rc::new(glommio::allocate_dma_buffer(bytes))))
     }
 
     fn read(&self, at: u64, bytes: usize, _: crate::Class) -> Local<Result<ReadBuf, DeviceError>> {

@@ -62,7 +62,7 @@ impl Object<'_> {
             State::Absent => {
                 if let Some(before) = before {
                     effects.usage = effects.usage.minus(before);
-                    effects.push(TreeKind::Names, std::mem::take(&mut self.key), Edit::Gone);
+                    effects.push_seen(TreeKind::Names, std::mem::take(&mut self.key), Edit::Gone);
                 }
             }
             State::Changed(onode) => {
@@ -88,7 +88,12 @@ impl Object<'_> {
 
 impl Effects {
     pub(crate) fn push(&mut self, tree: TreeKind, key: KeyBuf, edit: Edit) {
-        self.rows.push(RowChange { tree, key, edit });
+        self.rows.push(RowChange { tree, key, seen: false, edit });
+    }
+
+    /// As [`Self::push`], for a row that was there when it was looked up.
+    fn push_seen(&mut self, tree: TreeKind, key: KeyBuf, edit: Edit) {
+        self.rows.push(RowChange { tree, key, seen: true, edit });
     }
 
     /// Leaves the rows of a member to be freed.
@@ -121,15 +126,14 @@ impl Effects {
             (Usage::of_body(Kind::Extents, 0, freed), Usage::of_body(Kind::Extents, 0, placed));
         self.usage = self.usage.plus(placed).minus(freed);
         let edit = if edit.is_empty() { Edit::Gone } else { Edit::Extents(edit) };
-        self.push(TreeKind::Bodies, key, edit);
+        self.rows.push(RowChange { tree: TreeKind::Bodies, key, seen: old_value_bytes > 0, edit });
     }
 
     fn push_extents(&mut self, env: &Env<'_>, key: KeyBuf, mut edit: Box<ExtentsEdit>) {
         let row = self.rows.len();
-        let mut index = 0;
-        while index < ROW_CHUNKS {
-            let Slot::New { of, offset, bytes } = edit.slot(index) else {
-                index += 1;
+        let mut placed = 0;
+        for index in edit.unplaced() {
+            let (true, Slot::New { of, offset, bytes }) = (index >= placed, edit.slot(index)) else {
                 continue;
             };
             let mut count = 1;
@@ -146,7 +150,7 @@ impl Effects {
             for chunk in 0..count {
                 edit.set(index + chunk, Slot::New { of: piece, offset: chunk, bytes });
             }
-            index += count;
+            placed = index + count;
         }
         self.push_extents_row(key, edit);
     }

@@ -6,18 +6,20 @@
 
 use std::collections::BTreeMap;
 
+use smallvec::SmallVec;
+
 /// Most rows that are found without an index.
 const SEARCHED: usize = 8;
 
 #[derive(Debug)]
 pub(crate) struct Overlay<K, V> {
-    rows: Vec<(K, V)>,
+    rows: SmallVec<[(K, V); 1]>,
     index: BTreeMap<K, usize>,
 }
 
 impl<K, V> Default for Overlay<K, V> {
     fn default() -> Self {
-        Self { rows: Vec::new(), index: BTreeMap::new() }
+        Self { rows: SmallVec::new(), index: BTreeMap::new() }
     }
 }
 

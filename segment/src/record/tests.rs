@@ -46,7 +46,7 @@ fn records_of_all_shapes_come_back() {
             let (a, b) = data.split_at(rng.usize(..=bytes));
             let placed = record.place(&[a, b], summing);
             let unit = if summing == Summing::Chunks { CHUNK_BYTES } else { bytes };
-            assert_eq!(placed.crcs, data.chunks(unit).map(Crc::of).collect::<Vec<_>>());
+            assert_eq!(placed.crcs, data.chunks(unit).map(Crc::of).collect::<SmallVec<[Crc; 16]>>());
             let at = placed.at.offset as usize;
             assert!(bytes < 4096 || at.is_multiple_of(4096), "aligned");
             assert!(bytes > 4096 || at / 4096 == (at + bytes - 1) / 4096, "straddles no block");
@@ -146,7 +146,7 @@ fn the_documented_example_is_what_is_written() {
     let mut record =
         RecordBuilder::new(MemoryDevice::new(Vec::new()), Paddr::new(SegmentId(3), 4096), 1 << 16, 0);
     let placed = record.place(&[&[b'a'; 4096]], Summing::Chunks);
-    assert_eq!((placed.at.offset, placed.crcs), (8192, vec![Crc(0x26c7_4ca2)]));
+    assert_eq!((placed.at.offset, placed.crcs), (8192, SmallVec::from_slice(&[Crc(0x26c7_4ca2)])));
     record.entries().extend_from_slice(&documented[RECORD_HEADER_BYTES..]);
     let place = RecordPlace {
         epoch: Epoch(5),

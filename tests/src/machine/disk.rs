@@ -62,6 +62,9 @@ impl Default for Latency {
     }
 }
 
+/// What stands in a buffer that was not asked to be zeroed: what its writer forgets shows.
+const DIRTY: u8 = 0xd1;
+
 /// A write or discard in flight: what was asked for, and what will be done.
 struct Change {
     asked_block: u64,
@@ -488,6 +491,12 @@ impl Device for SimDevice {
     fn alloc(&self, bytes: usize) -> WriteBuf {
         assert!(bytes.is_multiple_of(BLOCK_BYTES), "a buffer of {bytes} bytes: not whole blocks");
         WriteBuf::new(Aligned::zeroed(bytes))
+    }
+
+    fn alloc_dirty(&self, bytes: usize) -> WriteBuf {
+        let mut buffer = self.alloc(bytes);
+        buffer.fill(DIRTY);
+        buffer
     }
 
     fn read(&self, at: u64, bytes: usize, _: Class) -> Local<Result<ReadBuf, DeviceError>> {
