@@ -37,6 +37,7 @@ mod records;
 pub mod repair;
 mod report;
 mod rows;
+pub mod salvage;
 pub mod scrub;
 mod segments;
 mod things;

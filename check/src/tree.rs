@@ -17,6 +17,9 @@ use crate::things::{Image, Thing, What};
 use crate::violation::{NodeFault, Violation};
 use crate::walk::Pass;
 
+/// The keys of a node that could not be taken: from, and to before.
+pub(crate) type Lost = (Vec<u8>, Option<Vec<u8>>);
+
 /// A walk along the leaves of a tree.
 pub(crate) struct TreeRows {
     collection: CollectionId,
@@ -28,6 +31,8 @@ pub(crate) struct TreeRows {
     path: Vec<Step>,
     /// Whether every node so far was taken.
     pub(crate) is_whole: bool,
+    /// The intervals of nodes that were not, if they are wanted.
+    pub(crate) lost: Option<Vec<Lost>>,
 }
 
 /// A node on the way to the current leaf.
@@ -66,7 +71,7 @@ impl Interval {
 impl TreeRows {
     /// The rows below `root` from the key `from` on.
     pub(crate) fn new(collection: CollectionId, tree: TreeKind, root: Option<NodePtr>, from: &[u8]) -> Self {
-        Self { collection, tree, root, from: from.to_vec(), path: Vec::new(), is_whole: true }
+        Self { collection, tree, root, from: from.to_vec(), path: Vec::new(), is_whole: true, lost: None }
     }
 
     /// The next row.
@@ -102,6 +107,9 @@ impl TreeRows {
             Ok(page) => self.path.push(Step { page, next: 0, interval }),
             Err(fault) => {
                 self.is_whole = false;
+                if let Some(lost) = &mut self.lost {
+                    lost.push((interval.lower, interval.upper));
+                }
                 let (collection, tree) = (self.collection, self.tree);
                 pass.findings.violation(Violation::Node { collection, tree, node, fault });
             }

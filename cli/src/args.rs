@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, put, remove,
-    scrub, stat,
+    salvage, scrub, stat,
 };
 use crate::sizes;
 
@@ -64,6 +64,8 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     /// Read every byte that counts and compare it with its checksum, at a pace
     Scrub(scrub::ScrubArgs),
+    /// Save what can still be verified of a damaged store into a directory
+    Salvage(salvage::SalvageArgs),
     /// Show what is on the device
     Dump(dump::DumpArgs),
     /// Store a file as an object, replacing it whole; makes the pool if there is none

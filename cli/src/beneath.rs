@@ -350,6 +350,19 @@ impl PartFile<'_> {
             .map_err(|error| BeneathError::Io { doing: "writing it", error })
     }
 
+    /// Writes at an offset; what is left out on the way reads as zeros.
+    pub(crate) fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<(), BeneathError> {
+        std::os::unix::fs::FileExt::write_all_at(&self.file, bytes, offset)
+            .map_err(|error| BeneathError::Io { doing: "writing it", error })
+    }
+
+    /// Makes it this long; what was not written reads as zeros.
+    pub(crate) fn set_bytes(&mut self, bytes: u64) -> Result<(), BeneathError> {
+        self.file
+            .set_len(bytes)
+            .map_err(|error| BeneathError::Io { doing: "making it as long as it was", error })
+    }
+
     /// Sets mode and time and puts it in its place.
     pub(crate) fn finish(self, mode: u32, mtime: Option<Mtime>) -> Result<(), BeneathError> {
         finish(self.file.as_fd(), Some(mode), mtime)?;

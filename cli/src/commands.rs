@@ -15,5 +15,6 @@ pub(crate) mod list;
 pub(crate) mod omap;
 pub(crate) mod put;
 pub(crate) mod remove;
+pub(crate) mod salvage;
 pub(crate) mod scrub;
 pub(crate) mod stat;

@@ -28,7 +28,7 @@ use clap::Parser;
 use args::{Cli, Command};
 use commands::{
     attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, put, remove,
-    scrub, stat,
+    salvage, scrub, stat,
 };
 use exit::{Exit, Outcome};
 
@@ -48,6 +48,7 @@ fn dispatch(cli: Cli) -> Outcome<Exit> {
         Command::Info(args) => info::run(&args, global),
         Command::Check(args) => check::run(&args, global),
         Command::Scrub(args) => scrub::run(&args, global),
+        Command::Salvage(args) => salvage::run(&args, global),
         Command::Dump(args) => dump::run(&args),
         Command::Put(args) => put::run(&args, global),
         Command::Get(args) => get::run(&args, global),

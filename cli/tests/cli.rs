@@ -15,6 +15,8 @@ mod import;
 mod objects;
 #[path = "suite/repair.rs"]
 mod repair;
+#[path = "suite/salvage.rs"]
+mod salvage;
 #[path = "suite/scrub.rs"]
 mod scrub;
 #[path = "suite/world.rs"]

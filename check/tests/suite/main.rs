@@ -12,6 +12,7 @@ mod objects;
 mod plants;
 mod repairs;
 mod rows;
+mod salvages;
 mod scrubs;
 mod segments;
 mod shard;

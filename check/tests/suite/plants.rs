@@ -29,7 +29,7 @@ pub struct Planted {
     pub bytes: Vec<u8>,
     pub unreadable: Range<u64>,
     /// What there cannot but be besides.
-    company: &'static [Kind],
+    pub company: &'static [Kind],
 }
 
 impl Planted {
