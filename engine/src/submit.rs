@@ -319,7 +319,7 @@ impl Shard {
         }
         self.note_released();
         self.write_segment_ends();
-        self.trim.wake.notify_all();
+        self.trim.joined(lsn);
         if sets_graves {
             self.grave_work.more.set(true);
             self.grave_work.wake.notify_all();

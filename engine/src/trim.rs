@@ -13,6 +13,7 @@
 use std::cell::{Cell, RefCell};
 use std::ops::Bound;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use seabed_btree::{Leaf, Stop as TreeStop};
@@ -31,10 +32,18 @@ use crate::view::Wanted;
 use crate::world::slot;
 use crate::{Error, Result};
 
+/// How many leaves, and how much work, trimming does before it lets others run.
+const LEAVES_AT_ONCE: u32 = 8;
+const WORK_AT_ONCE: Duration = Duration::from_micros(50);
+
 /// Where trimming stands.
 pub(crate) struct TrimState {
     /// Somebody logged, or wants a cycle.
     pub(crate) wake: Notify,
+    /// The record that those who wait were told of.
+    told: Cell<Lsn>,
+    /// Leaves handled, and when, since I/O was last looked at.
+    since_io: Cell<(u32, Duration)>,
     /// A cycle ended.
     pub(crate) moved: Notify,
     /// A record of images was written.
@@ -61,6 +70,8 @@ impl Default for TrimState {
     fn default() -> Self {
         Self {
             wake: Notify::default(),
+            told: Cell::new(Lsn(u64::MAX)),
+            since_io: Cell::default(),
             moved: Notify::default(),
             images: Notify::default(),
             begun: Cell::new(0),
@@ -77,6 +88,13 @@ impl Default for TrimState {
 }
 
 impl TrimState {
+    /// Something joined record `lsn`. Who waits looks once a record: waking costs more than most of what joins.
+    pub(crate) fn joined(&self, lsn: Lsn) {
+        if self.told.replace(lsn) != lsn {
+            self.wake.notify_all();
+        }
+    }
+
     /// Asks for a cycle as soon as possible.
     pub(crate) fn force(&self) {
         self.forced.set(true);
@@ -207,13 +225,25 @@ impl Shard {
         world.collection(id).pending[slot(tree)].first_older(from, first).cloned()
     }
 
+    /// Lets others run after every few leaves: looking at I/O after each would cost more than the leaf.
+    async fn look_at_io(&self) {
+        let (leaves, since) = self.trim.since_io.get();
+        let now = self.machine.runtime.now();
+        if leaves + 1 < LEAVES_AT_ONCE && now.saturating_sub(since) < WORK_AT_ONCE {
+            self.trim.since_io.set((leaves + 1, since));
+            return;
+        }
+        self.machine.runtime.yield_io().await;
+        self.trim.since_io.set((0, self.machine.runtime.now()));
+    }
+
     /// Waits until as much of the cycle is due as was done.
     async fn keep_pace(&self, forced: bool, handled: usize, total: usize, begun_at: u64) -> Result<()> {
         self.images_in_bounds().await;
         if !self.trim.logs.get() {
             return Ok(());
         }
-        self.machine.runtime.yield_io().await;
+        self.look_at_io().await;
         if forced {
             return self.journal()?.healthy().map_err(Error::from);
         }
