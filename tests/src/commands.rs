@@ -1,6 +1,8 @@
 //! The commands, each with its arguments, and what they share: how a failure is told, and how bytes are written.
 
 pub(crate) mod crash;
+pub(crate) mod exhaustive;
+pub(crate) mod faults;
 pub(crate) mod flip;
 pub(crate) mod import;
 pub(crate) mod kill;

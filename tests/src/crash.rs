@@ -19,6 +19,8 @@
 //! Cost: some milliseconds for each state.
 
 mod engine;
+pub mod exhaustive;
+pub mod faults;
 mod flip;
 mod history;
 mod program;

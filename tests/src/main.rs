@@ -26,6 +26,10 @@ enum Command {
     Flip(commands::flip::Flip),
     /// Crash the engine on the simulated machine, again and again, and hold what is left against the model
     Crash(commands::crash::Crash),
+    /// Crash every sequence of up to three operations at every I/O boundary
+    Exhaustive(commands::exhaustive::Exhaustive),
+    /// Let each read, write and flush of a run fail in turn, in each way
+    Faults(commands::faults::FaultLoops),
     /// Open stores of different sizes after their process was killed: time, bytes, records, memory
     Open(commands::open::Open),
     /// Import a tree, and copy it with cp and sync: both times, and their ratio
@@ -42,6 +46,8 @@ fn main() -> ExitCode {
         Command::Kill(command) => command.run(),
         Command::Flip(command) => command.run(),
         Command::Crash(command) => command.run(),
+        Command::Exhaustive(command) => command.run(),
+        Command::Faults(command) => command.run(),
         Command::Open(command) => command.run(),
         Command::Import(command) => command.run(),
         Command::OpenFill(child) => child.fill(),

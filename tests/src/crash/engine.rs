@@ -108,6 +108,19 @@ pub(super) enum Outcome {
     Failed(Error),
 }
 
+impl Outcome {
+    /// What can be said of a submission that may have met a planned fault: none if nobody knows whether it was applied.
+    pub(super) fn of_fault(self) -> Option<Self> {
+        match self {
+            // The record may be there, or will never be: a mount decides.
+            Self::Failed(Error::Fenced(_) | Error::Closed) => None,
+            // What it would have had to look at could not be read, or its bulk data not be written.
+            Self::Failed(_) => Some(Self::NoRoom),
+            known => Some(known),
+        }
+    }
+}
+
 /// An answer to a submission in the model's words.
 pub(super) fn outcome_of(result: Result<(), Error>) -> Outcome {
     match result {

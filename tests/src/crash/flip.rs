@@ -280,6 +280,8 @@ fn plan() -> Plan {
         bulk_bytes: 8192,
         inline_bytes: 64,
         pause_us: 0,
+        program: None,
+        is_faulty: false,
     }
 }
 

@@ -101,7 +101,14 @@ pub(super) struct Plan {
     pub(super) bulk_bytes: usize,
     pub(super) inline_bytes: usize,
     pub(super) pause_us: u64,
+    /// What each client does, instead of what would be drawn.
+    pub(super) program: Option<Arc<Program>>,
+    /// Faults are planned: what fails by one is no wrong answer.
+    pub(super) is_faulty: bool,
 }
+
+/// The steps of each client, each with the pool that it is for.
+pub(super) type Program = Vec<Vec<(usize, Step)>>;
 
 /// All stores of the suite have segments of this size.
 pub(super) const SEGMENT_BYTES: u32 = 64 << 10;
@@ -138,6 +145,8 @@ impl Plan {
             bulk_bytes: pick(rng, &[4096, 8192, 16 << 10, 128 << 10]),
             inline_bytes: pick(rng, &[0, 64, 512]),
             pause_us: pick(rng, &[0, 50, 2000]),
+            program: None,
+            is_faulty: false,
         }
     }
 

@@ -15,7 +15,7 @@ use seabed_types::{ShardId, Uuid};
 
 use super::engine::{Outcome, ask, id_of, outcome_of, transaction_of};
 use super::history::{PoolHistory, ReadRecord, Submission};
-use super::program::{Generator, Plan, Read, SEGMENT_BYTES, Step};
+use super::program::{Generator, Plan, Program, Read, SEGMENT_BYTES, Step};
 use super::{Broken, Rule, broken};
 use crate::machine::{CrashMode, DiskImage, Faults, Mark, SimOptions, Simulation, TaskOrder, Trace};
 use crate::model::Op;
@@ -31,6 +31,10 @@ pub(super) struct Run {
     /// By the number in a note of the trace: the pool, and what was durable from then on.
     proven: Vec<(usize, u64)>,
     no_room: u64,
+    /// What failed by a fault: submissions, reads, the mount.
+    pub(super) failed: u64,
+    /// What the clients did.
+    pub(super) program: Program,
 }
 
 impl Run {
@@ -137,6 +141,8 @@ struct PoolRun {
     acknowledged: Cell<u64>,
     /// A streaming put is being finished.
     finishing: Cell<bool>,
+    /// A fault kept it from being opened.
+    gone: Cell<bool>,
 }
 
 /// An event that a note of the trace stands for.
@@ -153,6 +159,10 @@ struct Shared {
     stamp: Cell<u64>,
     changed: Notify,
     wrong: RefCell<Option<Broken>>,
+    /// Failures by faults.
+    failed: Cell<u64>,
+    /// What the clients did so far.
+    drawn: RefCell<Program>,
     plan: Plan,
 }
 
@@ -165,6 +175,15 @@ impl Shared {
 
     fn fail(&self, wrong: Broken) {
         self.wrong.borrow_mut().get_or_insert(wrong);
+    }
+
+    /// An error of the engine: wrong, if no fault was planned.
+    fn failed(&self, what: &str, error: &seabed::Error) {
+        if self.plan.is_faulty {
+            self.failed.set(self.failed.get() + 1);
+        } else {
+            self.fail(broken(Rule::Wrong, format!("{what}: {error}")));
+        }
     }
 }
 
@@ -191,37 +210,42 @@ pub(super) fn record_on(
     let (machine, mark) = (sim.machine(), sim.marker());
     let superblock = superblock(store_seed, plan);
     let result = sim.run(async {
-        let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(plan)).await;
-        let shard = shard.map_err(|error| broken(Rule::FailedOpen, error))?;
+        let (shard, recovered) = match mounted(&machine, superblock, plan, before, least).await {
+            Ok(mounted) => mounted,
+            // A fault that the mount met: it said so, and there was no run.
+            Err(Broken { rule: Rule::FailedOpen | Rule::Half, .. }) if plan.is_faulty => {
+                return Ok(None);
+            }
+            Err(broken) => return Err(broken),
+        };
         let store = LocalStore::new(Rc::clone(&shard));
-        let mut recovered = Vec::new();
-        for (index, name) in names(plan).iter().enumerate() {
-            let dumped = super::engine::dump(&store, name).await;
-            let dumped = dumped.map_err(|error| broken(Rule::Half, error))?;
-            let lower = least.acknowledged[index].max(least.shown[index]);
-            let number = before[index].find(lower, dumped.as_deref());
-            recovered.push(number.ok_or_else(|| broken(Rule::Half, "the run's mount gives another state"))?);
-        }
         mark(Mark::Note { what: "mounted", number: 0 });
         let shared = serve(seed, &machine, &store, &recovered, plan, &mark).await;
         if plan.rests {
             machine.runtime.sleep(Duration::from_millis(200)).await;
         }
-        if plan.closes {
-            shard.close().await.map_err(|error| broken(Rule::Wrong, error))?;
+        if plan.closes
+            && let Err(error) = shard.close().await
+        {
+            shared.failed("closing", &error);
         }
         let wrong = shared.wrong.take();
-        wrong.map_or(Ok((shared, recovered)), Err)
+        wrong.map_or(Ok(Some((shared, recovered))), Err)
     });
-    let (shared, recovered) = result.map_err(|stuck| broken(Rule::Stuck, stuck))??;
+    let ran = result.map_err(|stuck| broken(Rule::Stuck, stuck))??;
     let trace = sim.finish();
+    let Some((shared, recovered)) = ran else {
+        let recovered = before.iter().map(|history| history.first).collect();
+        let (history, proven) = (before.to_vec(), Vec::new());
+        return Ok(Run { trace, history, recovered, proven, no_room: 0, failed: 1, program: Vec::new() });
+    };
     let mut history: Vec<PoolHistory> =
         before.iter().zip(&recovered).map(|(before, number)| before.until(*number)).collect();
     let mut proofs = Vec::new();
     let mut no_room = 0;
     for (index, pool) in shared.pools.iter().enumerate() {
         let history = &mut history[index];
-        if pool.pool.borrow().is_some() && history.at(history.last()).is_none() {
+        if history.at(history.last()).is_none() {
             history.create(plan.limits());
         }
         let submissions = pool.submissions.borrow();
@@ -244,7 +268,30 @@ pub(super) fn record_on(
             }
         });
     }
-    Ok(Run { trace, history, recovered, proven, no_room })
+    let (failed, program) = (shared.failed.get(), shared.drawn.take());
+    Ok(Run { trace, history, recovered, proven, no_room, failed, program })
+}
+
+/// Mounts and finds out which number each pool has recovered to.
+async fn mounted(
+    machine: &seabed_device::Machine,
+    superblock: Superblock,
+    plan: &Plan,
+    before: &[PoolHistory],
+    least: &Bounds,
+) -> Result<(Rc<Shard>, Vec<u64>), Broken> {
+    let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(plan)).await;
+    let shard = shard.map_err(|error| broken(Rule::FailedOpen, error))?;
+    let store = LocalStore::new(Rc::clone(&shard));
+    let mut recovered = Vec::new();
+    for (index, name) in names(plan).iter().enumerate() {
+        let dumped = super::engine::dump(&store, name).await;
+        let dumped = dumped.map_err(|error| broken(Rule::Half, error))?;
+        let lower = least.acknowledged[index].max(least.shown[index]);
+        let number = before[index].find(lower, dumped.as_deref());
+        recovered.push(number.ok_or_else(|| broken(Rule::Wrong, "the run's mount gives another state"))?);
+    }
+    Ok((shard, recovered))
 }
 
 async fn serve(
@@ -261,6 +308,7 @@ async fn serve(
         first: Cell::new((*number).max(1) + 1),
         acknowledged: Cell::new(*number),
         finishing: Cell::new(false),
+        gone: Cell::new(false),
     });
     let shared = Rc::new(Shared {
         pools: pools.collect(),
@@ -270,11 +318,14 @@ async fn serve(
         stamp: Cell::new(seed << 20),
         changed: Notify::default(),
         wrong: RefCell::default(),
+        failed: Cell::new(0),
+        drawn: RefCell::new(vec![Vec::new(); plan.clients as usize]),
         plan: plan.clone(),
     });
     for number in 0..plan.clients {
         let generator = Generator::new(seed.rotate_left(9) ^ u64::from(number), plan);
-        let task = client(Rc::clone(&shared), generator, machine.clone(), mark.clone());
+        let client = Client { number: number as usize, shared: Rc::clone(&shared), generator };
+        let task = client.run(machine.clone(), mark.clone());
         machine.runtime.spawn(Class::Foreground, Box::pin(task));
     }
     let task = pools_opened(Rc::clone(&shared), store.clone(), recovered.to_vec(), mark.clone());
@@ -294,7 +345,10 @@ async fn pools_opened(shared: Rc<Shared>, store: LocalStore, recovered: Vec<u64>
                 shared.pools[index].acknowledged.set(number);
                 *shared.pools[index].pool.borrow_mut() = Some(pool);
             }
-            Err(error) => shared.fail(broken(Rule::Wrong, error)),
+            Err(error) => {
+                shared.failed("opening a pool", &error);
+                shared.pools[index].gone.set(true);
+            }
         }
         shared.changed.notify_all();
     }
@@ -302,39 +356,83 @@ async fn pools_opened(shared: Rc<Shared>, store: LocalStore, recovered: Vec<u64>
     shared.changed.notify_all();
 }
 
-async fn client(
+/// One client, that draws its steps or follows a program.
+struct Client {
+    number: usize,
     shared: Rc<Shared>,
-    mut generator: Generator,
-    machine: seabed_device::Machine,
-    mark: impl Fn(Mark),
-) {
-    while shared.steps.get() > 0 && shared.wrong.borrow().is_none() {
-        shared.steps.set(shared.steps.get() - 1);
-        let index = generator.rng.usize(..shared.pools.len());
+    generator: Generator,
+}
+
+impl Client {
+    /// The next pool, and the step if it is not to be drawn; none at the end.
+    fn next(&mut self, done: usize) -> Option<(usize, Option<Step>)> {
+        let shared = &self.shared;
+        if shared.wrong.borrow().is_some() {
+            return None;
+        }
+        if let Some(program) = &shared.plan.program {
+            let (pool, step) = program.get(self.number)?.get(done)?;
+            return Some((*pool, Some(step.clone())));
+        }
+        let left = shared.steps.get().checked_sub(1)?;
+        shared.steps.set(left);
+        Some((self.generator.rng.usize(..shared.pools.len()), None))
+    }
+
+    async fn run(mut self, machine: seabed_device::Machine, mark: impl Fn(Mark)) {
+        let shared = Rc::clone(&self.shared);
+        let mut done = 0;
+        while let Some((index, step)) = self.next(done) {
+            done += 1;
+            let run = &shared.pools[index];
+            let is_ready = || {
+                let is_open = run.pool.borrow().is_some() && !run.finishing.get();
+                shared.wrong.borrow().is_some() || run.gone.get() || is_open
+            };
+            shared.changed.until(is_ready).await;
+            let Some(pool) = run.pool.borrow().clone() else { break };
+            let stamp = shared.stamp.replace(shared.stamp.get() + 1);
+            let step = step.unwrap_or_else(|| self.generator.step(stamp));
+            shared.drawn.borrow_mut()[self.number].push((index, step.clone()));
+            self.step(index, &pool, step, &machine, &mark).await;
+            if shared.plan.pause_us > 0 {
+                let pause = self.generator.rng.u64(..shared.plan.pause_us);
+                machine.runtime.sleep(Duration::from_micros(pause)).await;
+            }
+        }
+        shared.clients.set(shared.clients.get() - 1);
+        shared.changed.notify_all();
+    }
+
+    async fn step(
+        &mut self,
+        index: usize,
+        pool: &LocalPool,
+        step: Step,
+        machine: &seabed_device::Machine,
+        mark: &impl Fn(Mark),
+    ) {
+        let shared = &self.shared;
         let run = &shared.pools[index];
-        let is_ready =
-            || shared.wrong.borrow().is_some() || (run.pool.borrow().is_some() && !run.finishing.get());
-        shared.changed.until(is_ready).await;
-        let Some(pool) = run.pool.borrow().clone() else { break };
-        let stamp = shared.stamp.replace(shared.stamp.get() + 1);
-        match generator.step(stamp) {
+        match step {
             Step::Submit(operations) => {
-                let (place, submitted) = submit(run, &pool, operations);
+                let (place, submitted) = submit(run, pool, operations);
                 let outcome = outcome_of(submitted.await);
-                answered(&shared, index, place, outcome, &mark);
+                answered(shared, index, place, outcome, mark);
             }
             Step::Abandon(operations) => {
                 // Whoever submitted it goes away: its end is noted for the model, but nobody is told.
-                let (place, submitted) = submit(run, &pool, operations);
-                let shared = Rc::clone(&shared);
+                let (place, submitted) = submit(run, pool, operations);
+                let shared = Rc::clone(shared);
                 let unheard = async move {
                     let outcome = outcome_of(submitted.await);
-                    shared.pools[index].submissions.borrow_mut()[place].outcome = Some(outcome);
+                    let outcome = if shared.plan.is_faulty { outcome.of_fault() } else { Some(outcome) };
+                    shared.pools[index].submissions.borrow_mut()[place].outcome = outcome;
                 };
                 machine.runtime.spawn(Class::Foreground, Box::pin(unheard));
             }
             Step::Stream { id, parts, attributes, finishes } => {
-                let Ok(mut put) = pool.put_stream(id_of(&id)) else { continue };
+                let Ok(mut put) = pool.put_stream(id_of(&id)) else { return };
                 let mut data = Vec::new();
                 let mut written = Ok(());
                 for part in parts {
@@ -342,7 +440,7 @@ async fn client(
                     written = written.and(put.write(part).await);
                 }
                 if !finishes || !matches!(outcome_of(written), Outcome::Done) {
-                    continue;
+                    return;
                 }
                 shared.changed.until(|| !run.finishing.get()).await;
                 run.finishing.set(true);
@@ -357,17 +455,11 @@ async fn client(
                 let outcome = outcome_of(put.finish(attributes.collect()).await);
                 run.finishing.set(false);
                 shared.changed.notify_all();
-                answered(&shared, index, place, outcome, &mark);
+                answered(shared, index, place, outcome, mark);
             }
-            Step::Read(read) => ask_and_note(&shared, index, &pool, read, &mark).await,
-        }
-        if shared.plan.pause_us > 0 {
-            let pause = generator.rng.u64(..shared.plan.pause_us);
-            machine.runtime.sleep(Duration::from_micros(pause)).await;
+            Step::Read(read) => ask_and_note(shared, index, pool, read, mark).await,
         }
     }
-    shared.clients.set(shared.clients.get() - 1);
-    shared.changed.notify_all();
 }
 
 fn enter(run: &PoolRun, operations: Vec<(crate::model::ObjectId, Op)>) -> usize {
@@ -392,7 +484,9 @@ fn answered(shared: &Shared, index: usize, place: usize, outcome: Outcome, mark:
         Outcome::Refused(..) => "refused",
         Outcome::NoRoom => "no room",
         Outcome::Failed(error) => {
-            return shared.fail(broken(Rule::Wrong, format!("a submission failed: {error}")));
+            shared.failed("a submission failed", error);
+            run.submissions.borrow_mut()[place].outcome = outcome.of_fault();
+            return;
         }
     };
     // A transaction without operations is of no collection and stands in no line.
@@ -413,6 +507,6 @@ async fn ask_and_note(shared: &Shared, index: usize, pool: &LocalPool, read: Rea
             let told = Told::Read(ReadRecord { pool: index, read, from, to, answer });
             mark(Mark::Note { what: "read", number: shared.note(told) });
         }
-        Err(error) => shared.fail(broken(Rule::Wrong, format!("{read:?}: {error}"))),
+        Err(error) => shared.failed(&format!("{read:?}"), &error),
     }
 }

@@ -303,15 +303,7 @@ impl Suite {
         let recovered = compare(&opened, &run.history, bounds)?;
         let more = recovered.iter().zip(&bounds.acknowledged).any(|(one, two)| one > two);
         self.counts.more += u64::from(more);
-        check(&opened.image)?;
-        let read_only = ShardOptions { access: Access::ReadOnly, ..shard_options(plan) };
-        let again = open((self.rng.u64(..), self.seed), &opened.image, plan, read_only)?;
-        if again.dumped != opened.dumped || again.usage != opened.usage {
-            return Err(broken(Rule::Wrong, "the second mount shows another state"));
-        }
-        if !again.image.difference(&opened.image).is_empty() {
-            return Err(broken(Rule::Wrong, "a mount that only reads has written"));
-        }
+        mounts_again((self.rng.u64(..), self.seed), &opened, plan)?;
         if depth < DEPTH && self.rng.u8(..12) == 0 {
             let history: Vec<PoolHistory> =
                 run.history.iter().zip(&recovered).map(|(history, number)| history.until(*number)).collect();
@@ -321,6 +313,34 @@ impl Suite {
         }
         Ok(())
     }
+}
+
+/// Mounts what a crash left, compares it, checks it and mounts it again: the number of each pool.
+pub(super) fn verify(
+    seeds: (u64, u64),
+    image: &DiskImage,
+    history: &[PoolHistory],
+    bounds: &Bounds,
+    plan: &Plan,
+) -> Result<Vec<u64>, Broken> {
+    let opened = open(seeds, image, plan, shard_options(plan))?;
+    let recovered = compare(&opened, history, bounds)?;
+    mounts_again(seeds, &opened, plan)?;
+    Ok(recovered)
+}
+
+/// What a mount left is sound, and a second one, which only reads, shows the same and writes nothing.
+fn mounts_again(seeds: (u64, u64), opened: &Opened, plan: &Plan) -> Result<(), Broken> {
+    check(&opened.image)?;
+    let read_only = ShardOptions { access: Access::ReadOnly, ..shard_options(plan) };
+    let again = open(seeds, &opened.image, plan, read_only)?;
+    if again.dumped != opened.dumped || again.usage != opened.usage {
+        return Err(broken(Rule::Wrong, "the second mount shows another state"));
+    }
+    if !again.image.difference(&opened.image).is_empty() {
+        return Err(broken(Rule::Wrong, "a mount that only reads has written"));
+    }
+    Ok(())
 }
 
 /// Mounts and reads everything.

@@ -1,0 +1,158 @@
+//! Faults: each read, write and flush of a run fails in turn, in each way, once and for ever.
+//!
+//! A run without faults counts the operations of each kind. Then it runs again for each of them with the fault planned at
+//! that one. Whatever comes of it is told by typed errors: no panic, no deadlock; nothing is acknowledged that is not
+//! durable; and the power cut that follows, with the fault gone, leaves a store that opens, with all that was acknowledged,
+//! in a state that is a prefix of what was submitted. What failed for sure (its read did) is not in the prefix; of what
+//! failed with the journal nobody knows before the mount.
+//!
+//! Not here: waits for memory cannot fail, they only wait; budgets have schedules of their own.
+
+use std::cell::RefCell;
+
+use seabed_device::IoKind;
+
+use super::history::PoolHistory;
+use super::program::Plan;
+use super::run::{Bounds, Run, formatted, record};
+use super::suite::verify;
+use super::{Broken, Rule, broken};
+use crate::machine::{Cache, CrashMode, EIO, ENODATA, ENOSPC, Effect, Fault, Faults, Landed};
+
+thread_local! {
+    static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// What this thread is at, for whoever tells of a panic.
+pub fn fault_now() -> String {
+    PLACE.with_borrow(String::clone)
+}
+
+/// What was done.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct FaultCounts {
+    /// Reads that were made to fail.
+    pub reads: u64,
+    /// Writes.
+    pub writes: u64,
+    /// Flushes.
+    pub flushes: u64,
+    /// Runs with a fault.
+    pub runs: u64,
+    /// Of these, those whose mount said that it failed.
+    pub unmounted: u64,
+    /// Those in which something failed.
+    pub failed: u64,
+    /// Those in which nobody noticed: what failed was tried again, or done elsewhere.
+    pub unnoticed: u64,
+    /// Disks that were mounted, compared, checked and mounted again.
+    pub states: u64,
+}
+
+impl FaultCounts {
+    /// Adds another's.
+    pub fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.fields().into_iter().zip(other.clone().fields()) {
+            *mine += *theirs;
+        }
+    }
+
+    fn fields(&mut self) -> [&mut u64; 8] {
+        let Self { reads, writes, flushes, runs, unmounted, failed, unnoticed, states } = self;
+        [reads, writes, flushes, runs, unmounted, failed, unnoticed, states]
+    }
+
+    /// The closing line.
+    pub fn line(&self) -> String {
+        let Self { reads, writes, flushes, runs, unmounted, failed, unnoticed, states } = self;
+        format!(
+            "reads={reads} writes={writes} flushes={flushes} runs={runs} unmounted={unmounted} failed={failed} \
+             unnoticed={unnoticed} states={states} lost=0 false_acknowledgements=0 panics=0"
+        )
+    }
+}
+
+/// The ways in which operations of a kind fail.
+fn effects(kind: IoKind) -> Vec<Effect> {
+    match kind {
+        IoKind::Write => {
+            let landed = [Landed::Nothing, Landed::Everything, Landed::Torn];
+            let mut all: Vec<Effect> = landed.map(|landed| Effect::FailWrite { errno: EIO, landed }).to_vec();
+            all.push(Effect::FailWrite { errno: ENOSPC, landed: Landed::Nothing });
+            all
+        }
+        IoKind::Flush => {
+            let caches = [Cache::Kept, Cache::Lost, Cache::Reverted];
+            caches.map(|cache| Effect::FailFlush { errno: EIO, cache }).to_vec()
+        }
+        IoKind::Read | IoKind::Discard => [EIO, ENODATA].map(|errno| Effect::Fail { errno }).to_vec(),
+    }
+}
+
+/// All faults of a seed, at every `step`-th operation of each kind.
+pub fn run_faults(seed: u64, step: usize) -> Result<FaultCounts, String> {
+    let faults = || {
+        let steps = [12, 25, 40][usize::try_from(seed % 3).expect("less than three")];
+        let plan = Plan { steps, is_faulty: true, ..Plan::of(seed) };
+        let base = formatted(seed, &plan)?;
+        let (history, least) = (vec![PoolHistory::new(); plan.pools], Bounds::new(vec![0; plan.pools]));
+        let sound = record((seed, seed), &base, (&history, &least), &plan, Faults::none())?;
+        if sound.failed > 0 {
+            return Err(broken(Rule::Wrong, "an error without a fault"));
+        }
+        let operations = sound.trace.counts();
+        let mut counts = FaultCounts::default();
+        for (kind, count) in [
+            (IoKind::Read, operations.reads),
+            (IoKind::Write, operations.writes),
+            (IoKind::Flush, operations.flushes),
+        ] {
+            for site in (0..count).step_by(step) {
+                match kind {
+                    IoKind::Read => counts.reads += 1,
+                    IoKind::Write => counts.writes += 1,
+                    IoKind::Flush | IoKind::Discard => counts.flushes += 1,
+                }
+                for (effect, times) in effects(kind).into_iter().flat_map(|one| [(one, 1), (one, u64::MAX)]) {
+                    let place = format!("seed {seed}, {kind} {site}, {effect:?}, {times} times");
+                    PLACE.set(place.clone());
+                    let fault = Fault::on(kind, effect).after(site).times(times);
+                    let run =
+                        record((seed, seed), &base, (&history, &least), &plan, Faults::none().with(fault));
+                    run.and_then(|run| look(seed, &run, &plan, &least, &mut counts))
+                        .map_err(|broken| Broken { what: format!("{place}: {}", broken.what), ..broken })?;
+                }
+            }
+        }
+        Ok(counts)
+    };
+    faults().map_err(|broken| broken.to_string())
+}
+
+/// Cuts the power at the end, and at some boundary before, in several ways.
+fn look(seed: u64, run: &Run, plan: &Plan, least: &Bounds, counts: &mut FaultCounts) -> Result<(), Broken> {
+    counts.runs += 1;
+    counts.unmounted += u64::from(run.program.is_empty());
+    counts.failed += u64::from(run.failed > 0);
+    counts.unnoticed += u64::from(run.failed == 0);
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let end = run.trace.events();
+    let sound = Plan { is_faulty: false, ..plan.clone() };
+    let some = rng.usize(..=end);
+    for (boundary, mode) in [
+        (end, CrashMode::Durable),
+        (end, CrashMode::Completed),
+        (end, CrashMode::random(&mut rng)),
+        (some, CrashMode::random(&mut rng)),
+    ] {
+        let mut bounds = least.clone();
+        run.trace.marks_before(boundary).for_each(|mark| run.raise(&mut bounds, mark));
+        let image = run.trace.crash_image(boundary, mode, &mut rng);
+        counts.states += 1;
+        verify((seed, seed), &image, &run.history, &bounds, &sound).map_err(|broken| Broken {
+            what: format!("{mode:?} at {boundary}: {}", broken.what),
+            ..broken
+        })?;
+    }
+    Ok(())
+}
