@@ -4,16 +4,6 @@
 //! `seabed-device`, so everything above them runs on it unchanged. [`model`] says what the store must answer.
 //! [`tree`] makes directories to import.
 #![forbid(unsafe_code)]
-#![allow(
-    clippy::wildcard_enum_match_arm,
-    clippy::unused_self,
-    clippy::type_complexity,
-    clippy::single_match_else,
-    clippy::redundant_closure_for_method_calls,
-    clippy::cast_possible_wrap,
-    clippy::needless_pass_by_value,
-    reason = "suites and generators: what a wildcard or a cast hides here is caught by the oracle"
-)]
 
 pub mod crash;
 pub mod import;

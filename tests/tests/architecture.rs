@@ -170,10 +170,6 @@ fn every_file_opens_with_a_module_doc() {
     for member in members() {
         for path in sources(&root().join(&member).join("src")) {
             files += 1;
-            // A module's own tests are its doc's business, if they do not bring one.
-            if path.file_name().is_some_and(|name| name == "tests.rs") {
-                continue;
-            }
             let text = read(&path);
             assert!(text.starts_with("//! "), "{} opens without a module doc", path.display());
         }

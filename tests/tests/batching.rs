@@ -61,7 +61,8 @@ fn writes_of(reach: Reach) -> u64 {
     let work = async {
         seabed::format_device(&machine, &superblock).await.expect("an empty disk");
         let options = ShardOptions::default();
-        let shard = Shard::mount(machine.clone(), superblock, ShardId(0), options).await.expect("a new store");
+        let shard =
+            Shard::mount(machine.clone(), superblock, ShardId(0), options).await.expect("a new store");
         let store = LocalStore::new(shard);
         let pool = store.create_pool("pool").await.expect("a new pool");
         pool.put("object", vec![0; 1 << 20]).await.expect("there is space");

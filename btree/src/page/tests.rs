@@ -1,3 +1,5 @@
+//! Pages: random edits against an ordered map, every byte damaged, splits and rebuilds at the edges of a page.
+
 use fastrand::Rng;
 use seabed_types::{Crc, Paddr, SegmentId};
 

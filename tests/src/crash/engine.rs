@@ -116,7 +116,7 @@ impl Outcome {
             Self::Failed(Error::Fenced(_) | Error::Closed) => None,
             // What it would have had to look at could not be read, or its bulk data not be written.
             Self::Failed(_) => Some(Self::NoRoom),
-            known => Some(known),
+            known @ (Self::Done | Self::Refused(..) | Self::NoRoom) => Some(known),
         }
     }
 }
@@ -131,7 +131,7 @@ pub(super) fn outcome_of(result: Result<(), Error>) -> Outcome {
             Refused::AlreadyExists => Outcome::Refused(op, Why::AlreadyExists),
             Refused::PreconditionFailed => Outcome::Refused(op, Why::PreconditionFailed),
             Refused::Invalid { .. } => Outcome::Refused(op, Why::Invalid),
-            _ => Outcome::NoRoom,
+            Refused::TooLarge { .. } | _ => Outcome::NoRoom,
         },
         Err(error) => Outcome::Failed(error),
     }

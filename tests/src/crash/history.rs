@@ -5,7 +5,7 @@
 
 use super::engine::{Answer, Outcome, expected};
 use super::program::Read;
-use crate::model::{Bytes, Condition, Limits, Model, Object, ObjectId, Op, Why};
+use crate::model::{Bytes, Condition, Limits, Model, Object, ObjectId, Op, Pool, Why};
 
 /// The states of a pool by number, from `first` on.
 #[derive(Clone, Debug)]
@@ -183,7 +183,7 @@ impl PoolHistory {
                 .iter()
                 .filter_map(|(id, theirs)| Some(format!("{id:?} {}", difference(ours(id), Some(theirs))?)))
                 .collect();
-            let missing = pool.into_iter().flat_map(|pool| pool.objects());
+            let missing = pool.into_iter().flat_map(Pool::objects);
             let missing = missing.filter(|(id, _)| !dumped.iter().any(|(other, _)| other == *id));
             found.extend(missing.map(|(id, _)| format!("{id:?} is missing")));
             (found.len(), number, found)
@@ -206,13 +206,13 @@ impl PoolHistory {
     /// How many objects the newest state has.
     pub(super) fn objects(&self) -> usize {
         let newest = self.states.last().and_then(Option::as_ref);
-        newest.and_then(|state| state.pool(1).ok()).map_or(0, |pool| pool.object_count())
+        newest.and_then(|state| state.pool(1).ok()).map_or(0, Pool::object_count)
     }
 
     /// Objects and their bytes, as usage counts them.
     pub(super) fn usage(&self, number: u64) -> (i64, i64) {
         let Some(Ok(pool)) = self.at(number).map(|state| state.pool(1)) else { return (0, 0) };
         let stored: u64 = pool.objects().map(|(_, object)| object.contents.size()).sum();
-        (pool.object_count() as u64 as i64, stored.cast_signed())
+        ((pool.object_count() as u64).cast_signed(), stored.cast_signed())
     }
 }

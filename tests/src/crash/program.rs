@@ -166,7 +166,7 @@ impl Plan {
     }
 
     /// The limits of such a store, as the object model has them for its sizes.
-    pub(super) fn limits(&self) -> Limits {
+    pub(super) fn limits() -> Limits {
         let part = SEGMENT_BYTES as usize / 8;
         Limits { attribute_bytes: part, header_bytes: part, omap_value_bytes: part, ..Limits::default() }
     }
@@ -338,7 +338,18 @@ impl Generator {
                 3 => Op::SetAttributes(vec![(shared("large"), shared(vec![1; 70_000]))]),
                 _ => Op::OmapInsert(vec![(shared(""), shared("no key"))]),
             },
-            _ => Op::Expect(match self.rng.u8(..5) {
+            Kind::Expect
+            | Kind::Empty
+            | Kind::Stream
+            | Kind::StreamDropped
+            | Kind::Abandoned
+            | Kind::Bytes
+            | Kind::Whole
+            | Kind::Stat
+            | Kind::Attributes
+            | Kind::Omap
+            | Kind::OmapKeys
+            | Kind::List => Op::Expect(match self.rng.u8(..5) {
                 0 => Condition::Exists,
                 1 => Condition::Absent,
                 2 => Condition::Size(self.offset()),
@@ -409,7 +420,24 @@ impl Generator {
                 let from = self.rng.bool().then(|| self.object());
                 Step::Read(Read::List(from, self.rng.usize(1..12)))
             }
-            _ => Step::Submit(self.transaction(kind, stamp)),
+            Kind::Touch
+            | Kind::Create
+            | Kind::Write
+            | Kind::Append
+            | Kind::Zero
+            | Kind::Truncate
+            | Kind::Remove
+            | Kind::Put
+            | Kind::SetAttributes
+            | Kind::RemoveAttribute
+            | Kind::OmapInsert
+            | Kind::OmapRemove
+            | Kind::OmapRemoveRange
+            | Kind::OmapClear
+            | Kind::OmapHeader
+            | Kind::Hint
+            | Kind::Expect
+            | Kind::Illegal => Step::Submit(self.transaction(kind, stamp)),
         }
     }
 }

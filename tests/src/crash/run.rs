@@ -246,7 +246,7 @@ pub(super) fn record_on(
     for (index, pool) in shared.pools.iter().enumerate() {
         let history = &mut history[index];
         if history.at(history.last()).is_none() {
-            history.create(plan.limits());
+            history.create(Plan::limits());
         }
         let submissions = pool.submissions.borrow();
         let refused = |submission: &&Submission| submission.outcome == Some(Outcome::NoRoom);

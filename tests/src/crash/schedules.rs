@@ -99,7 +99,8 @@ pub fn lost_fronts(seed: u64) -> Result<u64, Broken> {
 }
 
 pub(super) fn place(broken: Broken, what: &str, boundary: usize) -> Broken {
-    Broken { what: format!("boundary {boundary}, {what}: {}", broken.what), ..broken }
+    let Broken { rule, what: how } = broken;
+    Broken { rule, what: format!("boundary {boundary}, {what}: {how}") }
 }
 
 /// The write of a slot is lost, each one of a run in turn, though the device said it was done; then the power is cut.

@@ -372,13 +372,11 @@ pub(super) fn open_with(
             let (mut dumped, mut usage) = (Vec::new(), Vec::new());
             for name in names(plan) {
                 let pool = dump(&store, name).await.map_err(|error| broken(Rule::Half, error))?;
-                let counted = match &pool {
-                    None => (0, 0),
-                    Some(_) => {
-                        let pool = store.pool(name).await.map_err(|error| broken(Rule::Half, error))?;
-                        (pool.usage().objects, pool.usage().stored)
-                    }
-                };
+                let mut counted = (0, 0);
+                if pool.is_some() {
+                    let pool = store.pool(name).await.map_err(|error| broken(Rule::Half, error))?;
+                    counted = (pool.usage().objects, pool.usage().stored);
+                }
                 usage.push(counted);
                 dumped.push(pool);
             }

@@ -169,9 +169,12 @@ pub(super) struct User {
     pub(super) stamp: Cell<u64>,
 }
 
+/// What a transaction got: its lsn, its number and its pieces.
+type Joined = (Lsn, u64, Vec<(Paddr, u32)>);
+
 impl User {
-    /// Puts a transaction into the log; all at this moment. Its lsn, its number and its pieces.
-    pub(super) fn join(&self, toy: &Toy) -> Result<(Lsn, u64, Vec<(Paddr, u32)>), JournalError> {
+    /// Puts a transaction into the log; all at this moment.
+    pub(super) fn join(&self, toy: &Toy) -> Result<Joined, JournalError> {
         let need = Need {
             pieces: toy.sets.iter().map(|(_, bytes)| bytes).sum(),
             piece_count: toy.sets.iter().filter(|(_, bytes)| *bytes > 0).count(),

@@ -1,3 +1,5 @@
+//! The machine as a whole: the conformance suite, traces that repeat, faults of each kind, stalls, several shards.
+
 use std::cell::Cell;
 use std::future::pending;
 use std::rc::Rc;

@@ -231,7 +231,14 @@ impl Trace {
             Event::Change { sectors: Some(sectors), discard: false, .. } => {
                 sectors.iter().all(|mask| *mask == 0)
             }
-            _ => false,
+            Event::Change { .. }
+            | Event::Changed { .. }
+            | Event::Flush { .. }
+            | Event::Flushed { .. }
+            | Event::Read { .. }
+            | Event::ReadDone { .. }
+            | Event::Flip { .. }
+            | Event::Mark(_) => false,
         };
         self.events.iter().filter(is_lost).count() as u64
     }

@@ -1,3 +1,5 @@
+//! The model, operation by operation: what each means, what it refuses, and in which order refusals come.
+
 use super::*;
 
 fn bytes(bytes: impl AsRef<[u8]>) -> Bytes {

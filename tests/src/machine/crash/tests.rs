@@ -1,3 +1,6 @@
+//! What a power cut may leave: durable and cached writes, flushes, torn sectors, kills, failed writes; and that the walk
+//! through a trace makes the same states as going to each boundary by itself.
+
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
