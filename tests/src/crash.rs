@@ -24,12 +24,14 @@ pub mod faults;
 mod flip;
 mod history;
 mod program;
+mod repairs;
 mod run;
 pub mod schedules;
 pub mod stories;
 mod suite;
 
 pub use flip::{FlipCounts, FlipOutcomes, FlipPlaces, Structure, flip};
+pub use repairs::{RepairCounts, repairs};
 pub use suite::{Counts, Options, run_seed, run_seeds, seed_now, trace_hash};
 
 use engine::Answer;

@@ -28,7 +28,7 @@ use super::{Mended, RepairError, Round};
 use crate::Violation;
 use crate::front::{self, Base};
 use crate::image::Source;
-use crate::log::{self, Log};
+use crate::log::{self, Claim, Log};
 use crate::records::{self, Wanted};
 use crate::report::{Counts, Findings};
 use crate::segments::ends;
@@ -110,7 +110,8 @@ impl Round<'_, '_> {
         slot.is_ok_and(|slot| slot.sequence < state.base.slot.sequence)
     }
 
-    /// Segments that nothing needs: no row or root by what was found, no window, no body of any slot.
+    /// Segments that nothing needs: no row or root by what was found, no window, no body of any slot, no claim that the log
+    /// makes behind the checkpoint.
     fn free(&self, states: &[State], taken: &BTreeSet<SegmentId>) -> Vec<SegmentId> {
         let mut live: BTreeMap<(ShardId, SegmentId), i64> = BTreeMap::new();
         let mut needed = taken.clone();
@@ -121,6 +122,13 @@ impl Round<'_, '_> {
             for (segment, change) in &log.live {
                 *live.entry((base.shard, *segment)).or_default() += change;
             }
+            // A claim behind the checkpoint is of the use that its record says, and the body may not name a later one.
+            let is_claimed_later = |segment: &SegmentId, claim: &Claim| {
+                let known = base.body.segments.iter().find(|known| known.segment == *segment);
+                known.is_none_or(|known| known.incarnation < claim.incarnation)
+            };
+            let claimed = log.claims.iter().filter(|(segment, claim)| is_claimed_later(segment, claim));
+            needed.extend(claimed.map(|(segment, _)| segment));
             needed.extend(log.segments.keys());
             needed.extend(
                 log.claims.iter().filter(|(_, claim)| claim.stream == StreamKind::Journal).map(|(s, _)| s),

@@ -237,6 +237,21 @@ fn the_older_slot_takes_over() {
     assert_eq!(contents(&report), contents(&whole));
 }
 
+/// The segment that a repair would take first was claimed behind the checkpoint and is empty. The body that it wrote there
+/// named a later use of it, the record in the window an earlier one, and the rehearsal called the store beyond repair.
+#[test]
+fn segments_that_the_window_claims_are_not_taken() {
+    let mut shard = populated();
+    let fresh = shard.fresh(seabed_segment::StreamKind::Bulk);
+    shard.record(|record| record.claim(&fresh));
+    shard.disk.flip(shard.parts[0].at);
+    let disk = Disk::new(&shard.disk.bytes);
+    let Repaired { mended, report } = repaired(&disk).expect("there are other segments");
+    assert!(report.is_clean());
+    let is_written = |mended: &Mended| matches!(mended, Mended::Checkpoint { segments, .. } if !segments.contains(&fresh.segment));
+    assert!(mended.iter().any(is_written), "{mended:?}");
+}
+
 #[test]
 fn without_free_segments_there_is_no_checkpoint() {
     let mut shard = populated();
