@@ -3,12 +3,12 @@
 //! Two bounds, both arithmetic (rule S5). Live bytes: at most 0.93 of the segments less reserves, open streams and the
 //! window. Free segments: as long as nothing moves live bytes together, dead bytes beside live ones are not space, so a
 //! user also leaves enough free segments for the journal to reach the window's bound, for logging all pending changes again,
-//! for all nodes that have no image, and for two bodies; a removal may use the room for the window, so that removing is always
+//! for all nodes that have no image, and for two bodies; a removal may use the journal's room, so that removing is always
 //! possible; trimming stops where a checkpoint would not be possible any more, the checkpoint where the journal would have no
 //! next segment. So nobody takes the last one from the journal.
 //!
 //! Example: 46 segments of 64 KiB with a window of 4 segments, 60 KiB of pending changes and nothing else in memory only:
-//! 2 (journal) + 2 (logged again) + 1 (nodes) + 2 (bodies), and for users 6 (window) more.
+//! 2 (journal) + 1 (nodes) + 2 (bodies), and for users 6 (window) + 2 (logged again) more.
 //!
 //! Who does not fit waits while graves are drained and while a trim cycle that began later than the request may free
 //! something; then it is `NoSpace`, and nothing was applied.
@@ -30,6 +30,8 @@ pub(crate) enum Purpose {
 
 /// Segments that stay free for the journal.
 const JOURNAL_SEGMENTS: usize = 2;
+/// A shard with the smallest budget still gets to gather some changes before it writes them.
+const PENDING_BYTES_MIN: usize = 32 << 10;
 /// Two copies of a checkpoint body.
 const BODY_SEGMENTS: usize = 2;
 
@@ -49,16 +51,19 @@ impl Shard {
     }
 
     /// Segments that a claim for this purpose leaves free. Each leaves what those need that come deeper: the journal its
-    /// next segments; a checkpoint those; images of leaves and users also a checkpoint, and that all pending changes may be
-    /// logged again.
+    /// next segments; a checkpoint those; images of leaves, and users, also a checkpoint.
     pub(crate) fn reserve_against(&self, claimer: Claimer) -> usize {
-        if claimer == Claimer::Checkpoint {
-            return JOURNAL_SEGMENTS;
+        match claimer {
+            Claimer::Checkpoint => JOURNAL_SEGMENTS,
+            Claimer::Trim | Claimer::User => JOURNAL_SEGMENTS + self.checkpoint_segments(),
         }
-        // A mount that trims logs nothing.
-        let pending = if self.trim.logs.get() { self.world.borrow().pending_bytes() } else { 0 };
-        let again = pending.div_ceil(self.layout.segment_bytes as usize / 2);
-        JOURNAL_SEGMENTS + self.checkpoint_segments() + again
+    }
+
+    /// Segments that the journal takes until its window is full, and to log all pending changes again.
+    fn journal_growth(&self) -> usize {
+        let window = self.journal.as_ref().map_or(0, |journal| journal.segment_count());
+        let again = self.world.borrow().pending_bytes().div_ceil(self.layout.segment_bytes as usize / 2);
+        (self.window_segments_max() + 2).saturating_sub(window) + again
     }
 
     /// The most live bytes that users may have.
@@ -78,10 +83,22 @@ impl Shard {
         if purpose == Purpose::Remove {
             return free > trim;
         }
-        let window = self.journal.as_ref().map_or(0, |journal| journal.segment_count());
-        let grow = (self.window_segments_max() + 2).saturating_sub(window);
         let live = self.table.live_total().max(0).cast_unsigned();
-        free > trim + grow + taken && live + bytes as u64 <= self.usable_bytes()
+        free > trim + self.journal_growth() + taken && live + bytes as u64 <= self.usable_bytes()
+    }
+
+    /// The bytes of pending changes over which transactions wait until trimming has written some (rule T4): a quarter of the
+    /// window and an eighth of the memory budget. One transaction may pass it.
+    pub(crate) fn pending_bytes_max(&self) -> usize {
+        let window = self.window_segments_max() * self.layout.segment_bytes as usize;
+        (self.options.memory_bytes / 8).min(window / 4).max(PENDING_BYTES_MIN)
+    }
+
+    /// Whether there may be more pending changes. Without space for images of leaves trimming cannot make them fewer, so what
+    /// only takes away goes on: it makes space (rule S6).
+    fn pending_has_room(&self, purpose: Purpose) -> bool {
+        purpose == Purpose::Remove && self.trim.without_space.get()
+            || self.world.borrow().pending_bytes() <= self.pending_bytes_max()
     }
 
     /// Whether the window has room for another record.
@@ -91,7 +108,7 @@ impl Shard {
 
     /// Whether `bytes` more may come at this moment.
     pub(crate) fn is_admitted(&self, bytes: usize, purpose: Purpose) -> bool {
-        self.window_has_room() && self.fits(bytes, purpose)
+        self.window_has_room() && self.pending_has_room(purpose) && self.fits(bytes, purpose)
     }
 
     /// Waits until `bytes` more may come, or says that they cannot. The caller holds no [`crate::shard::Held`]: that would
@@ -103,19 +120,21 @@ impl Shard {
         // A cycle that runs now may have passed what we wait for: only one that begins after now has seen all.
         let mut enough_cycles = self.trim.begun.get() + 1;
         let mut losses = self.table.losses();
-        let graves_may_help = || purpose == Purpose::Store && self.grave_work.is_any();
+        let graves_may_help = || purpose == Purpose::Store && self.grave_work.is_any() && !self.closing.get();
         loop {
             self.journal()?.healthy()?;
             if self.is_admitted(bytes, purpose) {
                 return Ok(());
             }
-            // Nobody trims any more while the shard closes, so nothing will be freed.
-            if self.closing.get() {
+            // Nobody trims any more, so nothing will be freed; only graves may wait here then, which the next mount drains.
+            if self.is_ending() {
                 return Err(Error::Closed);
             }
             let exhausted = self.trim.exhausted_at.get() == Some(self.table.losses());
             let cycled = self.trim.completed.get() >= enough_cycles && self.table.cooling_count() == 0;
-            if self.window_has_room() && !graves_may_help() && (exhausted || cycled) {
+            // Who waits for the window or for pending changes only gets there, as long as there is space to trim in.
+            let lacks_space = !self.fits(bytes, purpose) || self.trim.without_space.get();
+            if lacks_space && !graves_may_help() && (exhausted || cycled) {
                 if exhausted || losses == self.table.losses() {
                     self.trim.exhausted_at.set(Some(self.table.losses()));
                     return Err(self.no_space());
@@ -127,7 +146,7 @@ impl Shard {
             self.trim.force();
             let seen = (self.trim.completed.get(), graves_may_help());
             let changed = || {
-                self.closing.get()
+                self.is_ending()
                     || self.journal.as_ref().is_none_or(|journal| journal.healthy().is_err())
                     || self.is_admitted(bytes, purpose)
                     || seen != (self.trim.completed.get(), graves_may_help())

@@ -42,7 +42,7 @@ pub use seabed_object::read::{Range, Stat};
 pub use seabed_object::{
     Condition, Direction, Hint, HintFlags, IntoData, Limits, ObjectId, Op, Refused, Transaction, Usage,
 };
-pub use seabed_segment::{Identity, Layout, LayoutError, Superblock, SuperblockError};
+pub use seabed_segment::{FORMAT_VERSION, Identity, Layout, LayoutError, Superblock, SuperblockError};
 pub use seabed_types as types;
 
 /// The glommio that the engine runs on, so that an embedder's types are the same.

@@ -304,6 +304,10 @@ impl Shard {
         let parts =
             Parts { machine, superblock, id, epoch, options, table, journal, world, slot, counters, report };
         let shard = Self::new(parts);
+        let bodies = found.newest.body.iter().flatten();
+        *shard.body_holds.borrow_mut() =
+            bodies.map(|part| Hold::new(&shard.table, part.at.segment)).collect();
+        shard.table.free_all_unused();
         if !read_only {
             shard.begin(&found, end.lsn).await?;
         }
@@ -313,10 +317,6 @@ impl Shard {
     /// Makes the new epoch durable and starts to serve.
     async fn begin(self: &Rc<Self>, found: &Found, end: Lsn) -> Result<()> {
         self.machine.device.flush().await?;
-        let holds =
-            found.newest.body.iter().flatten().map(|part| Hold::new(&self.table, part.at.segment)).collect();
-        *self.body_holds.borrow_mut() = holds;
-        self.table.free_all_unused();
         self.read_ends().await?;
         self.void_seals().await?;
         let slot = self.slot.borrow().clone();

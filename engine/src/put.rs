@@ -23,6 +23,7 @@ use crate::admit::Purpose;
 use crate::bulk::Part;
 use crate::shard::{Held, Shard};
 use crate::submit::{Also, need_of};
+use crate::view::View;
 use crate::{Error, Result};
 
 const ROW_BYTES: usize = 64 << 10;
@@ -240,13 +241,20 @@ impl Shard {
     ) -> Result<seabed_types::Lsn> {
         let mut held = Held::new(self);
         loop {
-            let (outcome, wanted) = self.look(id, &held, |view| {
-                let next_id = self.world.borrow().collection(id).next_id;
-                stream::finish(view, streamed, next_id, &self.limits)
-            });
+            let (outcome, wanted, settled) = {
+                let world = self.world.borrow();
+                let collection = world.collection(id);
+                let view = View::new(&world, collection, &held.pieces);
+                let outcome = stream::finish(&view, streamed, collection.next_id, &self.limits);
+                let (wanted, settled) = view.end();
+                (outcome, wanted, settled)
+            };
             match outcome {
                 Outcome::Absent => self.load_or_fail(id, Stop::Absent, wanted, &mut held).await?,
-                Outcome::Refused(refusal) => return Err(refusal.into()),
+                Outcome::Refused(refusal) => {
+                    self.settled(settled).await?;
+                    return Err(refusal.into());
+                }
                 Outcome::Stale => {
                     return Err(Error::Invalid { what: "the put's data is not there any more" });
                 }
@@ -255,7 +263,10 @@ impl Shard {
                 }
                 Outcome::Ready(effects) => {
                     let need = need_of(&effects);
-                    self.journal()?.check(&need)?;
+                    if let Err(refused) = self.journal()?.check(&need) {
+                        self.settled(settled).await?;
+                        return Err(refused.into());
+                    }
                     let bytes = need.pieces + need.entries;
                     if !held.admits(bytes, Purpose::Store).await? {
                         continue;

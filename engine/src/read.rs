@@ -19,7 +19,7 @@ use seabed_types::{CHUNK_BYTES, Crc, PoolId};
 
 use crate::shard::{Held, Shard};
 use crate::view::View;
-use crate::world::usage_of;
+use crate::world::{Collection, usage_of};
 use crate::{Error, Result};
 
 /// Bytes of one device read of a long run.
@@ -213,14 +213,21 @@ impl Shard {
         Ok(page)
     }
 
-    /// What a pool holds; the whole store for None.
+    /// What a pool holds, of what is durable (rule L6); the whole store for None.
     pub(crate) fn usage(&self, pool: Option<PoolId>) -> Usage {
         let world = self.world.borrow();
         let of = world.collections.values().filter(|collection| match pool {
             Some(pool) => collection.id.pool == pool,
             None => collection.id.pool != PoolId(0),
         });
-        of.map(|collection| usage_of(&collection.tally)).fold(Usage::default(), Usage::plus)
+        let durable = |collection: &Collection| {
+            let mut tally = collection.tally;
+            if let Some(journal) = &self.journal {
+                tally.take_off(&journal.undurable(collection.id));
+            }
+            usage_of(&tally)
+        };
+        of.map(durable).fold(Usage::default(), Usage::plus)
     }
 
     async fn values(&self, pairs: Vec<(Bytes, Value)>) -> Result<Vec<(Bytes, Bytes)>> {

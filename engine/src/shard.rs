@@ -84,6 +84,8 @@ pub struct Shard {
     tasks: Cell<usize>,
     task_ended: Notify,
     pub(crate) closing: Cell<bool>,
+    /// Tasks of users among all: as long as there are any, trimming goes on for them.
+    submitted: Cell<usize>,
     pub(crate) report: MountReport,
 }
 
@@ -133,6 +135,7 @@ impl Shard {
             tasks: Cell::new(0),
             task_ended: Notify::default(),
             closing: Cell::new(false),
+            submitted: Cell::new(0),
             report: parts.report,
         })
     }
@@ -160,10 +163,16 @@ impl Shard {
     /// Starts a task that [`Shard::close`] waits for.
     pub(crate) fn spawn(self: &Rc<Self>, class: Class, task: impl Future<Output = ()> + 'static) {
         self.tasks.set(self.tasks.get() + 1);
+        let of_user = usize::from(class == Class::Foreground);
+        self.submitted.set(self.submitted.get() + of_user);
         let shard = Rc::clone(self);
         let task: Local<()> = Box::pin(async move {
             task.await;
             shard.tasks.set(shard.tasks.get() - 1);
+            shard.submitted.set(shard.submitted.get() - of_user);
+            if shard.is_ending() {
+                shard.wake_all();
+            }
             shard.task_ended.notify_all();
         });
         self.machine.runtime.spawn(class, task);
@@ -191,10 +200,7 @@ impl Shard {
     /// asked for afterwards is [`Error::Closed`].
     pub async fn close(self: &Rc<Self>) -> Result<()> {
         self.closing.set(true);
-        self.grave_work.wake.notify_all();
-        self.trim.wake.notify_all();
-        self.trim.moved.notify_all();
-        self.table.changed.notify_all();
+        self.wake_all();
         let mut result = Ok(());
         if let Some(journal) = &self.journal {
             // The commit loop is the one task that goes on until it is told.
@@ -246,11 +252,21 @@ impl Shard {
         if let Some(journal) = &self.journal {
             journal.fail(error);
         }
+        self.wake_all();
+        Error::Fenced(error)
+    }
+
+    /// Whether the shard closes and all that was submitted is done.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.closing.get() && self.submitted.get() == 0
+    }
+
+    /// Wakes whoever may have to end.
+    fn wake_all(&self) {
         self.trim.wake.notify_all();
         self.trim.moved.notify_all();
         self.table.changed.notify_all();
         self.grave_work.wake.notify_all();
-        Error::Fenced(error)
     }
 }
 

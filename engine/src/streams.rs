@@ -17,8 +17,8 @@ use seabed_device::{Class, Durability, WriteOpts};
 use seabed_journal::Need;
 use seabed_journal::entry::SMALL_ENTRY_BYTES;
 use seabed_segment::{
-    Listed, ListedWhat, OpenSegment, Placed, RecordBuilder, RecordPlace, StreamKind, Summing,
-    record_bytes_at_most,
+    Listed, ListedWhat, OpenSegment, Placed, RecordBuilder, RecordPlace, StreamKind, Summing, packed_bytes,
+    record_bytes_of,
 };
 use seabed_types::{NodePtr, SegmentId, TreeKind};
 
@@ -169,8 +169,8 @@ impl Shard {
             self.write_images(streams);
         }
         let listed: usize = pieces.iter().map(|piece| listed_bytes(&piece.what)).sum();
-        let total: usize = pieces.iter().map(|piece| piece.bytes.len()).sum();
-        let bytes_max = record_bytes_at_most(total, pieces.len(), listed);
+        let packed = packed_bytes(pieces.iter().map(|piece| piece.bytes.len()));
+        let bytes_max = record_bytes_of(packed, listed);
         if !self.make_room(streams, stream, (bytes_max, listed), reserve) {
             return None;
         }
@@ -236,14 +236,15 @@ impl Shard {
         let open = streams.images.as_ref();
         let fits = open.is_some_and(|open| {
             open.images.len() < IMAGES_PER_RECORD
-                && open.record.fits(node_bytes, 1, listed)
-                && streams.nodes.as_ref().is_some_and(|segment| {
-                    segment.room(listed) >= open.record.bytes_with(node_bytes, 1, listed)
-                })
+                && open.record.fits(node_bytes, listed)
+                && streams
+                    .nodes
+                    .as_ref()
+                    .is_some_and(|segment| segment.room(listed) >= open.record.bytes_with(node_bytes, listed))
         });
         if !fits {
             self.write_images(streams);
-            let first = record_bytes_at_most(node_bytes, 1, listed);
+            let first = record_bytes_of(node_bytes, listed);
             if !self.make_room(streams, StreamKind::Nodes, (first, listed), reserve) {
                 return false;
             }

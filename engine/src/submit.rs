@@ -24,7 +24,7 @@ use seabed_device::local::Permit;
 use seabed_journal::entry::SMALL_ENTRY_BYTES;
 use seabed_journal::{ChangeRef, CollectionId, Journal, JournalError, Need};
 use seabed_object::{Change, Checksums, Effects, Outcome, Placed, Stored, Transaction, execute};
-use seabed_segment::Summing;
+use seabed_segment::{Summing, packed_bytes};
 use seabed_types::{Lsn, PoolId, Term, TreeKind};
 use smallvec::SmallVec;
 
@@ -301,6 +301,7 @@ impl Shard {
                 let new = CollectionId::whole(pool);
                 joined.new_collection(new, Term(1));
                 world.add_collection(new, Term(1));
+                world.collection_mut(new).shown_at = lsn.next();
             }
             Ok(())
         });
@@ -379,7 +380,7 @@ pub(crate) fn change_ref(change: &Change) -> ChangeRef<'_> {
 pub(crate) fn need_of(effects: &Effects) -> Need {
     let rows = effects.rows.len();
     Need {
-        pieces: effects.piece_bytes(),
+        pieces: packed_bytes(effects.pieces.iter().map(|piece| piece.data.len())),
         piece_count: effects.pieces.len(),
         entries: effects.delta_bytes_max()
             + rows * SMALL_ENTRY_BYTES

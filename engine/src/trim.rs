@@ -8,7 +8,8 @@
 //!
 //! Invariants: 1. a cycle leaves no pending change older than its beginning, or it has no node space for one (rule S6).
 //! 2. A mount that trims before it serves logs nothing.
-//! Cost: per leaf one record entry or one image. Limits: pending bytes a quarter of the window and an eighth of the memory.
+//! Cost: per leaf one record entry or one image. Limits: pending bytes a quarter of the window and an eighth of the memory: who would pass
+//! that waits (`admit`).
 
 use std::cell::{Cell, RefCell};
 use std::ops::Bound;
@@ -60,6 +61,10 @@ pub(crate) struct TrimState {
     pub(crate) logged_again: RefCell<FxHashMap<NodePtr, usize>>,
     /// The table's losses when it was found that nothing more can be freed.
     pub(crate) exhausted_at: Cell<Option<u64>>,
+    /// The last cycle did not get all it needed: a leaf or the checkpoint found no space.
+    pub(crate) without_space: Cell<bool>,
+    /// The table's losses and free segments when it ended.
+    ended_at: Cell<(u64, usize)>,
     /// False while a mount trims.
     pub(crate) logs: Cell<bool>,
     /// The slot that a checkpoint writes first.
@@ -81,6 +86,8 @@ impl Default for TrimState {
             begun_at: Cell::new(0),
             logged_again: RefCell::default(),
             exhausted_at: Cell::new(None),
+            without_space: Cell::new(false),
+            ended_at: Cell::new((0, 0)),
             logs: Cell::new(true),
             first_slot: Cell::new(SlotCopy::A),
         }
@@ -145,7 +152,7 @@ impl Shard {
     }
 
     fn trim_must_end(&self) -> bool {
-        self.closing.get() || self.journal.as_ref().is_none_or(|journal| journal.healthy().is_err())
+        self.is_ending() || self.journal.as_ref().is_none_or(|journal| journal.healthy().is_err())
     }
 
     /// Half a window, in bytes.
@@ -157,21 +164,28 @@ impl Shard {
         self.journal.as_ref().map_or(0, |journal| journal.logged())
     }
 
-    /// Whether pending changes or nodes without an image take too much.
+    /// Whether pending changes or nodes without an image take too much: three quarters of the bytes for which transactions
+    /// wait, so that they seldom do.
     fn is_pressed(&self) -> bool {
         let world = self.world.borrow();
-        let pending_max = (self.options.memory_bytes / 8)
-            .min(usize::try_from(self.cycle_bytes() / 2).unwrap_or(usize::MAX));
-        let nodes_max = self.options.memory_bytes / 8;
-        // A shard with the smallest budget still gets to gather some changes before it writes them.
-        let (pending_max, nodes_max) = (pending_max.max(32 << 10), nodes_max.max(16 * world.node_bytes));
-        world.pending_bytes() > pending_max || world.cache.memory_nodes() * world.node_bytes > nodes_max
+        let nodes_max = (self.options.memory_bytes / 8).max(16 * world.node_bytes);
+        world.pending_bytes() > self.pending_bytes_max() / 4 * 3
+            || world.cache.memory_nodes() * world.node_bytes > nodes_max
+    }
+
+    /// Whether a cycle may find space where the last one found none.
+    fn may_find_space(&self) -> bool {
+        !self.trim.without_space.get() || self.trim.ended_at.get() != self.space_seen()
+    }
+
+    fn space_seen(&self) -> (u64, usize) {
+        (self.table.losses(), self.table.free_count())
     }
 
     fn trim_is_due(&self) -> bool {
         self.trim.forced.get()
             || self.logged() - self.trim.begun_at.get() >= self.cycle_bytes()
-            || self.is_pressed()
+            || self.is_pressed() && self.may_find_space()
     }
 
     /// One cycle and its checkpoint.
@@ -193,6 +207,9 @@ impl Shard {
                     let rows;
                     (from, rows) = self.trim_leaf(id, tree, &key, first, &mut full).await?;
                     handled += rows;
+                    if self.trim.writes_only.get() {
+                        self.trim.moved.notify_all();
+                    }
                     // Without node space as few records as possible are to hold what is logged again.
                     if !full {
                         self.keep_pace(forced, handled, total, begun_at).await?;
@@ -202,8 +219,11 @@ impl Shard {
         }
         // What was logged again may have filled segments of the journal; held, they could not become free.
         self.write_segment_ends();
+        let checkpoints = self.counters.stats.borrow().checkpoints;
         self.checkpoint().await?;
         self.write_segment_ends();
+        self.trim.without_space.set(full || self.counters.stats.borrow().checkpoints == checkpoints);
+        self.trim.ended_at.set(self.space_seen());
         self.trim.completed.set(self.trim.completed.get() + 1);
         self.shrink_cache();
         self.trim.moved.notify_all();

@@ -37,7 +37,13 @@ pub(crate) struct View<'a> {
 
 impl<'a> View<'a> {
     pub(crate) fn new(world: &'a World, collection: &'a Collection, pieces: &'a Pieces) -> Self {
-        Self { world, collection, pieces, wanted: RefCell::default(), settled: Cell::new(Lsn(0)) }
+        Self {
+            world,
+            collection,
+            pieces,
+            wanted: RefCell::default(),
+            settled: Cell::new(collection.shown_at),
+        }
     }
 
     /// What was not in memory, and the bound of records that must be durable before what was seen may be told.

@@ -22,6 +22,8 @@ use crate::sequence::Line;
 pub(crate) struct Collection {
     pub(crate) id: CollectionId,
     pub(crate) term: Term,
+    /// All records below this must be durable before anyone may be told that it is there.
+    pub(crate) shown_at: Lsn,
     /// Family ids below this were used.
     pub(crate) next_id: u64,
     pub(crate) tally: Tally,
@@ -42,6 +44,7 @@ impl Collection {
         Self {
             id: state.id,
             term: state.term,
+            shown_at: Lsn(0),
             next_id: state.next_id,
             tally: state.tally,
             trees: state.roots.map(|root| Tree::new(root, node_bytes)),

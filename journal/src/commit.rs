@@ -26,7 +26,7 @@ use seabed_device::local::{Notify, Permit};
 use seabed_device::{Class, Device, DeviceError, Durability, Machine, WriteBuf, WriteOpts};
 use seabed_segment::{
     Identity, Layout, Listed, ListedWhat, OpenSegment, Placed, RecordBuilder, RecordPlace, StreamKind,
-    Summing, record_bytes_at_most,
+    Summing, record_bytes_of,
 };
 use seabed_types::{
     BLOCK_BYTES, Crc, Epoch, Incarnation, Lsn, Paddr, PoolId, SegmentId, ShardId, Term, TreeKind,
@@ -47,7 +47,7 @@ const TURNS_MAX: usize = 16;
 /// What a transaction takes at most of a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Need {
-    /// Bytes of pieces.
+    /// Bytes that its pieces take of a record ([`seabed_segment::packed_bytes`]).
     pub pieces: usize,
     /// How many pieces.
     pub piece_count: usize,
@@ -139,6 +139,8 @@ struct State {
     closed: VecDeque<Batch>,
     /// The record that is being written: its address and its bytes.
     in_flight: Option<(Paddr, Rc<WriteBuf>)>,
+    /// The changes of counts that it holds.
+    tallies_in_flight: BTreeMap<CollectionId, (u64, Tally)>,
     bytes_hint: usize,
     logged: u64,
     last_is_empty: bool,
@@ -239,6 +241,7 @@ impl Journal {
                 open: None,
                 closed: VecDeque::new(),
                 in_flight: None,
+                tallies_in_flight: BTreeMap::new(),
                 bytes_hint: BLOCK_BYTES,
                 logged: start.logged,
                 last_is_empty: true,
@@ -256,7 +259,7 @@ impl Journal {
     pub fn check(&self, need: &Need) -> Result<(), JournalError> {
         self.healthy()?;
         let entries = need.entries_in_all() + OWN_ENTRIES_BYTES;
-        let bytes = record_bytes_at_most(need.pieces, need.piece_count, entries);
+        let bytes = record_bytes_of(need.pieces, entries);
         if bytes > self.record_bytes_max {
             return Err(JournalError::TooLarge { bytes, max: self.record_bytes_max });
         }
@@ -276,7 +279,7 @@ impl Journal {
         let state = &mut *state;
         let fits = state.open.as_ref().is_some_and(|batch| {
             let entries = batch.entries_to_come() + need.entries_in_all();
-            let bytes = batch.record.bytes_with(need.pieces, need.piece_count, entries);
+            let bytes = batch.record.bytes_with(need.pieces, entries);
             bytes <= self.record_bytes_max && bytes <= state.tail.room(need.listed())
         });
         if !fits {
@@ -310,7 +313,7 @@ impl Journal {
 
     fn open_batch(&self, state: &mut State, need: &Need) -> Result<(), JournalError> {
         let empty = need.entries_in_all() + OWN_ENTRIES_BYTES;
-        let bytes = |record: &RecordBuilder| record.bytes_with(need.pieces, need.piece_count, empty);
+        let bytes = |record: &RecordBuilder| record.bytes_with(need.pieces, empty);
         let at = state.tail.at();
         let device = || Rc::clone(&self.machine.device);
         let mut record = RecordBuilder::new(device(), at, self.record_bytes_max, state.bytes_hint);
@@ -416,6 +419,7 @@ impl Journal {
             state.previous = header.crc;
             state.places.push_back(Place { at: header.at, crc: header.crc });
             state.in_flight = Some((header.at, Rc::clone(&buf)));
+            state.tallies_in_flight = batch.tallies;
         }
         assert_eq!(lsn, self.durable.get(), "invariant 1: one record in flight");
         let opts = WriteOpts {
@@ -425,9 +429,13 @@ impl Journal {
         };
         match self.machine.device.write(self.layout.device_offset(header.at), buf, opts).await {
             Ok(()) => {
-                self.state.borrow_mut().in_flight = None;
+                {
+                    let mut state = self.state.borrow_mut();
+                    state.in_flight = None;
+                    state.tallies_in_flight.clear();
+                    state.last_is_empty = empty;
+                }
                 self.durable.set(lsn.next());
-                self.state.borrow_mut().last_is_empty = empty;
                 self.space.settled(Settled { lsn, live, bytes });
                 self.wake_below(lsn.next());
             }
@@ -447,6 +455,19 @@ impl Journal {
         }
         let mut batches = state.open.iter().chain(&state.closed);
         batches.find_map(|batch| batch.record.piece_at(at, bytes)).map(<[u8]>::to_vec)
+    }
+
+    /// What the records that are not durable yet change in the counts of a collection.
+    pub fn undurable(&self, collection: CollectionId) -> Tally {
+        let state = self.state.borrow();
+        let batches = state.open.iter().chain(&state.closed).map(|batch| &batch.tallies);
+        let mut sum = Tally::default();
+        for (_, change) in
+            batches.chain([&state.tallies_in_flight]).filter_map(|tallies| tallies.get(&collection))
+        {
+            sum.add(change);
+        }
+        sum
     }
 
     /// Fences the shard: nothing more is issued or acknowledged.

@@ -82,6 +82,12 @@ impl Tally {
         self.metadata = self.metadata.wrapping_add(metadata);
     }
 
+    /// Takes `change` off again.
+    pub fn take_off(&mut self, change: &Self) {
+        let [objects, stored, allocated, compressed, omap, metadata] = change.fields().map(i64::wrapping_neg);
+        self.add(&Self { objects, stored, allocated, compressed, omap, metadata });
+    }
+
     pub(crate) fn encode(&self, to: &mut Vec<u8>) {
         for field in self.fields() {
             put_signed(to, field);

@@ -247,11 +247,21 @@ fn record_bytes(entries: usize, pieces: usize) -> usize {
     BLOCK_BYTES + pieces + round_up_to_block(entries.saturating_sub(ENTRIES_IN_FIRST))
 }
 
-/// The most bytes of a record with `count` pieces of `pieces` bytes in total, whatever their alignment costs, and that
-/// many bytes of entries.
-pub fn record_bytes_at_most(pieces: usize, count: usize, entries: usize) -> usize {
-    // Before each piece less than a block can be lost to alignment.
-    record_bytes(entries, round_up_to_block(pieces + count * (BLOCK_BYTES - 1)))
+/// Where a piece of `bytes` bytes begins if `filled` bytes of the area of pieces are taken.
+fn piece_start(filled: usize, bytes: usize) -> usize {
+    let in_block = filled % BLOCK_BYTES;
+    if in_block != 0 && in_block + bytes > BLOCK_BYTES { round_up_to_block(filled) } else { filled }
+}
+
+/// Bytes that pieces of these lengths take of a record, alignment included, if the first begins a block. A first that
+/// does not never makes them end later than if it began the next one.
+pub fn packed_bytes(pieces: impl IntoIterator<Item = usize>) -> usize {
+    pieces.into_iter().fold(0, |filled, bytes| piece_start(filled, bytes) + bytes)
+}
+
+/// Bytes of a record with pieces that take `packed` bytes ([`packed_bytes`]) and that many bytes of entries.
+pub fn record_bytes_of(packed: usize, entries: usize) -> usize {
+    record_bytes(entries, round_up_to_block(packed))
 }
 
 /// How the checksums of a piece are wanted.
@@ -301,23 +311,22 @@ impl RecordBuilder {
         record_bytes(self.entries.len(), round_up_to_block(self.pieces))
     }
 
-    /// Whether pieces of `pieces` bytes in total, in `count` of them, and `entries` more bytes of entries still fit,
-    /// whatever their alignment costs.
-    pub fn fits(&self, pieces: usize, count: usize, entries: usize) -> bool {
-        self.bytes_with(pieces, count, entries) <= self.bytes_max
+    /// Whether pieces that take `packed` bytes ([`packed_bytes`]) and `entries` more bytes of entries still fit.
+    pub fn fits(&self, packed: usize, entries: usize) -> bool {
+        self.bytes_with(packed, entries) <= self.bytes_max
     }
 
     /// The most bytes that the record can have when those are put in.
-    pub fn bytes_with(&self, pieces: usize, count: usize, entries: usize) -> usize {
-        record_bytes_at_most(self.pieces + pieces, count, self.entries.len() + entries)
+    pub fn bytes_with(&self, packed: usize, entries: usize) -> usize {
+        let filled = if packed == 0 { self.pieces } else { round_up_to_block(self.pieces) };
+        record_bytes_of(filled + packed, self.entries.len() + entries)
     }
 
     /// Copies a piece in, from its parts, and sums it. The caller has checked that it fits.
     pub fn place(&mut self, parts: &[&[u8]], summing: Summing) -> Placed {
         let bytes: usize = parts.iter().map(|part| part.len()).sum();
         assert!(bytes > 0, "a piece has bytes");
-        let in_block = self.pieces % BLOCK_BYTES;
-        if in_block != 0 && in_block + bytes > BLOCK_BYTES {
+        if piece_start(self.pieces, bytes) > self.pieces {
             self.pad_pieces();
         }
         let start = BLOCK_BYTES + self.pieces;

@@ -27,6 +27,7 @@ mod program;
 mod repairs;
 mod run;
 pub mod schedules;
+pub mod shown;
 pub mod stories;
 mod suite;
 

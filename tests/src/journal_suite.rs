@@ -146,6 +146,7 @@ pub fn run(seed: u64) -> Result<Counts, Failure> {
         counts: Counts::default(),
         seen: BTreeSet::new(),
         place: Vec::new(),
+        may_lack_slot: false,
     };
     suite.whole().map_err(|what| Failure { seed, place: suite.place.join(", "), what })?;
     Ok(suite.counts)
@@ -444,6 +445,8 @@ struct Suite {
     counts: Counts,
     seen: BTreeSet<u128>,
     place: Vec<String>,
+    /// The disk may have lost the write of a slot: the other one must not be lost too.
+    may_lack_slot: bool,
 }
 
 impl Suite {
@@ -460,6 +463,8 @@ impl Suite {
         if depth > 0 {
             plan.transactions /= 4;
         }
+        let may_lack_slot = self.may_lack_slot;
+        self.may_lack_slot |= plan.lost_slot_write.is_some();
         let run = record(seed, base, before, plan, &mut self.counts)?;
         let boundaries = run.trace.boundaries().len();
         let mut walk = run.trace.walk();
@@ -488,6 +493,7 @@ impl Suite {
             }
             self.place.pop();
         }
+        self.may_lack_slot = may_lack_slot;
         Ok(())
     }
 
@@ -544,7 +550,8 @@ impl Suite {
     /// Rule 3.
     fn without_a_slot(&mut self, image: &DiskImage, whole: &Replayed) -> Result<(), String> {
         for (index, which) in [SlotCopy::A, SlotCopy::B].into_iter().enumerate() {
-            if whole.slots[1 - index].is_none() {
+            let Some(other) = &whole.slots[1 - index] else { continue };
+            if self.may_lack_slot && other.sequence < whole.newest().sequence {
                 continue;
             }
             let mut image = image.clone();

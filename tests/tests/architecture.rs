@@ -18,7 +18,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
     ("engine", &["device", "segment", "journal", "btree", "object"]),
     ("check", &["segment", "journal", "btree", "object"]),
     ("bench", &["engine"]),
-    ("cli", &["engine", "segment", "check", "bench"]),
+    ("cli", &["engine", "check", "bench"]),
     ("tests", &["device", "segment", "journal", "btree", "object", "engine", "check", "bench", "cli"]),
 ];
 

@@ -1,6 +1,7 @@
 //! Courses of events that broke drafts of the design.
 
 use seabed_tests::crash::schedules::{self, medium, memory, space};
+use seabed_tests::crash::shown::{Change, waits_until_durable};
 use seabed_tests::crash::{FlipPlaces, Structure, flip, stories};
 
 #[test]
@@ -144,4 +145,39 @@ fn the_older_slot_opens_the_store_while_a_mount_trims() {
         looked += story.unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
     }
     assert!(looked > 5, "{looked}");
+}
+
+#[test]
+fn nothing_is_shown_before_it_is_durable() {
+    for change in [Change::Make, Change::Overwrite, Change::Remove] {
+        for seed in 1..4 {
+            let asked =
+                waits_until_durable(seed, change).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+            assert_eq!(asked, 14);
+        }
+    }
+}
+
+#[test]
+fn pending_changes_stay_within_their_bound() {
+    for (memory, most) in [(256 << 10, 32 << 10), (1 << 20, 128 << 10), (64 << 20, 512 << 10)] {
+        let seen = stories::pending_is_bounded(1, memory).unwrap_or_else(|broken| panic!("{broken}"));
+        // What 20 clients may have on their way: 40 rows of 150 bytes each and their onodes.
+        assert!((most / 2..most + 20 * 7000).contains(&seen), "{memory}: {seen} of {most}");
+    }
+}
+
+#[test]
+fn a_budget_that_is_too_small_says_what_it_takes() {
+    let refused = stories::smaller_budgets(1).unwrap_or_else(|broken| panic!("{broken}"));
+    assert!(refused > 0);
+}
+
+#[test]
+fn closing_finishes_what_waits_for_trimming() {
+    for seed in 1..5 {
+        let waited = stories::closing_finishes_what_waits(seed)
+            .unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!((1..60).contains(&waited), "{waited}");
+    }
 }

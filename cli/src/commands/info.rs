@@ -3,8 +3,7 @@
 use std::fmt::Write;
 
 use clap::Args;
-use seabed::{MountReport, Stats, StoreInfo, Usage};
-use seabed_segment::FORMAT_VERSION;
+use seabed::{FORMAT_VERSION, MountReport, Stats, StoreInfo, Usage};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Global, StoreArg};

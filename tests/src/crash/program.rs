@@ -127,7 +127,7 @@ impl Plan {
         // Something must be there to be changed.
         kinds.push(pick(rng, &[Kind::Write, Kind::Put, Kind::Append]));
         kinds.push(pick(rng, &[Kind::Write, Kind::Touch, Kind::Put]));
-        let memory_bytes = pick(rng, &[1 << 20, 2 << 20, 8 << 20, 64 << 20]);
+        let memory_bytes = pick(rng, &[192 << 10, 1 << 20, 2 << 20, 8 << 20, 64 << 20]);
         Self {
             clients: rng.u32(1..=6),
             pools: rng.usize(1..=3),

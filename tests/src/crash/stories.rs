@@ -2,14 +2,21 @@
 //!
 //! Each function is one story; it says what it reached, so that a test can tell that it got there.
 
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use seabed::{Error, LocalStore, Shard, ShardOptions, Transaction};
+use seabed_object::ObjectId;
 use seabed_segment::{SegmentHeader, SlotCopy, StreamKind};
 use seabed_types::{BLOCK_BYTES, Epoch, Incarnation, Lsn, SegmentId, ShardId};
 
 use super::program::Plan;
-use super::run::{formatted, record, superblock};
+use super::run::{formatted, record, shard_options, sim_options, superblock};
 use super::schedules::{bounds_at, look, nothing, place};
 use super::{Broken, Rule, broken};
-use crate::machine::{CrashMode, DiskImage, Faults};
+use crate::machine::{CrashMode, DiskImage, Faults, SimOptions, Simulation};
 
 /// A segment was claimed, its header torn by the power cut that took the claim: one sector of it is garbage. The next
 /// mount could not read it, used the same incarnation again, and a second power cut tore that header so that it mended
@@ -86,4 +93,111 @@ pub fn older_slot_while_a_mount_trims(seed: u64) -> Result<u64, Broken> {
         }
     }
     Ok(looked)
+}
+
+/// Many clients write small rows as fast as they can under a budget of `memory_bytes`, then the power is cut: the most bytes
+/// of pending changes that were seen, and the image.
+fn many_rows(seed: u64, plan: &Plan, rows: u32) -> Result<(u64, DiskImage), Broken> {
+    let base = formatted(seed, plan)?;
+    let options = SimOptions { steps_max: 20_000_000, ..sim_options(plan, Faults::none()) };
+    let sim = Simulation::from_image(seed, &base, options);
+    let (machine, superblock) = (sim.machine(), superblock(seed, plan));
+    let wrong = |error: Error| broken(Rule::Wrong, error);
+    let run = async {
+        let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(plan)).await;
+        let shard = shard.map_err(wrong)?;
+        let pool = LocalStore::new(Rc::clone(&shard)).create_pool("pool").await.map_err(wrong)?;
+        let clients = (0..20).map(|client| {
+            let (pool, shard) = (pool.clone(), &shard);
+            async move {
+                let object = ObjectId::new(format!("object {client}"));
+                let mut most = 0;
+                for round in 0..rows / 800 {
+                    let mut transaction = Transaction::new();
+                    let pairs =
+                        (0..40).map(|row| (format!("key {round:05} {row:02}"), Bytes::from_static(b"value")));
+                    transaction.touch(&object).omap_insert(&object, pairs);
+                    pool.submit(transaction).await?;
+                    most = most.max(shard.stats().pending_bytes);
+                }
+                Ok(most)
+            }
+        });
+        let most: Result<Vec<u64>, Error> = join_all(clients).await.into_iter().collect();
+        most.map_err(wrong)
+    };
+    let most = sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))??;
+    let image = sim.frontier().crash_image(CrashMode::Durable, &mut fastrand::Rng::with_seed(seed));
+    Ok((most.into_iter().max().unwrap_or(0), image))
+}
+
+/// Pending changes stay within a quarter of the window and an eighth of the budget, but for the transactions that are on
+/// their way (rule T4): the most that was seen.
+pub fn pending_is_bounded(seed: u64, memory_bytes: usize) -> Result<u64, Broken> {
+    let plan = Plan { memory_bytes, disk_bytes: 24 << 20, window_segments: 32, ..Plan::of(seed) };
+    Ok(many_rows(seed, &plan, 24_000)?.0)
+}
+
+/// A store that was written with a large budget is opened with ever smaller ones: each opens it, or says how much it takes
+/// and changes nothing; with what it says it opens. How often it said so.
+pub fn smaller_budgets(seed: u64) -> Result<u64, Broken> {
+    let plan = Plan { memory_bytes: 64 << 20, disk_bytes: 48 << 20, window_segments: 160, ..Plan::of(seed) };
+    let (_, image) = many_rows(seed, &plan, 24_000)?;
+    let mut refused = 0;
+    for shift in 0..10 {
+        let sim = Simulation::from_image(seed, &image, sim_options(&plan, Faults::none()));
+        let (machine, superblock) = (sim.machine(), superblock(seed, &plan));
+        let mount = |memory_bytes| {
+            let options = ShardOptions { memory_bytes, ..shard_options(&plan) };
+            Shard::mount(machine.clone(), superblock, ShardId(0), options)
+        };
+        let opened = sim.run(async {
+            let needed = match mount((64 << 20) >> shift).await {
+                Err(Error::MemoryBudget { needed, .. }) => needed,
+                Err(error) => return Err(broken(Rule::FailedOpen, error)),
+                Ok(_) => return Ok(0),
+            };
+            if sim.trace().counts().writes > 0 {
+                return Err(broken(Rule::Wrong, "a mount that was refused for its budget has written"));
+            }
+            let shard = mount(needed).await.map_err(|error| broken(Rule::FailedOpen, error))?;
+            let pool = LocalStore::new(shard).pool("pool").await;
+            let pool = pool.map_err(|error| broken(Rule::Half, error))?;
+            machine.runtime.sleep(Duration::from_millis(100)).await;
+            if pool.usage().objects == 20 { Ok(1) } else { Err(broken(Rule::Lost, "objects")) }
+        });
+        refused += opened.map_err(|stuck| broken(Rule::Stuck, stuck))??;
+    }
+    Ok(refused)
+}
+
+/// Transactions that wait for trimming while the shard closes are finished, as all that was submitted: they were told that
+/// the store is closed, and trimming ended at once. How many waited.
+pub fn closing_finishes_what_waits(seed: u64) -> Result<u64, Broken> {
+    let plan = Plan { memory_bytes: 256 << 10, disk_bytes: 24 << 20, window_segments: 16, ..Plan::of(seed) };
+    let base = formatted(seed, &plan)?;
+    let sim = Simulation::from_image(seed, &base, sim_options(&plan, Faults::none()));
+    let (machine, superblock) = (sim.machine(), superblock(seed, &plan));
+    let wrong = |error: Error| broken(Rule::Wrong, error);
+    let run = async {
+        let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(&plan)).await;
+        let shard = shard.map_err(wrong)?;
+        let pool = LocalStore::new(Rc::clone(&shard)).create_pool("pool").await.map_err(wrong)?;
+        let submitted: Vec<_> = (0..60)
+            .map(|number| {
+                let object = ObjectId::new(format!("object {number}"));
+                let mut transaction = Transaction::new();
+                let pairs = (0..40).map(|row| (format!("key {row:02}"), Bytes::from_static(b"value")));
+                transaction.touch(&object).omap_insert(&object, pairs);
+                pool.submit(transaction)
+            })
+            .collect();
+        let before = shard.stats().transactions;
+        shard.close().await.map_err(wrong)?;
+        for answer in join_all(submitted).await {
+            answer.map_err(wrong)?;
+        }
+        Ok(shard.stats().transactions - before)
+    };
+    sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))?
 }

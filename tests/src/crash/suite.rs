@@ -295,7 +295,7 @@ impl Suite {
         self.counts.states += 1;
         self.counts.nested += u64::from(depth > 0);
         let options = ShardOptions {
-            memory_bytes: if self.rng.bool() { plan.memory_bytes } else { 1 << 20 },
+            memory_bytes: if self.rng.bool() { plan.memory_bytes } else { 256 << 10 },
             ..shard_options(plan)
         };
         let opened = open((self.rng.u64(..), self.seed), image, plan, options)?;

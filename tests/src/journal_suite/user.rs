@@ -176,7 +176,9 @@ impl User {
     /// Puts a transaction into the log; all at this moment.
     pub(super) fn join(&self, toy: &Toy) -> Result<Joined, JournalError> {
         let need = Need {
-            pieces: toy.sets.iter().map(|(_, bytes)| bytes).sum(),
+            pieces: seabed_segment::packed_bytes(
+                toy.sets.iter().map(|(_, bytes)| *bytes).filter(|bytes| *bytes > 0),
+            ),
             piece_count: toy.sets.iter().filter(|(_, bytes)| *bytes > 0).count(),
             entries: toy.sets.len() * delta_bytes_max(1, VALUE_BYTES + 4, 1),
             segments: toy.live.len(),
