@@ -219,3 +219,41 @@ pub fn run(setup: &Setup) -> Result<Trial, CompareError> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_contestant_of_this_build_finds_what_it_wrote() {
+        let of_fio = |contestant: &Contestant| contestant.null() == Contestant::NullFio;
+        for contestant in Contestant::ALL.into_iter().filter(|one| one.is_built() && !of_fio(one)) {
+            for work in [Work::Overwrite, Work::Read] {
+                let directory = tempfile::tempdir().expect("a directory");
+                let setup = Setup {
+                    work,
+                    contestant,
+                    clients: 3,
+                    data_bytes: 8 << 20,
+                    cache_bytes: 64 << 20,
+                    time: Duration::from_millis(50),
+                    directory: directory.path().to_path_buf(),
+                    free_bytes: 1 << 30,
+                };
+                let name = contestant.name();
+                let trial = run(&setup).unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert!(trial.operations > 0, "{name}");
+                assert_eq!((trial.bytes, trial.wrong), (trial.operations * VALUE_BYTES, 0), "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn names() {
+        for contestant in Contestant::ALL {
+            assert_eq!(Contestant::of_name(contestant.name()), Some(contestant));
+            assert!(contestant.null().is_null());
+        }
+        assert_eq!(Contestant::of_name("nobody"), None);
+    }
+}

@@ -16,6 +16,7 @@ pub(super) struct Fjall {
     told: String,
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as `map_err` gives it")]
 fn failed(error: fjall::Error) -> CompareError {
     CompareError::Peer { name: NAME, why: error.to_string() }
 }

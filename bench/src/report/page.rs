@@ -97,19 +97,19 @@ fn table(worked: &[Worked<'_>]) -> String {
 fn throughput(worked: &[Worked<'_>]) -> String {
     over_time(
         worked,
-        "bytes a second",
+        ("bytes a second", 1024.0),
         |sample| real(sample.bytes),
         |rate| format!("{}/s", words::bytes(rate)),
     )
 }
 
 fn operations(worked: &[Worked<'_>]) -> String {
-    over_time(worked, "operations a second", |sample| real(sample.operations), words::count)
+    over_time(worked, ("operations a second", 1000.0), |sample| real(sample.operations), words::count)
 }
 
 fn over_time(
     worked: &[Worked<'_>],
-    title: &'static str,
+    (title, base): (&'static str, f64),
     of: impl Fn(&crate::record::Sample) -> f64,
     shown: impl Fn(f64) -> String,
 ) -> String {
@@ -117,19 +117,21 @@ fn over_time(
     let lines: Vec<Line> = worked
         .iter()
         .map(|row| {
-            // The last sample covers what is left of the time.
-            let points = row.2.samples().iter().zip(0u32..).map(|(sample, index)| {
+            let runtime = row.0.runtime.as_secs_f64();
+            let points = row.2.samples().iter().zip(0u32..).filter_map(|(sample, index)| {
+                // The last sample covers what is left of the time; a small rest says nothing.
                 let start = f64::from(index) * step;
-                let seconds = (row.0.runtime.as_secs_f64() - start).clamp(1e-3, step);
-                (start + seconds, of(sample) / seconds)
+                let seconds = (runtime - start).min(step);
+                (seconds >= step / 2.0 || index == 0)
+                    .then(|| (start + seconds, of(sample) / seconds.max(1e-3)))
             });
             Line { name: name(row), points: points.collect() }
         })
         .collect();
     let largest =
         |of: fn(&(f64, f64)) -> f64| lines.iter().flat_map(|line| &line.points).map(of).fold(0.0, f64::max);
-    let x = Axis::linear("seconds", largest(|point| point.0), words::percent);
-    let y = Axis::linear(title, largest(|point| point.1), &shown);
+    let x = Axis::linear("seconds", 60.0, largest(|point| point.0), words::percent);
+    let y = Axis::linear(title, base, largest(|point| point.1), &shown);
     svg(&lines, &x, &y, |seconds, rate| format!("{seconds:.1} s: {}", shown(rate)))
 }
 

@@ -7,8 +7,8 @@ use std::fmt::Write;
 /// A plot's size in pixels of the page, axes included.
 const WIDTH: f64 = 860.0;
 const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 70.0;
-const RIGHT: f64 = 14.0;
+const LEFT: f64 = 96.0;
+const RIGHT: f64 = 30.0;
 const TOP: f64 = 12.0;
 const BOTTOM: f64 = 42.0;
 /// Told apart by eyes that do not see red and green apart, too (after Okabe and Ito).
@@ -36,10 +36,14 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// From zero to a bit over `to`, with marks at round numbers.
-    pub(super) fn linear(title: &'static str, to: f64, name: impl Fn(f64) -> String) -> Self {
+    /// From zero to a bit over `to`, with marks at round numbers of a unit that grows by `base`.
+    pub(super) fn linear(title: &'static str, base: f64, to: f64, name: impl Fn(f64) -> String) -> Self {
         let to = if to > 0.0 { to } else { 1.0 };
-        let magnitude = 10f64.powf((to / MARKS).log10().floor());
+        let mut unit = 1.0;
+        while to / MARKS >= unit * base {
+            unit *= base;
+        }
+        let magnitude = unit * 10f64.powf((to / unit / MARKS).log10().floor());
         let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|step| step * magnitude);
         let step = step.clone().find(|step| to / step <= MARKS).unwrap_or(magnitude * 10.0);
         let mut marks = Vec::new();
@@ -165,12 +169,14 @@ mod tests {
     fn axes() {
         let marks = |axis: &Axis| axis.marks.iter().map(|(_, name)| name.clone()).collect::<Vec<_>>();
         let plain = |value: f64| format!("{value:.0}");
-        assert_eq!(marks(&Axis::linear("", 10.0, plain)), ["0", "2", "4", "6", "8", "10"]);
-        assert_eq!(marks(&Axis::linear("", 137.0, plain)), ["0", "50", "100"]);
-        assert_eq!(marks(&Axis::linear("", 0.0, plain)).len(), 6);
+        assert_eq!(marks(&Axis::linear("", 1000.0, 10.0, plain)), ["0", "2", "4", "6", "8", "10"]);
+        assert_eq!(marks(&Axis::linear("", 1000.0, 137.0, plain)), ["0", "50", "100"]);
+        assert_eq!(marks(&Axis::linear("", 1000.0, 0.0, plain)).len(), 6);
+        let axis = Axis::linear("", 1024.0, 90_000_000.0, |value| (value / 1_048_576.0).to_string());
+        assert_eq!(marks(&axis), ["0", "20", "40", "60", "80"], "round in MiB");
         assert_eq!(marks(&Axis::powers("", 15.0, 900.0, plain)), ["10", "100", "1000"]);
         assert_eq!(marks(&Axis::powers("", 0.0, 0.0, plain)), ["1", "10"]);
-        let axis = Axis::linear("", 100.0, plain);
+        let axis = Axis::linear("", 1000.0, 100.0, plain);
         assert!((axis.share(0.0), axis.share(1000.0)) == (0.0, 1.0));
     }
 
@@ -187,7 +193,7 @@ mod tests {
     #[test]
     fn names_do_no_harm() {
         let line = Line { name: "<script>\"&".to_owned(), points: vec![(0.0, 1.0)] };
-        let axis = || Axis::linear("", 1.0, |value| value.to_string());
+        let axis = || Axis::linear("", 1000.0, 1.0, |value| value.to_string());
         let svg = svg(&[line], &axis(), &axis(), |_, _| String::new());
         assert!(!svg.contains("<script>") && svg.contains("&lt;script&gt;&quot;&amp;"));
     }

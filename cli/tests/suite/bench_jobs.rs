@@ -155,6 +155,19 @@ fn nothing_is_stored_with_null() {
     }
 }
 
+/// The engine's count of what it writes is what the kernel counts, where the file is on a device.
+#[test]
+fn both_counts_of_written_bytes_agree() {
+    let world = world();
+    let report = json(&bench(&world, &["--rw=randwrite", "--size=4m", "--io_size=16m", "--iodepth=8"]).is(0));
+    let count = |name: &str| report["seabed"][name].as_u64();
+    let own = count("device_bytes").expect("counted");
+    assert!(own > 16 << 20, "{own}");
+    if let Some(kernel) = count("kernel_bytes").filter(|kernel| *kernel > 0) {
+        assert!(own.abs_diff(kernel) <= own / 50, "{own} {kernel}");
+    }
+}
+
 #[test]
 fn seabed_beside_files() {
     let world = World::empty();
