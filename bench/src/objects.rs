@@ -1,8 +1,12 @@
 //! Objects: whole objects put, got and deleted, with sizes by a mix.
 //!
 //! All are there at the start. A put takes an object that was deleted, if there is one, else it replaces one; so their
-//! number stays about the same while deletes are not more than puts. Each object begins with its number and the number
-//! of its put, which every get compares; one that was deleted or replaced meanwhile may show either.
+//! number stays about the same while deletes are not more than puts.
+//!
+//! Puts and deletes of an object are numbered as they are submitted, which is the order in which the engine applies them.
+//! Each object begins with its own number and that of its put. A get must find a put that is not older than the newest
+//! change that was acknowledged when the get began, and not newer than the newest one begun when it ended; or nothing, if
+//! there was a delete among those.
 
 use std::cell::{Cell, RefCell};
 use std::time::Instant;
@@ -28,18 +32,20 @@ const PUTS_AT_ONCE: u32 = 32;
 pub(crate) struct ObjectRequest {
     pub(crate) direction: Direction,
     slot: u32,
-    put: u32,
     pub(crate) bytes: u64,
 }
 
 /// Of one object.
 #[derive(Clone, Copy, Default)]
 struct Slot {
+    /// Of the last put that was submitted.
     bytes: u32,
-    /// Number of the last put that was acknowledged; 0 while it is not there.
+    /// Number of the newest change that was acknowledged.
     acknowledged: u32,
-    /// Number of the last put that was begun.
+    /// Number of the newest change.
     begun: u32,
+    /// Number of the newest delete.
+    deleted: u32,
 }
 
 /// See the module.
@@ -91,7 +97,7 @@ impl Objects {
         let count = u32::try_from(self.slots.borrow().len()).expect("few");
         for first in (0..count).step_by(PUTS_AT_ONCE as usize) {
             let puts = (first..count.min(first + PUTS_AT_ONCE)).map(|slot| {
-                let request = self.begin_put(slot);
+                let request = self.put(slot);
                 async move { self.execute(face, request).await }
             });
             try_join_all(puts).await?;
@@ -99,12 +105,29 @@ impl Objects {
         Ok(())
     }
 
-    fn begin_put(&self, slot: u32) -> ObjectRequest {
+    fn put(&self, slot: u32) -> ObjectRequest {
         let bytes = self.sizes.at(self.rng.borrow_mut().u32(..100));
-        let state = &mut self.slots.borrow_mut()[slot as usize];
+        ObjectRequest { direction: Direction::Write, slot, bytes }
+    }
+
+    /// Numbers a change in the moment of its submission.
+    fn begin(&self, request: ObjectRequest) -> u32 {
+        let state = &mut self.slots.borrow_mut()[request.slot as usize];
         state.begun += 1;
-        state.bytes = u32::try_from(bytes).expect("at most 16 MiB");
-        ObjectRequest { direction: Direction::Write, slot, put: state.begun, bytes }
+        if request.direction == Direction::Trim {
+            state.deleted = state.begun;
+        } else {
+            state.bytes = u32::try_from(request.bytes).expect("at most 16 MiB");
+        }
+        state.begun
+    }
+
+    fn acknowledge(&self, request: ObjectRequest, change: u32) {
+        let state = &mut self.slots.borrow_mut()[request.slot as usize];
+        state.acknowledged = state.acknowledged.max(change);
+        if request.direction == Direction::Trim {
+            self.absent.borrow_mut().push(request.slot);
+        }
     }
 
     fn draw(&self) -> u32 {
@@ -123,79 +146,75 @@ impl Objects {
         let [puts, gets, _] = self.mix;
         if share < puts {
             let absent = self.absent.borrow_mut().pop();
-            return self.begin_put(absent.unwrap_or_else(|| self.draw()));
+            return self.put(absent.unwrap_or_else(|| self.draw()));
         }
         let slot = self.draw();
         let state = self.slots.borrow()[slot as usize];
         if share < puts + gets {
-            return ObjectRequest {
-                direction: Direction::Read,
-                slot,
-                put: state.acknowledged,
-                bytes: u64::from(state.bytes),
-            };
+            return ObjectRequest { direction: Direction::Read, slot, bytes: u64::from(state.bytes) };
         }
-        self.slots.borrow_mut()[slot as usize].acknowledged = 0;
-        ObjectRequest { direction: Direction::Trim, slot, put: 0, bytes: 0 }
+        ObjectRequest { direction: Direction::Trim, slot, bytes: 0 }
     }
 
     /// Does it; gives when it was submitted.
     pub(crate) async fn execute(&self, face: &Face, request: ObjectRequest) -> Result<Instant> {
         let object = self.object(request.slot);
+        if request.direction == Direction::Read {
+            let least = self.slots.borrow()[request.slot as usize].acknowledged;
+            let start = Instant::now();
+            let found = match face.read(&object, 0, u64::MAX).await {
+                Err(Error::NotFound) => None,
+                data => Some(data?),
+            };
+            if !matches!(face, Face::Null(_)) {
+                self.look_at(request.slot, least, found.as_deref());
+            }
+            return Ok(start);
+        }
+        let change = self.begin(request);
         let mut txn = Transaction::new();
-        match request.direction {
-            Direction::Read => {
-                let start = Instant::now();
-                match face.read(&object, 0, u64::MAX).await {
-                    Ok(data) => self.look_at(request, &data),
-                    Err(Error::NotFound) => self.look_at(request, &[]),
-                    Err(error) => return Err(error),
-                }
-                return Ok(start);
-            }
-            Direction::Write => {
-                txn.put::<&[u8], &[u8]>(&object, self.data(request), []);
-            }
-            Direction::Trim => {
-                txn.remove(&object);
-            }
+        if request.direction == Direction::Write {
+            txn.put::<&[u8], &[u8]>(&object, self.data(request, change), []);
+        } else {
+            txn.remove(&object);
         }
         let start = Instant::now();
         face.submit(txn).await?;
-        if request.direction == Direction::Write {
-            let state = &mut self.slots.borrow_mut()[request.slot as usize];
-            state.acknowledged = state.acknowledged.max(request.put);
-        } else {
-            self.absent.borrow_mut().push(request.slot);
-        }
+        self.acknowledge(request, change);
         Ok(start)
     }
 
-    fn data(&self, request: ObjectRequest) -> Bytes {
+    fn data(&self, request: ObjectRequest, change: u32) -> Bytes {
         let number = self.number.replace(self.number.get() + 1);
         let bytes = usize::try_from(request.bytes).expect("at most 16 MiB");
         let mut data = BytesMut::from(&self.payload.bytes(number, bytes)[..]);
-        let head = [u64::from(request.slot).to_le_bytes(), u64::from(request.put).to_le_bytes()].concat();
+        let head = [u64::from(request.slot).to_le_bytes(), u64::from(change).to_le_bytes()].concat();
         let head_bytes = HEAD_BYTES.min(bytes);
         data[..head_bytes].copy_from_slice(&head[..head_bytes]);
         data.freeze()
     }
 
-    fn look_at(&self, request: ObjectRequest, data: &[u8]) {
-        let state = self.slots.borrow()[request.slot as usize];
-        let mut verified = self.verified.get();
-        // Deleted before or since: then anything is right that was there once.
-        if request.put > 0 && state.acknowledged >= request.put && self.sizes.min() >= HEAD_BYTES as u64 {
-            verified.units += 1;
-            let u64_at = |at: usize| {
-                let bytes = data.get(at..at + 8).unwrap_or_default();
-                bytes.try_into().ok().map(u64::from_le_bytes)
-            };
-            let is_right = u64_at(0) == Some(u64::from(request.slot))
-                && u64_at(8)
-                    .is_some_and(|put| (u64::from(request.put)..=u64::from(state.begun)).contains(&put));
-            verified.wrong += u64::from(!is_right);
+    /// Judges what a get found that began when `least` was the newest acknowledged change.
+    fn look_at(&self, slot: u32, least: u32, found: Option<&[u8]>) {
+        if self.sizes.min() < HEAD_BYTES as u64 {
+            return;
         }
+        let state = self.slots.borrow()[slot as usize];
+        let is_right = match found {
+            None => state.deleted >= least,
+            Some(data) => {
+                let u64_at = |at: usize| {
+                    let bytes = data.get(at..at + 8).unwrap_or_default();
+                    bytes.try_into().ok().map(u64::from_le_bytes)
+                };
+                let newest = u64::from(state.begun);
+                u64_at(0) == Some(u64::from(slot))
+                    && u64_at(8).is_some_and(|change| (u64::from(least)..=newest).contains(&change))
+            }
+        };
+        let mut verified = self.verified.get();
+        verified.units += 1;
+        verified.wrong += u64::from(!is_right);
         self.verified.set(verified);
     }
 }
@@ -212,28 +231,37 @@ mod tests {
         job.objects = 50;
         let objects = Objects::new(&job, 0);
         let mut counts = [0u32; 3];
-        for slot in 0..50 {
-            let put = objects.begin_put(slot);
-            objects.slots.borrow_mut()[slot as usize].acknowledged = put.put;
-        }
         for _ in 0..10_000 {
             let request = objects.next();
             counts[request.direction.index()] += 1;
         }
         assert!(counts[0].abs_diff(6000) < 300 && counts[1].abs_diff(3000) < 300, "{counts:?}");
 
-        let put = objects.begin_put(7);
-        let data = objects.data(put);
-        objects.slots.borrow_mut()[7].acknowledged = put.put;
-        let get = ObjectRequest { direction: Direction::Read, ..put };
-        let look = |data: &[u8]| {
+        let put = objects.put(7);
+        let delete = ObjectRequest { direction: Direction::Trim, ..put };
+        let look = |least: u32, found: Option<&[u8]>| {
             objects.verified.set(Verified::default());
-            objects.look_at(get, data);
-            objects.verified.get().wrong
+            objects.look_at(7, least, found);
+            objects.verified.get().wrong == 0
         };
-        assert_eq!(look(&data), 0);
-        assert_eq!(look(&objects.data(ObjectRequest { slot: 8, ..put })), 1, "another object");
-        assert_eq!(look(&objects.data(ObjectRequest { put: put.put - 1, ..put })), 1, "an older put");
-        assert_eq!(look(&[]), 1, "not there");
+        let data = |request, change| objects.data(request, change);
+        let (first, second) = (objects.begin(put), objects.begin(put));
+        objects.acknowledge(put, first);
+        assert!(look(first, Some(&data(put, first))) && look(first, Some(&data(put, second))));
+        assert!(!look(second, Some(&data(put, first))), "older than what was acknowledged");
+        assert!(!look(first, Some(&data(put, second + 1))), "not submitted yet");
+        assert!(!look(first, Some(&data(ObjectRequest { slot: 8, ..put }, first))), "another object");
+        assert!(!look(first, None), "nobody deleted it");
+        // A delete overtakes nothing: the put before it may be acknowledged after it was submitted.
+        let deleted = objects.begin(delete);
+        objects.acknowledge(put, second);
+        assert!(look(second, None) && look(second, Some(&data(put, second))), "in flight: either");
+        objects.acknowledge(delete, deleted);
+        assert!(look(deleted, None) && !look(deleted, Some(&data(put, second))));
+        let third = objects.begin(put);
+        assert!(look(deleted, None) && look(deleted, Some(&data(put, third))));
+        objects.acknowledge(put, third);
+        assert!(look(deleted, None), "it began before the put was acknowledged");
+        assert!(!look(third, None));
     }
 }

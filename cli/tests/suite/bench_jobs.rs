@@ -82,6 +82,7 @@ fn what_is_wrong_is_told() {
     bench(&world, &["job.fio", "--bs=x"]).is(2).says("job.fio: line 3");
     bench(&world, &["--size=1m", "--bs=x"]).is(2).says("command line: bs: not a size");
     bench(&world, &["--size=1m", "--null"]).is(2);
+    bench(&world, &["--size=1m", "--rw=write", "--verify=crc32c", "--clients=threads", "--iodepth=65"]).is(2);
     bench(&world, &["none.fio"]).is(3).says("none.fio");
     bench(&world, &[]).is(2).says("there is nothing to do");
     world

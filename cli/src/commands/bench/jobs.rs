@@ -26,6 +26,8 @@ use crate::sizes::human;
 
 /// The name of a job that the command line makes.
 const JOB_NAME: &str = "job";
+/// Requests that the face for any thread takes at once.
+const REQUESTS_MAX: u32 = 64;
 
 #[derive(Args)]
 pub(super) struct JobsArgs {
@@ -72,6 +74,9 @@ enum Clients {
 pub(super) fn run(args: &JobsArgs, global: &Global) -> Outcome<Exit> {
     let jobs = read(args)?;
     let interrupt = Interrupt::install()?;
+    if args.clients == Clients::Threads {
+        check_threads(&jobs)?;
+    }
     let outcome = if args.null {
         check_null(&jobs)?;
         measure(&On::Nothing, &jobs, &interrupt, global)
@@ -116,6 +121,17 @@ fn read(args: &JobsArgs) -> Outcome<Jobs> {
     };
     let text = std::fs::read_to_string(path).map_err(|error| Failure::io(path, "reading it", &error))?;
     Jobs::parse(&text, given).map_err(|error| Failure::usage(format!("{}: {error}", shown(path))))
+}
+
+/// The order of submission, which verification goes by, is kept as long as no request waits for its place.
+fn check_threads(jobs: &Jobs) -> Outcome<()> {
+    let in_flight: u32 = jobs.jobs.iter().map(|job| job.iodepth.saturating_mul(job.copies)).sum();
+    if in_flight > REQUESTS_MAX && jobs.jobs.iter().any(|job| job.verifies) {
+        let message =
+            format!("verify with --clients=threads takes at most {REQUESTS_MAX} operations in flight");
+        return Err(Failure::usage(message));
+    }
+    Ok(())
 }
 
 /// Nothing that is read back can be right.
