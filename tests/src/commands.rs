@@ -7,6 +7,7 @@ pub(crate) mod flip;
 pub(crate) mod import;
 pub(crate) mod kill;
 pub(crate) mod open;
+pub(crate) mod replay;
 pub(crate) mod tree;
 
 use std::fmt::Display;

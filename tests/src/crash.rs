@@ -28,6 +28,7 @@ mod repairs;
 mod run;
 pub mod schedules;
 pub mod shown;
+pub mod shrink;
 pub mod stories;
 mod suite;
 

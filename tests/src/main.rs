@@ -26,6 +26,8 @@ enum Command {
     Flip(commands::flip::Flip),
     /// Crash the engine on the simulated machine, again and again, and hold what is left against the model
     Crash(commands::crash::Crash),
+    /// Run seeds of the crash suite again, and shrink the program of one that fails
+    Replay(commands::replay::Replay),
     /// Crash every sequence of up to three operations at every I/O boundary
     Exhaustive(commands::exhaustive::Exhaustive),
     /// Let each read, write and flush of a run fail in turn, in each way
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         Command::Kill(command) => command.run(),
         Command::Flip(command) => command.run(),
         Command::Crash(command) => command.run(),
+        Command::Replay(command) => command.run(),
         Command::Exhaustive(command) => command.run(),
         Command::Faults(command) => command.run(),
         Command::Open(command) => command.run(),

@@ -67,7 +67,7 @@ impl FaultCounts {
         let Self { reads, writes, flushes, runs, unmounted, failed, unnoticed, states } = self;
         format!(
             "reads={reads} writes={writes} flushes={flushes} runs={runs} unmounted={unmounted} failed={failed} \
-             unnoticed={unnoticed} states={states} lost=0 false_acknowledgements=0 panics=0"
+             unnoticed={unnoticed} states={states}"
         )
     }
 }

@@ -22,6 +22,21 @@ use crate::model::Op;
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
+thread_local! {
+    /// What the clients of this thread's first run since it was forgotten did, also if that run came to no end.
+    static FIRST: RefCell<Option<Rc<RefCell<Program>>>> = const { RefCell::new(None) };
+}
+
+/// See [`FIRST`].
+pub(super) fn first_program() -> Program {
+    FIRST.with_borrow(|first| first.as_ref().map(|program| program.borrow().clone())).unwrap_or_default()
+}
+
+/// The next run is the first one.
+pub(super) fn forget_program() {
+    FIRST.set(None);
+}
+
 /// A recorded run.
 pub(super) struct Run {
     pub(super) trace: Trace,
@@ -162,7 +177,7 @@ struct Shared {
     /// Failures by faults.
     failed: Cell<u64>,
     /// What the clients did so far.
-    drawn: RefCell<Program>,
+    drawn: Rc<RefCell<Program>>,
     plan: Plan,
 }
 
@@ -268,7 +283,7 @@ pub(super) fn record_on(
             }
         });
     }
-    let (failed, program) = (shared.failed.get(), shared.drawn.take());
+    let (failed, program) = (shared.failed.get(), shared.drawn.borrow().clone());
     Ok(Run { trace, history, recovered, proven, no_room, failed, program })
 }
 
@@ -319,8 +334,11 @@ async fn serve(
         changed: Notify::default(),
         wrong: RefCell::default(),
         failed: Cell::new(0),
-        drawn: RefCell::new(vec![Vec::new(); plan.clients as usize]),
+        drawn: Rc::new(RefCell::new(vec![Vec::new(); plan.clients as usize])),
         plan: plan.clone(),
+    });
+    FIRST.with_borrow_mut(|first| {
+        first.get_or_insert_with(|| Rc::clone(&shared.drawn));
     });
     for number in 0..plan.clients {
         let generator = Generator::new(seed.rotate_left(9) ^ u64::from(number), plan);

@@ -12,7 +12,7 @@ use seabed_types::ShardId;
 
 use super::engine::dump;
 use super::history::PoolHistory;
-use super::program::Plan;
+use super::program::{Plan, Program};
 use super::run::{Bounds, Run, formatted, names, record, shard_options, sim_options, superblock};
 use super::{Broken, Rule, broken};
 use crate::machine::{CrashMode, DiskImage, Faults, Mark, Simulation};
@@ -170,25 +170,41 @@ pub fn run_seeds(options: Options, fail: impl Fn(u64, &str) + Sync) -> Counts {
 
 /// One seed, up to the first rule that is broken: where and how.
 pub fn run_seed(seed: u64, states: u64) -> (Counts, Option<String>) {
+    let (counts, result) = run(seed, 0, &Plan::of(seed), states);
+    (counts, result.err().map(|broken| broken.to_string()))
+}
+
+/// The same with a plan of the caller's, and moments of crashes that follow from `draw` too; the error says where.
+pub(super) fn run_plan(seed: u64, draw: u64, plan: &Plan, states: u64) -> Result<(), Broken> {
+    run(seed, draw, plan, states).1
+}
+
+/// What the clients of the first run of this thread's last seed did.
+pub(super) fn drawn_program() -> Program {
+    super::run::first_program()
+}
+
+fn run(seed: u64, draw: u64, plan: &Plan, states: u64) -> (Counts, Result<(), Broken>) {
     let mut suite = Suite {
         seed,
-        rng: fastrand::Rng::with_seed(seed),
+        rng: fastrand::Rng::with_seed(seed ^ draw << 40),
         counts: Counts { seeds: 1, ..Counts::default() },
         seen: BTreeSet::new(),
         place: Vec::new(),
         states,
     };
     NOW.set(Some(seed));
-    let whole = std::panic::AssertUnwindSafe(|| suite.whole());
+    super::run::forget_program();
+    let whole = std::panic::AssertUnwindSafe(|| suite.whole(plan));
     // Where a panic aborts the hook has told the seed; where it unwinds the other seeds go on.
     let result =
         std::panic::catch_unwind(whole).unwrap_or_else(|_| Err(broken(Rule::Wrong, "a panic, told above")));
     NOW.set(None);
-    let wrong = result.err().map(|broken| {
+    let result = result.map_err(|broken| {
         suite.counts.count(broken.rule);
-        format!("{}: {broken}", suite.place.join(", "))
+        Broken { what: format!("{} ({})", broken.what, suite.place.join(", ")), ..broken }
     });
-    (suite.counts, wrong)
+    (suite.counts, result)
 }
 
 /// The hash of the device's trace of a seed's first run: the same for the same engine.
@@ -221,12 +237,11 @@ pub(super) struct Opened {
 }
 
 impl Suite {
-    fn whole(&mut self) -> Result<(), Broken> {
-        let plan = Plan::of(self.seed);
-        let base = formatted(self.seed, &plan)?;
+    fn whole(&mut self, plan: &Plan) -> Result<(), Broken> {
+        let base = formatted(self.seed, plan)?;
         let history = vec![PoolHistory::new(); plan.pools];
         let zero = Bounds::new(vec![0; plan.pools]);
-        self.explore(&base, &history, &plan, &zero, 0)
+        self.explore(&base, &history, plan, &zero, 0)
     }
 
     /// Records a run on `base`, which cannot fall back behind `least`, and crashes it.
