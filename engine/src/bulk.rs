@@ -5,6 +5,9 @@
 //! will point to a part is known from the object's family as of now; if that changed by the time the transaction is
 //! applied, it is stored again. Segments are held until the transaction's record is durable or it is given up (rule S3).
 //!
+//! A write that fails says nothing about what is on the medium, so its data goes elsewhere and the segment is given up until
+//! the next mount.
+//!
 //! Crash: what no record points to is dead bytes.
 //! Cost: one record per MiB, one copy, one checksum pass; no second write.
 
@@ -20,14 +23,14 @@ use seabed_types::BLOCK_BYTES;
 use crate::admit::Purpose;
 use crate::sequence::Place;
 use crate::shard::{Held, Shard};
-use crate::streams::{Append, Hold};
+use crate::streams::{Append, Appended, Hold};
 use crate::submit::Ahead;
 use crate::table::Claimer;
 use crate::view::View;
 use crate::{Error, Result};
 
-/// A write on its way.
-type Write = seabed_device::Local<std::result::Result<(), seabed_device::DeviceError>>;
+/// How often data is written, each time elsewhere, before its transaction fails.
+const WRITE_TRIES: u32 = 3;
 
 /// A part to store: what identifies it, its bytes, how they are summed.
 pub(crate) struct Part {
@@ -131,50 +134,77 @@ impl Shard {
         }
     }
 
-    /// Writes parts to the bulk stream, as many records as they take, all in flight at once. The caller bounds the bytes.
+    /// Writes parts to the bulk stream, as many records as they take, all in flight at once. What a failed write held is
+    /// written again elsewhere, a few times, and its segment takes nothing any more. The caller bounds the bytes.
     pub(crate) async fn store(self: &Rc<Self>, parts: &[Part]) -> Result<(Vec<Placed>, Vec<Hold>)> {
-        let (mut placed, mut holds, mut writes) = (Vec::new(), Vec::new(), Vec::new());
-        let issued = self.issue_all(parts, &mut placed, &mut holds, &mut writes).await;
-        // Also after an error what was issued is waited for, so that no hold ends before its write.
-        let written = join_all(writes).await;
-        issued?;
-        written.into_iter().collect::<std::result::Result<Vec<()>, _>>()?;
-        Ok((placed, holds))
+        let mut stored: Vec<Option<Placed>> = vec![None; parts.len()];
+        let mut holds = Vec::new();
+        for tries in 1.. {
+            let mut records = Vec::new();
+            let issued = self.issue_missing(parts, &stored, &mut records).await;
+            // Also after an error what was issued is waited for, so that no hold ends before its write.
+            let (numbers, writes): (Vec<_>, Vec<_>) = records
+                .into_iter()
+                .map(|(numbers, appended)| ((numbers, appended.placed, appended.hold), appended.written))
+                .unzip();
+            let mut failed = None;
+            for ((numbers, placed, hold), written) in numbers.into_iter().zip(join_all(writes).await) {
+                match written {
+                    Ok(()) => {
+                        for (number, placed) in numbers.into_iter().zip(placed) {
+                            stored[number] = Some(placed);
+                        }
+                        holds.push(hold);
+                    }
+                    Err(error) => {
+                        self.give_up_segment(&hold, error);
+                        failed = Some(error);
+                    }
+                }
+            }
+            issued?;
+            match failed {
+                Some(error) if tries == WRITE_TRIES => return Err(error.into()),
+                Some(_) => {}
+                None => break,
+            }
+        }
+        Ok((stored.into_iter().flatten().collect(), holds))
     }
 
-    async fn issue_all(
+    /// Issues records of the parts that are not stored: the numbers of the parts in each, and the record.
+    async fn issue_missing(
         self: &Rc<Self>,
         parts: &[Part],
-        placed: &mut Vec<Placed>,
-        holds: &mut Vec<Hold>,
-        writes: &mut Vec<Write>,
+        stored: &[Option<Placed>],
+        records: &mut Vec<(Vec<usize>, Appended)>,
     ) -> Result<()> {
         let room = self.layout.record_bytes_max() - 4 * BLOCK_BYTES;
-        let mut rest = parts;
+        let missing: Vec<usize> = (0..parts.len()).filter(|number| stored[*number].is_none()).collect();
+        let mut rest = missing.as_slice();
         while !rest.is_empty() {
             let mut bytes = 0;
             let count = rest
                 .iter()
-                .take_while(|part| {
-                    bytes += part.data.len().next_multiple_of(BLOCK_BYTES) + 256;
+                .take_while(|number| {
+                    bytes += parts[**number].data.len().next_multiple_of(BLOCK_BYTES) + 256;
                     bytes <= room
                 })
                 .count()
                 .max(1);
             let (now, later) = rest.split_at(count);
-            let total: usize = now.iter().map(|part| part.data.len()).sum();
+            let total: usize = now.iter().map(|number| parts[*number].data.len()).sum();
             if !self.is_admitted(total, Purpose::Store) {
                 self.admit(total, Purpose::Store).await?;
             }
             let pieces: Vec<Append<'_>> = now
                 .iter()
+                .map(|number| &parts[*number])
                 .map(|part| Append { what: part.what.clone(), bytes: &part.data, summing: part.summing })
                 .collect();
             match self.append(StreamKind::Bulk, &pieces, Durability::Durable, Claimer::User) {
                 Some(appended) => {
-                    placed.extend(appended.placed);
-                    holds.push(appended.hold);
-                    writes.push(appended.written);
+                    records.push((now.to_vec(), appended));
                     rest = later;
                 }
                 None => self.admit(total, Purpose::Store).await?,

@@ -196,6 +196,20 @@ impl Shard {
         Some(Appended { placed, hold, written })
     }
 
+    /// Nothing more goes into a segment of the bulk stream in which a write failed, and nothing in it is used again before the
+    /// next mount, for what the device makes of the failed write is not known.
+    pub(crate) fn give_up_segment(&self, hold: &Hold, error: seabed_device::DeviceError) {
+        let segment = hold.segment;
+        tracing::warn!(%error, %segment, "a write failed: its data goes elsewhere");
+        // Never taken off again.
+        self.table.hold(segment);
+        let bulk = &mut self.streams.borrow_mut().bulk;
+        if bulk.take_if(|open| open.segment == segment).is_some() {
+            self.table.seal(segment);
+        }
+        self.counters.count(|stats| stats.segments_given_up += 1);
+    }
+
     fn issue(
         &self,
         open: &mut OpenSegment,

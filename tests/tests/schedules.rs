@@ -181,3 +181,12 @@ fn closing_finishes_what_waits_for_trimming() {
         assert!((1..60).contains(&waited), "{waited}");
     }
 }
+
+#[test]
+fn data_whose_write_fails_goes_elsewhere() {
+    for seed in 1..4 {
+        let failed =
+            stories::failed_bulk_writes(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!(failed >= 9, "{failed}");
+    }
+}

@@ -8,15 +8,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::join_all;
 use seabed::{Error, LocalStore, Shard, ShardOptions, Transaction};
+use seabed_device::IoKind;
 use seabed_object::ObjectId;
 use seabed_segment::{SegmentHeader, SlotCopy, StreamKind};
 use seabed_types::{BLOCK_BYTES, Epoch, Incarnation, Lsn, SegmentId, ShardId};
 
-use super::program::Plan;
+use super::program::{Plan, stamped};
 use super::run::{formatted, record, shard_options, sim_options, superblock};
 use super::schedules::{bounds_at, look, nothing, place};
 use super::{Broken, Rule, broken};
-use crate::machine::{CrashMode, DiskImage, Faults, SimOptions, Simulation};
+use crate::machine::{CrashMode, DiskImage, EIO, Effect, Fault, Faults, Landed, SimOptions, Simulation};
 
 /// A segment was claimed, its header torn by the power cut that took the claim: one sector of it is garbage. The next
 /// mount could not read it, used the same incarnation again, and a second power cut tore that header so that it mended
@@ -200,4 +201,57 @@ pub fn closing_finishes_what_waits(seed: u64) -> Result<u64, Broken> {
         Ok(shard.stats().transactions - before)
     };
     sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))?
+}
+
+/// The write of one record of bulk data fails, each one in turn: the data goes elsewhere, the transaction is done, what is
+/// read is right, and what the write left behind counts for nothing. How many failed.
+pub fn failed_bulk_writes(seed: u64) -> Result<u64, Broken> {
+    let plan = Plan { memory_bytes: 8 << 20, bulk_bytes: 4096, ..Plan::of(seed) };
+    let base = formatted(seed, &plan)?;
+    let wrong = |error: Error| broken(Rule::Wrong, error);
+    let mut failed = 0;
+    for landed in [Landed::Nothing, Landed::Everything, Landed::Torn] {
+        for skip in 0..8 {
+            let sim = Simulation::from_image(seed, &base, sim_options(&plan, Faults::none()));
+            let (machine, superblock) = (sim.machine(), superblock(seed, &plan));
+            let (data, object) = (stamped(seed, 70_000), ObjectId::new("object"));
+            let run = async {
+                let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(&plan)).await;
+                let shard = shard.map_err(wrong)?;
+                let pool = LocalStore::new(Rc::clone(&shard)).create_pool("pool").await.map_err(wrong)?;
+                machine.runtime.sleep(Duration::from_millis(100)).await;
+                let fault = Fault::on(IoKind::Write, Effect::FailWrite { errno: EIO, landed }).after(skip);
+                sim.with_faults(|faults| faults.plan(fault));
+                let put = pool.put(object.clone(), data.clone()).await;
+                let given_up = shard.stats().segments_given_up;
+                if given_up == 0 {
+                    // It was the record of the transaction, or a header that nobody waits for.
+                    return Ok(0);
+                }
+                put.map_err(wrong)?;
+                if pool.get(object.clone()).await.map_err(wrong)? != data {
+                    return Err(broken(Rule::Half, "what was written elsewhere"));
+                }
+                shard.close().await.map_err(wrong)?;
+                Ok(given_up)
+            };
+            let given_up = sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))??;
+            if given_up > 0 {
+                let mut rng = fastrand::Rng::with_seed(seed);
+                let image = sim.frontier().crash_image(CrashMode::Durable, &mut rng);
+                super::suite::findings(&image).map_err(|what| broken(Rule::Check, what))?;
+                let sim = Simulation::from_image(seed, &image, sim_options(&plan, Faults::none()));
+                let machine = sim.machine();
+                let read = sim.run(async {
+                    let shard = Shard::mount(machine, superblock, ShardId(0), shard_options(&plan)).await?;
+                    LocalStore::new(shard).pool("pool").await?.get(object.clone()).await
+                });
+                if read.map_err(|stuck| broken(Rule::Stuck, stuck))?.map_err(wrong)? != data {
+                    return Err(broken(Rule::Lost, "what was written elsewhere"));
+                }
+            }
+            failed += given_up;
+        }
+    }
+    Ok(failed)
 }
