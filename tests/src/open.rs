@@ -77,6 +77,8 @@ pub fn measure_after_kill(program: &Path, settings: &OpenSettings) -> Result<Str
 
 /// The first child: makes the store, says when the window is full, and writes on until it is killed.
 pub fn fill(settings: &OpenSettings) -> Result<(), Failure> {
+    // Nobody else would end it if whoever started it is killed.
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let options = FormatOptions {
         size: Some(settings.store_bytes),
         window_bytes: Some(settings.window_bytes),
