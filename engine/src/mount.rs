@@ -345,7 +345,12 @@ impl Shard {
             self.write_slots(slot, found.older).await?;
         }
         self.table.proven(end);
-        self.spawn(Class::Commit, journal.run());
+        let shard = Rc::clone(self);
+        self.spawn(Class::Commit, async move {
+            journal.run().await;
+            // After a failed record nobody logs any more, so nobody else would tell those who wait for others to log.
+            shard.wake_all();
+        });
         self.spawn(Class::Background, Rc::clone(self).trim_loop());
         self.spawn(Class::Background, Rc::clone(self).graves_loop());
         self.spawn(Class::Background, Rc::clone(self).idle_loop());

@@ -262,7 +262,7 @@ impl Shard {
     }
 
     /// Wakes whoever may have to end.
-    fn wake_all(&self) {
+    pub(crate) fn wake_all(&self) {
         self.trim.wake.notify_all();
         self.trim.moved.notify_all();
         self.table.changed.notify_all();
