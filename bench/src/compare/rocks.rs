@@ -73,7 +73,7 @@ impl Peer for Rocks {
         for (number, value) in values {
             batch.put(number.to_be_bytes(), value);
         }
-        self.database.write(&batch).map_err(failed)
+        self.database.write(batch).map_err(failed)
     }
 
     fn settle(&self) -> Result<(), CompareError> {
