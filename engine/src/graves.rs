@@ -3,12 +3,15 @@
 //! A slice is applied like a transaction but stands in no line: nobody can see the rows it deletes. After each the task lets
 //! others run. Who waits for space waits for it too, as long as there is something to drain.
 //!
+//! A slice for which there is no space is tried again as soon as there is.
+//!
 //! Crash: between two slices the grave still stands, and the next mount goes on with the rows that are left.
 //! Limits: a slice deletes at most 64 rows, and what fits a record.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
+use futures::future::select;
 use seabed_device::local::Notify;
 use seabed_journal::CollectionId;
 use seabed_object::graves::{Drained, drain};
@@ -25,13 +28,20 @@ pub(crate) struct GraveWork {
     pub(crate) wake: Notify,
     /// Graves were set since the task looked.
     pub(crate) more: Cell<bool>,
+    /// There was no space for a slice, so there are graves left.
+    left: Cell<bool>,
     draining: Cell<bool>,
 }
 
 impl Default for GraveWork {
     /// A mount does not know, so it looks.
     fn default() -> Self {
-        Self { wake: Notify::default(), more: Cell::new(true), draining: Cell::new(false) }
+        Self {
+            wake: Notify::default(),
+            more: Cell::new(true),
+            left: Cell::new(false),
+            draining: Cell::new(false),
+        }
     }
 }
 
@@ -50,7 +60,7 @@ impl Shard {
     /// The task that drains graves while the shard serves.
     pub(crate) async fn graves_loop(self: Rc<Self>) {
         loop {
-            self.grave_work.wake.until(|| self.grave_work_must_end() || self.grave_work.more.get()).await;
+            self.graves_to_drain().await;
             if self.grave_work_must_end() {
                 return;
             }
@@ -60,6 +70,7 @@ impl Shard {
             match drained {
                 Ok(()) => {}
                 Err(Error::Closed | Error::Fenced(_)) => return,
+                Err(Error::NoSpace { .. }) => self.grave_work.left.set(true),
                 Err(error) => {
                     // What cannot be freed stays; the next removal tries again.
                     tracing::warn!(%error, "what was removed could not be freed");
@@ -70,12 +81,27 @@ impl Shard {
         }
     }
 
+    /// Waits until there is something to drain, and space to drain what there was none for.
+    async fn graves_to_drain(&self) {
+        let ready = || {
+            let work = &self.grave_work;
+            self.grave_work_must_end()
+                || work.more.get()
+                || work.left.get() && self.is_admitted(0, Purpose::Remove)
+        };
+        let told = Box::pin(self.grave_work.wake.until(ready));
+        let trimmed = Box::pin(self.trim.moved.until(ready));
+        let freed = Box::pin(self.table.changed.until(ready));
+        select(told, select(trimmed, freed)).await;
+    }
+
     fn grave_work_must_end(&self) -> bool {
         self.closing.get() || self.journal.as_ref().is_none_or(|journal| journal.healthy().is_err())
     }
 
     async fn drain_all(self: &Rc<Self>) -> Result<()> {
         self.grave_work.more.set(false);
+        self.grave_work.left.set(false);
         let ids: Vec<_> = self.world.borrow().collections.keys().copied().collect();
         for id in ids {
             while let Slice::Done = self.drain_slice(id).await? {

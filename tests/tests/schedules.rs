@@ -190,3 +190,13 @@ fn data_whose_write_fails_goes_elsewhere() {
         assert!(failed >= 9, "{failed}");
     }
 }
+
+#[test]
+fn an_object_with_very_many_rows_is_removed_from_a_full_device() {
+    for seed in [1, 2] {
+        let [first, second] =
+            space::removal_of_many_rows(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!(first >= 5000, "{first} rows fill the device");
+        assert!(second * 10 >= first * 7, "{first} rows at first, {second} when they had been removed");
+    }
+}

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use seabed::{Error, LocalPool, LocalStore, Shard};
+use seabed::{Error, LocalPool, LocalStore, Shard, Transaction};
 use seabed_device::Machine;
 use seabed_object::ObjectId;
 use seabed_types::ShardId;
@@ -54,6 +54,14 @@ fn program<T>(
 
 impl Site {
     /// Whether there was space for it.
+    async fn submit(&self, transaction: Transaction) -> Result<bool, Broken> {
+        match self.pool.submit(transaction).await {
+            Ok(()) => Ok(true),
+            Err(Error::NoSpace { .. }) => Ok(false),
+            Err(error) => Err(wrong(error)),
+        }
+    }
+
     async fn put(&self, name: &str, stamp: u64, bytes: usize) -> Result<bool, Broken> {
         match self.pool.put(ObjectId::new(name), stamped(stamp, bytes)).await {
             Ok(()) => Ok(true),
@@ -88,6 +96,47 @@ pub fn full_device(seed: u64, cycles: u64, object_bytes: usize) -> Result<Vec<u6
             }
             held.push(count);
             site.machine.runtime.sleep(Duration::from_millis(50)).await;
+        }
+        Ok(held)
+    })
+}
+
+/// An object gets rows of an omap until the device is full, other objects take what is left, and it is removed: on a device
+/// that has no space left its rows must be freed slice by slice, each slice with a record of its own. How many rows it had,
+/// and how many when the same is done again in the space that became free.
+pub fn removal_of_many_rows(seed: u64) -> Result<[u64; 2], Broken> {
+    let plan = Plan { memory_bytes: 8 << 20, disk_bytes: 6 << 20, ..Plan::of(seed) };
+    program(seed, &plan, async |site| {
+        let many = ObjectId::new("many rows");
+        let mut held = [0; 2];
+        for (round, rows) in held.iter_mut().enumerate() {
+            site.put("small", round as u64, 10).await?;
+            loop {
+                let mut transaction = Transaction::new();
+                transaction.touch(&many);
+                let pairs = (*rows..*rows + 100).map(|row| {
+                    let key = bytes::Bytes::from(format!("row {row:010}"));
+                    (key, bytes::Bytes::from(stamped(row + round as u64, 40)))
+                });
+                transaction.push(&many, seabed::Op::OmapInsert { pairs: pairs.collect() });
+                if !site.submit(transaction).await? {
+                    break;
+                }
+                *rows += 100;
+            }
+            let others = site.fill(1 + round as u64, 1000).await?;
+            site.remove("many rows").await?;
+            let gone = site.pool.exists(many.clone()).await.map_err(wrong)?;
+            if gone {
+                return Err(broken(Rule::Wrong, "a removed object is there"));
+            }
+            for number in 0..others {
+                site.remove(&format!("object {number}")).await?;
+            }
+            site.machine.runtime.sleep(Duration::from_millis(200)).await;
+            // Slices that found no space are tried again with the next removal.
+            site.remove("small").await?;
+            site.machine.runtime.sleep(Duration::from_millis(200)).await;
         }
         Ok(held)
     })
