@@ -94,11 +94,20 @@ impl Shard {
         (self.options.memory_bytes / 8).min(window / 4).max(PENDING_BYTES_MIN)
     }
 
-    /// Whether there may be more pending changes. Without space for images of leaves trimming cannot make them fewer, so what
+    /// The bytes of changes that a replay would make pending over which transactions wait for the next checkpoint: a quarter
+    /// of the window and of the memory budget more than those pending now (rule T4). Small rows fill this before the window.
+    pub(crate) fn replay_bytes_max(&self) -> usize {
+        let window = self.window_segments_max() * self.layout.segment_bytes as usize;
+        self.pending_bytes_max() + (self.options.memory_bytes / 4).min(window / 4).max(PENDING_BYTES_MIN)
+    }
+
+    /// Whether there may be more pending changes, now and in a replay. Without space for images of leaves trimming cannot make them fewer, so what
     /// only takes away goes on: it makes space (rule S6).
     fn pending_has_room(&self, purpose: Purpose) -> bool {
+        let world = self.world.borrow();
         purpose == Purpose::Remove && self.trim.without_space.get()
-            || self.world.borrow().pending_bytes() <= self.pending_bytes_max()
+            || world.pending_bytes() <= self.pending_bytes_max()
+                && world.replay_bytes() <= self.replay_bytes_max()
     }
 
     /// Whether the window has room for another record.

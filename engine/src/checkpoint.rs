@@ -59,6 +59,7 @@ impl Shard {
             }
         };
         self.write_slots(next, self.trim.first_slot.get()).await?;
+        self.world.borrow_mut().ages.published(captured.start);
         self.table.published(&captured.dead);
         self.table.proven(captured.cut.lsn);
         drop(std::mem::replace(&mut *self.body_holds.borrow_mut(), holds));

@@ -5,9 +5,11 @@
 //! 3. The journal from P on: every delta becomes pending; from E on live bytes and tallies are added up, and new collections
 //!    appear.
 //! 4. Flush: what was read may have been only in the device's cache.
-//! 5. If the window is over three quarters full or the slots hold 32 cuts: trim, logging nothing, and a checkpoint, with the
+//! 5. If the window is a quarter over its size or the slots hold 32 cuts: trim, logging nothing, and a checkpoint, with the
 //!    new epoch and head in its slots; else the old body's slots again with those.
-//! 6. Serve.
+//! 6. Serve. If the window is over three quarters full, trimming begins at once; until it has moved the window's start
+//!    transactions wait, as they would have before. So what a mount takes follows from the window, not from how many
+//!    leaves its changes lie in. Each crash in this lengthens the window by what was logged again, up to that quarter.
 //!
 //! Nothing is written before step 5, and that is idempotent: a crash in it is mounted the same way. A read-only mount ends
 //! after step 3.
@@ -322,7 +324,8 @@ impl Shard {
         let slot = self.slot.borrow().clone();
         let journal = Rc::clone(self.journal()?);
         let window = journal.segment_count();
-        if slot.cuts.len() >= seabed_journal::CUTS_MAX || window * 4 > self.window_segments_max() * 3 {
+        let size = self.window_segments_max();
+        if slot.cuts.len() >= seabed_journal::CUTS_MAX || window * 4 > size * 5 {
             // What the older slot still names was given up when the newer one was written, and may be claimed from here on. So
             // it first names the same as the newer one, or that would be the only one that opens the store (rules C3, S4).
             self.write_slot(&found.newest, found.older).await?;
@@ -345,6 +348,9 @@ impl Shard {
             self.write_slots(slot, found.older).await?;
         }
         self.table.proven(end);
+        if window * 4 > size * 3 {
+            self.trim.force();
+        }
         let shard = Rc::clone(self);
         self.spawn(Class::Commit, async move {
             journal.run().await;

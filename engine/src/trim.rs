@@ -166,11 +166,16 @@ impl Shard {
 
     /// Whether pending changes or nodes without an image take too much: three quarters of the bytes for which transactions
     /// wait, so that they seldom do.
-    fn is_pressed(&self) -> bool {
+    fn lacks_memory(&self) -> bool {
         let world = self.world.borrow();
         let nodes_max = (self.options.memory_bytes / 8).max(16 * world.node_bytes);
         world.pending_bytes() > self.pending_bytes_max() / 4 * 3
             || world.cache.memory_nodes() * world.node_bytes > nodes_max
+    }
+
+    /// Whether a cycle is to end soon: for memory, or because a replay would come to need too much.
+    fn is_pressed(&self) -> bool {
+        self.lacks_memory() || self.world.borrow().replay_bytes() > self.replay_bytes_max() / 4 * 3
     }
 
     /// Whether a cycle may find space where the last one found none.
@@ -191,7 +196,7 @@ impl Shard {
     /// One cycle and its checkpoint.
     pub(crate) async fn cycle(self: &Rc<Self>) -> Result<()> {
         let forced = self.trim.forced.replace(false);
-        self.trim.writes_only.set(self.is_pressed());
+        self.trim.writes_only.set(self.lacks_memory());
         self.trim.begun.set(self.trim.begun.get() + 1);
         let first = self.journal()?.next_lsn();
         let begun_at = self.logged();

@@ -132,6 +132,11 @@ impl World {
         self.ages.bytes()
     }
 
+    /// What a replay from the last checkpoint would make pending, at most.
+    pub(crate) fn replay_bytes(&self) -> usize {
+        self.ages.replay_bytes()
+    }
+
     /// Changes a row whose leaf is in memory, and keeps the change as pending from record `lsn`. Of the rows of one
     /// transaction the removals come last: a leaf that loses its last row is given up.
     pub(crate) fn apply_row(

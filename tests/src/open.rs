@@ -151,8 +151,8 @@ pub fn measure(settings: &OpenSettings) -> Result<String, Failure> {
     block_on(store.close())?;
     let (store, read_write) = open(Access::ReadWrite)?;
     block_on(store.close())?;
-    let quarter = settings.window_bytes / 4;
-    let bound = quarter.min(settings.memory_bytes as u64 / 8) + quarter;
+    let (quarter, memory) = (settings.window_bytes / 4, settings.memory_bytes as u64);
+    let bound = quarter.min(memory / 8) + quarter.min(memory / 4);
     if objects < i64::try_from(settings.objects)? {
         return Err(format!("{objects} objects").into());
     }
