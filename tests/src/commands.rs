@@ -4,6 +4,7 @@ pub(crate) mod crash;
 pub(crate) mod exhaustive;
 pub(crate) mod faults;
 pub(crate) mod flip;
+pub(crate) mod golden;
 pub(crate) mod import;
 pub(crate) mod kill;
 pub(crate) mod open;

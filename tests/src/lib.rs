@@ -2,10 +2,11 @@
 //!
 //! [`machine`] is a seeded computer with a disk whose power can be cut at every step; it implements the traits of
 //! `seabed-device`, so everything above them runs on it unchanged. [`model`] says what the store must answer.
-//! [`tree`] makes directories to import.
+//! [`tree`] makes directories to import, [`golden`] stores to keep.
 #![forbid(unsafe_code)]
 
 pub mod crash;
+pub mod golden;
 pub mod import;
 pub mod journal_suite;
 pub mod kill;

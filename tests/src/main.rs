@@ -36,6 +36,8 @@ enum Command {
     Open(commands::open::Open),
     /// Import a tree, and copy it with cp and sync: both times, and their ratio
     Import(commands::import::Import),
+    /// Write the golden images of the present format version again
+    Golden(commands::golden::Golden),
     #[command(hide = true)]
     OpenFill(commands::open::Child),
     #[command(hide = true)]
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Faults(command) => command.run(),
         Command::Open(command) => command.run(),
         Command::Import(command) => command.run(),
+        Command::Golden(command) => command.run(),
         Command::OpenFill(child) => child.fill(),
         Command::OpenMeasure(child) => child.measure(),
     }
