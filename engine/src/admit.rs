@@ -69,7 +69,7 @@ impl Shard {
     /// The most live bytes that users may have.
     pub(crate) fn usable_bytes(&self) -> u64 {
         let segment = u64::from(self.layout.segment_bytes);
-        let segments = self.layout.segment_count();
+        let segments = self.layout.segment_count() - self.table.quarantined_count() as u64;
         let reserves = (JOURNAL_SEGMENTS + BODY_SEGMENTS + 2) as u64;
         let open = 2;
         let window = self.window_segments_max() as u64 + 2;

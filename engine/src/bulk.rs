@@ -5,8 +5,7 @@
 //! will point to a part is known from the object's family as of now; if that changed by the time the transaction is
 //! applied, it is stored again. Segments are held until the transaction's record is durable or it is given up (rule S3).
 //!
-//! A write that fails says nothing about what is on the medium, so its data goes elsewhere and the segment is given up until
-//! the next mount.
+//! A write that fails says nothing about what is on the medium, so its data goes elsewhere (`streams`).
 //!
 //! Crash: what no record points to is dead bytes.
 //! Cost: one record per MiB, one copy, one checksum pass; no second write.
@@ -23,14 +22,11 @@ use seabed_types::BLOCK_BYTES;
 use crate::admit::Purpose;
 use crate::sequence::Place;
 use crate::shard::{Held, Shard};
-use crate::streams::{Append, Appended, Hold};
+use crate::streams::{Append, Appended, Hold, WRITE_TRIES};
 use crate::submit::Ahead;
 use crate::table::Claimer;
 use crate::view::View;
 use crate::{Error, Result};
-
-/// How often data is written, each time elsewhere, before its transaction fails.
-const WRITE_TRIES: u32 = 3;
 
 /// A part to store: what identifies it, its bytes, how they are summed.
 pub(crate) struct Part {

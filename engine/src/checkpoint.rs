@@ -5,6 +5,8 @@
 //! on the device; the body is written twice, in different segments; flush; slot A, flush, slot B, flush; only then the
 //! images that were replaced, the old body and the window before P are given up (rules C1-C5).
 //!
+//! What fails to be written is written elsewhere, a slot at its own place again; a failed flush ends the mount (rule E3).
+//!
 //! Crash: until slot A is durable the old slots open the store with the old body, images and window, all untouched. Between
 //! the slots either of them does.
 //! Cost: three flushes, two copies of the body, one image per node without one.
@@ -16,7 +18,7 @@ use seabed_types::{BLOCK_BYTES, Lsn, SegmentId, TreeKind};
 use std::rc::Rc;
 
 use crate::shard::Shard;
-use crate::streams::{Append, Hold};
+use crate::streams::{Append, Hold, WRITE_TRIES};
 use crate::table::Claimer;
 use crate::world::slot;
 use crate::{Error, Result};
@@ -32,8 +34,16 @@ struct Captured {
 impl Shard {
     /// Writes a checkpoint. Without space for the images it writes none, and the window stays; that is no error.
     pub(crate) async fn checkpoint(self: &Rc<Self>) -> Result<()> {
-        let Some(mut captured) = self.capture()? else { return Ok(()) };
-        self.images_written().await?;
+        let mut captured = loop {
+            let moved = self.streams.borrow().moved;
+            let Some(captured) = self.capture()? else { return Ok(()) };
+            self.images_written().await?;
+            if self.streams.borrow().moved == moved {
+                break captured;
+            }
+            // Images that it names have moved, because their write failed. They are counted; the next try publishes them.
+            self.streams.borrow_mut().dead_uncounted.extend(captured.dead);
+        };
         self.settled(captured.cut.lsn).await?;
         let (at, previous) = self.journal()?.start_of(captured.start, &captured.cut);
         captured.body.start_at = at;
@@ -153,18 +163,39 @@ impl Shard {
             for (index, part) in (0..).zip(bytes.chunks(part_bytes)) {
                 let what = ListedWhat::Body { lsn: body.end, index };
                 let piece = [Append { what, bytes: part, summing: Summing::Whole }];
-                let Some(appended) = self.append(stream, &piece, Durability::Cached, Claimer::Checkpoint)
-                else {
-                    return Ok(None);
-                };
-                appended.written.await.map_err(|error| self.fence(error))?;
-                let placed = &appended.placed[0];
-                let bytes = u32::try_from(part.len()).expect("within a record");
-                copy.push(BodyPart { at: placed.at, bytes, crc: placed.crcs[0] });
-                holds.push(appended.hold);
+                let Some((part, hold)) = self.write_part(stream, &piece).await? else { return Ok(None) };
+                copy.push(part);
+                holds.push(hold);
             }
         }
         Ok(Some((copies, holds)))
+    }
+
+    /// Writes a part of a body, elsewhere if its write fails. None: no space.
+    async fn write_part(
+        self: &Rc<Self>,
+        stream: StreamKind,
+        piece: &[Append<'_>; 1],
+    ) -> Result<Option<(BodyPart, Hold)>> {
+        for tries in 1.. {
+            let appended = self.append(stream, piece, Durability::Cached, Claimer::Checkpoint);
+            let Some(appended) = appended else { return Ok(None) };
+            match appended.written.await {
+                Ok(()) => {
+                    let placed = &appended.placed[0];
+                    let bytes = u32::try_from(piece[0].bytes.len()).expect("within a record");
+                    let part = BodyPart { at: placed.at, bytes, crc: placed.crcs[0] };
+                    return Ok(Some((part, appended.hold)));
+                }
+                Err(error) => {
+                    self.give_up_segment(&appended.hold, error);
+                    if tries == WRITE_TRIES {
+                        return Err(self.fence(error));
+                    }
+                }
+            }
+        }
+        unreachable!("the last try returns")
     }
 
     /// Writes both slots, `first` before the other, a flush after each.
@@ -181,9 +212,17 @@ impl Shard {
     pub(crate) async fn write_slot(&self, slot: &Slot, copy: SlotCopy) -> Result<()> {
         let mut buf = self.machine.device.alloc(BLOCK_BYTES);
         buf.copy_from_slice(&slot.encode(&self.identity));
+        let buf = Rc::new(buf);
         let opts = WriteOpts { durability: Durability::Cached, class: Class::Background, stream: 0 };
         let at = self.layout.slot(self.id, copy);
-        self.machine.device.write(at, Rc::new(buf), opts).await.map_err(|error| self.fence(error))?;
+        for tries in 1.. {
+            // A slot has no other place. A write may be repeated; a flush may not (rule E3).
+            match self.machine.device.write(at, Rc::clone(&buf), opts).await {
+                Ok(()) => break,
+                Err(error) if tries == WRITE_TRIES => return Err(self.fence(error)),
+                Err(error) => tracing::warn!(%error, "a checkpoint slot is written again"),
+            }
+        }
         self.machine.device.flush().await.map_err(|error| self.fence(error))
     }
 }

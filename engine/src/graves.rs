@@ -103,8 +103,19 @@ impl Shard {
         self.grave_work.more.set(false);
         self.grave_work.left.set(false);
         let ids: Vec<_> = self.world.borrow().collections.keys().copied().collect();
+        let mut failed = None;
         for id in ids {
-            while let Slice::Done = self.drain_slice(id).await? {
+            loop {
+                match self.drain_slice(id).await {
+                    Ok(Slice::Done) => {}
+                    Ok(Slice::Nothing) => break,
+                    // What cannot be read keeps the graves of this collection, and of no other.
+                    Err(error @ (Error::Device(_) | Error::Corrupt { .. })) => {
+                        failed = Some(error);
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
                 self.trim.moved.notify_all();
                 self.machine.runtime.yield_io().await;
                 if self.grave_work_must_end() {
@@ -112,7 +123,7 @@ impl Shard {
                 }
             }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     async fn drain_slice(self: &Rc<Self>, id: CollectionId) -> Result<Slice> {

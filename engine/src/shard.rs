@@ -228,6 +228,7 @@ impl Shard {
         stats.cached_nodes = world.cache.len() as u64;
         stats.pending_bytes = world.pending_bytes() as u64;
         stats.free_segments = self.table.free_count() as u64;
+        stats.quarantined_segments = self.table.quarantined_count() as u64;
         stats.live_bytes = self.table.live_total().cast_unsigned();
         stats.window_segments = self.journal.as_ref().map_or(0, |journal| journal.segment_count() as u64);
         let requests = self.options.memory_bytes / REQUEST_SHARE - self.requests.free();

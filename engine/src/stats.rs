@@ -46,8 +46,8 @@ pub struct Stats {
     pub window_segments: u64,
     /// Segments that may be claimed.
     pub free_segments: u64,
-    /// Segments that take nothing before the next mount, because a write of data into them failed.
-    pub segments_given_up: u64,
+    /// Segments that take nothing before the store is opened again, because a write into them failed.
+    pub quarantined_segments: u64,
     /// Live bytes.
     pub live_bytes: u64,
     /// Memory that the shard counts as its own, in bytes.

@@ -5,6 +5,10 @@
 //! placed, the record is written when it is full or when a checkpoint needs it. Bulk data and bodies are one record each,
 //! written at once.
 //!
+//! A write that fails says nothing about what is on the medium, so what it held is written again elsewhere, up to three
+//! times, and its segment is quarantined (`table`). An image has another address then: nodes above it that were written are
+//! written again too, and a checkpoint whose images moved while it waited for them is begun anew.
+//!
 //! Claims and seals are logged as they happen; they only tell the table (rule L5).
 //!
 //! Crash: what no durable record or checkpoint points to is dead bytes.
@@ -13,6 +17,7 @@
 use std::rc::Rc;
 
 use rustc_hash::FxHashSet;
+use seabed_btree::Stop;
 use seabed_device::{Class, Durability, WriteOpts};
 use seabed_journal::Need;
 use seabed_journal::entry::SMALL_ENTRY_BYTES;
@@ -22,14 +27,17 @@ use seabed_segment::{
 };
 use seabed_types::{NodePtr, SegmentId, TreeKind};
 
-use crate::shard::Shard;
+use crate::shard::{Held, Shard};
 use crate::table::{Claimer, Table};
+use crate::view::Wanted;
 use crate::world::slot;
 use crate::{Error, Result};
 use seabed_journal::CollectionId;
 
 /// Images of one record.
 const IMAGES_PER_RECORD: usize = 16;
+/// How often bytes are written, each time elsewhere, before whoever wrote them fails.
+pub(crate) const WRITE_TRIES: u32 = 3;
 
 /// The streams of a shard beside its journal.
 #[derive(Default)]
@@ -39,6 +47,8 @@ pub(crate) struct Streams {
     images: Option<ImageRecord>,
     /// Records of images that are on their way.
     in_flight: usize,
+    /// How often images were placed again because their write failed.
+    pub(crate) moved: u64,
     /// Images that no checkpoint has published; each holds its segment.
     pub(crate) unpublished: FxHashSet<NodePtr>,
     /// Published images that are no node's image any more.
@@ -50,7 +60,18 @@ pub(crate) struct Streams {
 /// A record of images that is being filled.
 struct ImageRecord {
     record: RecordBuilder,
-    images: Vec<NodePtr>,
+    images: Vec<PlacedImage>,
+    /// How often writes of what is in it failed.
+    failures: u32,
+}
+
+/// An image on its way, and the node that it is of.
+struct PlacedImage {
+    ptr: NodePtr,
+    id: CollectionId,
+    tree: TreeKind,
+    level: u8,
+    lower: Vec<u8>,
 }
 
 /// A hold on a segment; ends when dropped.
@@ -196,18 +217,22 @@ impl Shard {
         Some(Appended { placed, hold, written })
     }
 
-    /// Nothing more goes into a segment of the bulk stream in which a write failed, and nothing in it is used again before the
-    /// next mount, for what the device makes of the failed write is not known.
-    pub(crate) fn give_up_segment(&self, hold: &Hold, error: seabed_device::DeviceError) {
+    /// Nothing more goes into a segment in which a write failed.
+    pub(crate) fn give_up_segment(self: &Rc<Self>, hold: &Hold, error: seabed_device::DeviceError) {
         let segment = hold.segment;
-        tracing::warn!(%error, %segment, "a write failed: its data goes elsewhere");
-        // Never taken off again.
-        self.table.hold(segment);
-        let bulk = &mut self.streams.borrow_mut().bulk;
-        if bulk.take_if(|open| open.segment == segment).is_some() {
-            self.table.seal(segment);
+        tracing::warn!(%error, %segment, "a write failed: its bytes go elsewhere");
+        self.table.quarantine(segment);
+        let streams = &mut *self.streams.borrow_mut();
+        for stream in [StreamKind::Nodes, StreamKind::Bulk] {
+            if streams.open(stream).as_ref().is_some_and(|open| open.segment == segment) {
+                if stream == StreamKind::Nodes {
+                    // Images that were placed here have to be tried here.
+                    self.write_images(streams);
+                }
+                *streams.open(stream) = None;
+                self.table.seal(segment);
+            }
         }
-        self.counters.count(|stats| stats.segments_given_up += 1);
     }
 
     fn issue(
@@ -265,7 +290,7 @@ impl Shard {
             let at = streams.nodes.as_ref().expect("there is room in it").at();
             let device = Rc::clone(&self.machine.device);
             let record = RecordBuilder::new(device, at, self.layout.record_bytes_max(), 8 * node_bytes);
-            streams.images = Some(ImageRecord { record, images: Vec::new() });
+            streams.images = Some(ImageRecord { record, images: Vec::new(), failures: 0 });
         }
         let open = streams.images.as_mut().expect("opened above");
         let page = world.cache.page_mut(old).expect("an image is made of a node in memory");
@@ -275,7 +300,7 @@ impl Shard {
         let listed = Listed { offset: placed.at.offset, bytes, what };
         listed.encode(open.record.entries());
         streams.nodes.as_mut().expect("there is room in it").list(&listed);
-        open.images.push(new);
+        open.images.push(PlacedImage { ptr: new, id, tree, level, lower: lower.to_vec() });
         let collection = world.collections.get_mut(&id).expect("collections are not removed");
         let set = collection.trees[slot(tree)].set_image(&mut world.cache, level, lower, old, new);
         assert_eq!(set, Ok(true), "the nodes above a node that is written are in memory");
@@ -315,29 +340,84 @@ impl Shard {
 
     /// Begins to write the images that were gathered.
     fn write_images(self: &Rc<Self>, streams: &mut Streams) {
-        let Some(ImageRecord { record, images }) = streams.images.take() else { return };
+        let Some(ImageRecord { record, images, failures }) = streams.images.take() else { return };
         let open = streams.nodes.as_mut().expect("images are gathered in an open segment");
         let hold = Hold::new(&self.table, open.segment);
         let written = self.issue(open, record, Durability::Cached, Class::Background);
         streams.in_flight += 1;
         let shard = Rc::clone(self);
         self.spawn(Class::Background, async move {
-            let result = written.await;
-            shard.streams.borrow_mut().in_flight -= 1;
-            match result {
+            match written.await {
                 Ok(()) => {
                     let mut world = shard.world.borrow_mut();
                     for image in images {
-                        world.cache.written(image);
+                        world.cache.written(image.ptr);
                     }
                 }
                 Err(error) => {
-                    shard.fence(error);
+                    shard.give_up_segment(&hold, error);
+                    if failures + 1 >= WRITE_TRIES || shard.place_again(images, failures + 1).await.is_err() {
+                        shard.fence(error);
+                    }
                 }
             }
+            shard.streams.borrow_mut().in_flight -= 1;
             drop(hold);
             shard.trim.images.notify_all();
         });
+    }
+
+    /// Places images elsewhere whose write failed, as far as they are still their nodes' images, and begins to write them.
+    async fn place_again(self: &Rc<Self>, images: Vec<PlacedImage>, failures: u32) -> Result<()> {
+        self.write_images(&mut self.streams.borrow_mut());
+        for PlacedImage { ptr, id, tree, level, lower } in images {
+            let mut held = Held::new(self);
+            loop {
+                // An image whose write has not ended is given up by a change of its node only, never evicted.
+                if !self.world.borrow().cache.has(ptr) {
+                    break;
+                }
+                match self.way_above(id, tree, level, &lower) {
+                    Ok(upper) => {
+                        let bounds = (level, lower.as_slice(), upper.as_deref());
+                        if !self.place_image(id, tree, bounds, ptr, Claimer::Checkpoint) {
+                            return Err(self.no_space());
+                        }
+                        let streams = &mut *self.streams.borrow_mut();
+                        streams.moved += 1;
+                        if let Some(record) = &mut streams.images {
+                            record.failures = record.failures.max(failures);
+                        }
+                        break;
+                    }
+                    Err(Stop::Absent(node)) => {
+                        self.load(id, vec![Wanted::Node(tree, node)], &mut held).await?;
+                    }
+                    Err(_) => {
+                        return Err(Error::Corrupt { at: ptr.at, what: "the way to a node" });
+                    }
+                }
+            }
+        }
+        self.write_images(&mut self.streams.borrow_mut());
+        Ok(())
+    }
+
+    /// Makes sure that the nodes above a node are in memory; the end of its interval if it is a leaf.
+    fn way_above(
+        &self,
+        id: CollectionId,
+        tree: TreeKind,
+        level: u8,
+        lower: &[u8],
+    ) -> std::result::Result<Option<Vec<u8>>, Stop> {
+        let world = self.world.borrow();
+        let of = &world.collection(id).trees[slot(tree)];
+        of.node_at(&world.cache, level, lower)?;
+        if level > 0 {
+            return Ok(None);
+        }
+        Ok(of.leaf_of(&world.cache, lower)?.and_then(|leaf| leaf.upper))
     }
 
     /// Waits until all images that were placed are on the device (not yet flushed).

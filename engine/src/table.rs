@@ -9,10 +9,15 @@
 //! Example: a record overwrites 4 KiB that were in segment 7: live(7) is down by 4096 at once in what the next checkpoint
 //! will say, and 7 is free to be reused only after the record behind it is durable.
 //!
+//! A segment into which a write failed is *quarantined*: what it holds is read as before, but it is not used again, for what
+//! the device makes of the failed write is not known. Segment states on the device say nothing of it, so it ends when the
+//! store is opened the next time; a write that fails again brings it back.
+//!
 //! Operations are counted in two generations: a segment that becomes free waits until the operations of its generation and
 //! of the one before have ended, without anyone asking them.
 //!
-//! Invariants: 1. live <= usable in every segment: minuses wait. 2. A free segment has no live byte, no hold.
+//! Invariants: 1. live <= usable in every segment: minuses wait. 2. A free segment has no live byte, no hold, and is not
+//! quarantined.
 //! Not here: which victim to clean; a full device is `admit`.
 
 use std::cell::RefCell;
@@ -60,6 +65,7 @@ struct Segment {
     holds: u32,
     in_window: bool,
     free: bool,
+    quarantined: bool,
 }
 
 struct Inner {
@@ -122,6 +128,7 @@ impl Table {
             holds: 0,
             in_window: false,
             free: false,
+            quarantined: false,
         };
         let mut segments = vec![blank; layout.segments().count()];
         let mut live_total = 0;
@@ -311,6 +318,20 @@ impl Table {
         inner.cool_if_free(id);
     }
 
+    /// A write into the segment failed: nothing is written into it any more.
+    pub(crate) fn quarantine(&self, id: SegmentId) {
+        let mut inner = self.inner.borrow_mut();
+        inner.free.remove(&id);
+        let segment = inner.get_mut(id).expect("a segment of this store was written into");
+        segment.quarantined = true;
+        segment.free = false;
+    }
+
+    /// Segments that are not used again before the store is opened the next time.
+    pub(crate) fn quarantined_count(&self) -> usize {
+        self.inner.borrow().segments.iter().filter(|segment| segment.quarantined).count()
+    }
+
     pub(crate) fn hold(&self, id: SegmentId) {
         let mut inner = self.inner.borrow_mut();
         let segment = inner.get_mut(id).expect("a segment of this store is held");
@@ -466,6 +487,7 @@ impl Inner {
                 && segment.holds == 0
                 && !segment.in_window
                 && !segment.free
+                && !segment.quarantined
                 && segment.usage != Use::Open
         })
     }

@@ -6,6 +6,9 @@
 //! fast as the log grows, so that it ends when half a window was logged again, and never waits for itself: it runs ahead
 //! when the pending changes or the nodes without an image take too much memory, or when somebody waits for space.
 //!
+//! A node that cannot be read keeps its changes pending: each cycle logs them again. So one bad block ends nothing but what
+//! needs it.
+//!
 //! Invariants: 1. a cycle leaves no pending change older than its beginning, or it has no node space for one (rule S6).
 //! 2. A mount that trims before it serves logs nothing.
 //! Cost: per leaf one record entry or one image. Limits: pending bytes a quarter of the window and an eighth of the memory: who would pass
@@ -115,6 +118,8 @@ enum Step {
     Done(Bound<Key>, usize),
     /// This must be in memory first.
     Load(NodePtr),
+    /// A node on the way to it is damaged.
+    Corrupt(seabed_types::Paddr, &'static str),
     /// There is no space for its image.
     NoSpace,
 }
@@ -298,11 +303,36 @@ impl Shard {
         loop {
             match self.trim_step(id, tree, key, first, *full)? {
                 Step::Done(next, rows) => return Ok((next, rows)),
-                Step::Load(ptr) => self.load(id, vec![Wanted::Node(tree, ptr)], &mut held).await?,
+                Step::Load(ptr) => {
+                    if let Err(error) = self.load(id, vec![Wanted::Node(tree, ptr)], &mut held).await {
+                        return self.trim_unreadable((id, tree, key), first, &error);
+                    }
+                }
+                Step::Corrupt(at, what) => {
+                    return self.trim_unreadable((id, tree, key), first, &Error::Corrupt { at, what });
+                }
                 Step::NoSpace if *full => return Ok((Bound::Excluded(Key::from_slice(key)), 1)),
                 Step::NoSpace => *full = true,
             }
         }
+    }
+
+    /// The change of a row whose leaf, or the way to it, cannot be read: it stays pending, logged again.
+    fn trim_unreadable(
+        &self,
+        (id, tree, key): (CollectionId, TreeKind, &[u8]),
+        first: Lsn,
+        error: &Error,
+    ) -> Result<(Bound<Key>, usize)> {
+        self.journal()?.healthy()?;
+        tracing::warn!(%error, "a node that cannot be read keeps its changes in the log");
+        if self.trim.logs.get() {
+            let mut upper = key.to_vec();
+            upper.push(0);
+            let row = Leaf { ptr: NodePtr::memory(0), lower: key.to_vec(), upper: Some(upper) };
+            self.log_again(id, tree, &row, first, true)?;
+        }
+        Ok((Bound::Excluded(Key::from_slice(key)), 1))
     }
 
     fn trim_step(
@@ -321,7 +351,7 @@ impl Shard {
             Ok(Some(leaf)) => leaf,
             Ok(None) => return self.trim_empty(id, tree, key, first),
             Err(TreeStop::Absent(ptr)) => return Ok(Step::Load(ptr)),
-            Err(TreeStop::Corrupt { node, what }) => return Err(Error::Corrupt { at: node.at, what }),
+            Err(TreeStop::Corrupt { node, what }) => return Ok(Step::Corrupt(node.at, what)),
             Err(_) => return Err(Error::Closed),
         };
         let rows = {
@@ -343,7 +373,7 @@ impl Shard {
         match present {
             Ok(()) => {}
             Err(TreeStop::Absent(ptr)) => return Ok(Step::Load(ptr)),
-            Err(TreeStop::Corrupt { node, what }) => return Err(Error::Corrupt { at: node.at, what }),
+            Err(TreeStop::Corrupt { node, what }) => return Ok(Step::Corrupt(node.at, what)),
             Err(_) => return Err(Error::Closed),
         }
         let bounds = (0, leaf.lower.as_slice(), leaf.upper.as_deref());

@@ -200,3 +200,9 @@ fn an_object_with_very_many_rows_is_removed_from_a_full_device() {
         assert!(second * 10 >= first * 7, "{first} rows at first, {second} when they had been removed");
     }
 }
+
+#[test]
+fn one_bad_block_is_an_error_for_what_needs_it() {
+    let counts = stories::one_bad_block(1, 3).unwrap_or_else(|broken| panic!("{broken}"));
+    assert!(counts[0] > 5 && counts[1] > 50, "{counts:?}");
+}

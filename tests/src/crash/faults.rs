@@ -45,6 +45,8 @@ pub struct FaultCounts {
     pub failed: u64,
     /// Those in which nobody noticed: what failed was tried again, or done elsewhere.
     pub unnoticed: u64,
+    /// Those in which bytes beside the journal went elsewhere and a segment was quarantined.
+    pub elsewhere: u64,
     /// Disks that were mounted, compared, checked and mounted again.
     pub states: u64,
 }
@@ -57,17 +59,17 @@ impl FaultCounts {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 8] {
-        let Self { reads, writes, flushes, runs, unmounted, failed, unnoticed, states } = self;
-        [reads, writes, flushes, runs, unmounted, failed, unnoticed, states]
+    fn fields(&mut self) -> [&mut u64; 9] {
+        let Self { reads, writes, flushes, runs, unmounted, failed, unnoticed, elsewhere, states } = self;
+        [reads, writes, flushes, runs, unmounted, failed, unnoticed, elsewhere, states]
     }
 
     /// The closing line.
     pub fn line(&self) -> String {
-        let Self { reads, writes, flushes, runs, unmounted, failed, unnoticed, states } = self;
+        let Self { reads, writes, flushes, runs, unmounted, failed, unnoticed, elsewhere, states } = self;
         format!(
             "reads={reads} writes={writes} flushes={flushes} runs={runs} unmounted={unmounted} failed={failed} \
-             unnoticed={unnoticed} states={states}"
+             unnoticed={unnoticed} elsewhere={elsewhere} states={states}"
         )
     }
 }
@@ -135,6 +137,7 @@ fn look(seed: u64, run: &Run, plan: &Plan, least: &Bounds, counts: &mut FaultCou
     counts.unmounted += u64::from(run.program.is_empty());
     counts.failed += u64::from(run.failed > 0);
     counts.unnoticed += u64::from(run.failed == 0);
+    counts.elsewhere += u64::from(run.stats.quarantined_segments > 0);
     let mut rng = fastrand::Rng::with_seed(seed);
     let end = run.trace.events();
     let sound = Plan { is_faulty: false, ..plan.clone() };

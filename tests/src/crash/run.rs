@@ -48,6 +48,8 @@ pub(super) struct Run {
     no_room: u64,
     /// What failed by a fault: submissions, reads, the mount.
     pub(super) failed: u64,
+    /// The engine's counters at the end, before it was closed.
+    pub(super) stats: seabed::Stats,
     /// What the clients did.
     pub(super) program: Program,
 }
@@ -239,20 +241,22 @@ pub(super) fn record_on(
         if plan.rests {
             machine.runtime.sleep(Duration::from_millis(200)).await;
         }
+        let stats = shard.stats();
         if plan.closes
             && let Err(error) = shard.close().await
         {
             shared.failed("closing", &error);
         }
         let wrong = shared.wrong.take();
-        wrong.map_or(Ok(Some((shared, recovered))), Err)
+        wrong.map_or(Ok(Some((shared, recovered, stats))), Err)
     });
     let ran = result.map_err(|stuck| broken(Rule::Stuck, stuck))??;
     let trace = sim.finish();
-    let Some((shared, recovered)) = ran else {
+    let Some((shared, recovered, stats)) = ran else {
         let recovered = before.iter().map(|history| history.first).collect();
         let (history, proven) = (before.to_vec(), Vec::new());
-        return Ok(Run { trace, history, recovered, proven, no_room: 0, failed: 1, program: Vec::new() });
+        let (stats, program) = (seabed::Stats::default(), Vec::new());
+        return Ok(Run { trace, history, recovered, proven, no_room: 0, failed: 1, stats, program });
     };
     let mut history: Vec<PoolHistory> =
         before.iter().zip(&recovered).map(|(before, number)| before.until(*number)).collect();
@@ -284,7 +288,7 @@ pub(super) fn record_on(
         });
     }
     let (failed, program) = (shared.failed.get(), shared.drawn.borrow().clone());
-    Ok(Run { trace, history, recovered, proven, no_room, failed, program })
+    Ok(Run { trace, history, recovered, proven, no_room, failed, stats, program })
 }
 
 /// Mounts and finds out which number each pool has recovered to.

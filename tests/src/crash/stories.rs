@@ -223,7 +223,7 @@ pub fn failed_bulk_writes(seed: u64) -> Result<u64, Broken> {
                 let fault = Fault::on(IoKind::Write, Effect::FailWrite { errno: EIO, landed }).after(skip);
                 sim.with_faults(|faults| faults.plan(fault));
                 let put = pool.put(object.clone(), data.clone()).await;
-                let given_up = shard.stats().segments_given_up;
+                let given_up = shard.stats().quarantined_segments;
                 if given_up == 0 {
                     // It was the record of the transaction, or a header that nobody waits for.
                     return Ok(0);
@@ -254,4 +254,88 @@ pub fn failed_bulk_writes(seed: u64) -> Result<u64, Broken> {
         }
     }
     Ok(failed)
+}
+
+/// One block of a closed store cannot be read any more, each in turn, and the store is worked on: what needs that block says
+/// so, all else is read and written, trimming and checkpoints go on, and nothing is fenced. With the block back, all that
+/// was acknowledged is there. How many blocks kept something from being read, and how many reads they did.
+pub fn one_bad_block(seed: u64, step: usize) -> Result<[u64; 2], Broken> {
+    const OBJECTS: usize = 60;
+    let plan = Plan { memory_bytes: 256 << 10, disk_bytes: 4 << 20, inline_bytes: 512, ..Plan::of(seed) };
+    let plan = Plan { window_segments: 4, node_bytes: 4096, bulk_bytes: 128 << 10, ..plan };
+    let base = formatted(seed, &plan)?;
+    let superblock = superblock(seed, &plan);
+    let wrong = |error: Error| broken(Rule::Wrong, error);
+    let object = |number: usize| ObjectId::new(format!("object {number:02}"));
+    let data = |number: usize, round: u64| stamped(seed + round * 1000 + number as u64, 400 + number * 90);
+    let sim = Simulation::from_image(seed, &base, sim_options(&plan, Faults::none()));
+    let machine = sim.machine();
+    let made = sim.run(async {
+        let shard = Shard::mount(machine, superblock, ShardId(0), shard_options(&plan)).await?;
+        let pool = LocalStore::new(Rc::clone(&shard)).create_pool("pool").await?;
+        for number in 0..OBJECTS {
+            pool.put(object(number), data(number, 0)).await?;
+        }
+        // Most of it leaves the window.
+        for round in 0..6000 {
+            pool.put("other", stamped(round, 300)).await?;
+        }
+        shard.close().await
+    });
+    made.map_err(|stuck| broken(Rule::Stuck, stuck))?.map_err(wrong)?;
+    let image = sim.frontier().crash_image(CrashMode::Everything, &mut fastrand::Rng::with_seed(seed));
+    let mut counts = [0; 2];
+    for block in image.blocks().into_keys().step_by(step) {
+        let fail = Fault::on(IoKind::Read, Effect::Fail { errno: EIO }).within(block..block + 1).for_ever();
+        let sim = Simulation::from_image(seed, &image, sim_options(&plan, Faults::none().with(fail)));
+        let machine = sim.machine();
+        let told = |error: Error| broken(Rule::Wrong, format!("block {block}: {error}"));
+        let run = async {
+            let mounted = Shard::mount(machine, superblock, ShardId(0), shard_options(&plan)).await;
+            // What the mount itself needs: the body, or the window.
+            let Ok(shard) = mounted else { return Ok(None) };
+            let store = LocalStore::new(Rc::clone(&shard));
+            let Ok(pool) = store.pool("pool").await else { return Ok(None) };
+            let (mut failed, mut newest) = (0, vec![0; OBJECTS]);
+            for round in 1..4 {
+                for number in 0..OBJECTS {
+                    match pool.get(object(number)).await {
+                        Ok(read) if read == data(number, newest[number]) => {}
+                        Ok(_) => return Err(broken(Rule::Half, "an object beside a bad block")),
+                        Err(Error::Device(_)) => failed += 1,
+                        Err(error) => return Err(told(error)),
+                    }
+                    match pool.put(object(number), data(number, round)).await {
+                        Ok(()) => newest[number] = round,
+                        Err(Error::Device(_)) => failed += 1,
+                        Err(error) => return Err(told(error)),
+                    }
+                }
+            }
+            // Others go on for longer than a window, if the bad block is not in their way.
+            for round in 0..3000 {
+                match pool.put("other", stamped(round, 300)).await {
+                    Ok(()) => {}
+                    Err(Error::Device(_)) => break,
+                    Err(error) => return Err(told(error)),
+                }
+            }
+            sim.with_faults(Faults::stop);
+            for (number, newest) in newest.into_iter().enumerate() {
+                if pool.get(object(number)).await.map_err(told)? != data(number, newest) {
+                    return Err(broken(Rule::Lost, "an object, with the block back"));
+                }
+            }
+            shard.close().await.map_err(told)?;
+            Ok(Some(failed))
+        };
+        let failed =
+            sim.run(run).map_err(|stuck| broken(Rule::Stuck, format!("block {block}: {stuck}")))??;
+        counts[0] += u64::from(failed.is_some_and(|failed| failed > 0));
+        counts[1] += failed.unwrap_or(0);
+        let left = sim.frontier().crash_image(CrashMode::Durable, &mut fastrand::Rng::with_seed(seed));
+        super::suite::findings(&left)
+            .map_err(|what| broken(Rule::Check, format!("block {block}: {what}")))?;
+    }
+    Ok(counts)
 }
