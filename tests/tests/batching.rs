@@ -1,4 +1,5 @@
-//! Clients that wait for their transactions share records: all of them one, however many wakes away from it they are.
+//! Clients that wait for their transactions share records: few of them one, many of them two that take turns, however many wakes
+//! away from it they are.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -11,7 +12,6 @@ use seabed_segment::{Identity, Layout, Superblock};
 use seabed_tests::machine::{SimOptions, Simulation, TaskOrder};
 use seabed_types::{ShardId, Uuid};
 
-const CLIENTS: u64 = 32;
 const ROUNDS: u64 = 40;
 const DISK_BYTES: u64 = 64 << 20;
 
@@ -50,7 +50,7 @@ async fn client(pool: LocalPool, runtime: Rc<dyn Runtime>, reach: Reach, number:
 }
 
 /// How many writes the device got while all clients wrote all rounds.
-fn writes_of(reach: Reach) -> u64 {
+fn writes_of(reach: Reach, clients: u64) -> u64 {
     let options = SimOptions { disk_bytes: DISK_BYTES, order: TaskOrder::Fifo, ..SimOptions::default() };
     let sim = Simulation::new(5, options);
     let machine = sim.machine();
@@ -68,8 +68,8 @@ fn writes_of(reach: Reach) -> u64 {
         pool.put("object", vec![0; 1 << 20]).await.expect("there is space");
         let before = store.stats().device_writes;
         let runtime = &machine.runtime;
-        let left = Rc::new(Cell::new(CLIENTS));
-        let clients = (0..CLIENTS).map(|number| {
+        let left = Rc::new(Cell::new(clients));
+        let clients = (0..clients).map(|number| {
             let client = client(pool.clone(), Rc::clone(runtime), reach, number);
             let (left, (sender, ended)) = (Rc::clone(&left), oneshot::channel());
             let client = async move {
@@ -96,11 +96,15 @@ fn writes_of(reach: Reach) -> u64 {
 }
 
 /// The commit loop gave its clients two turns before it closed a batch, and they were three wakes away: 32 clients fell into
-/// three groups that took turns, with three times the records.
+/// three groups that took turns, with three times the records. Two groups are meant, if there are many: one is carried out
+/// while the other is written.
 #[test]
 fn clients_share_records() {
     for reach in [Reach::Direct, Reach::Task, Reach::TaskPerRequest] {
-        let writes = writes_of(reach);
-        assert!((ROUNDS..ROUNDS + ROUNDS / 2).contains(&writes), "{reach:?}: {writes} writes");
+        for (clients, groups) in [(8, 1), (32, 2)] {
+            let writes = writes_of(reach, clients);
+            let (least, most) = (groups * ROUNDS, groups * ROUNDS + ROUNDS / 2);
+            assert!((least..most).contains(&writes), "{reach:?}, {clients} clients: {writes} writes");
+        }
     }
 }
