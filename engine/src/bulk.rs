@@ -3,7 +3,8 @@
 //! Data of 128 KiB and more (an option), or less if the transaction would not fit a record otherwise, is written to the bulk
 //! stream while the transaction waits in its line, several records in flight, each durable by itself (rule L2). The row that
 //! will point to a part is known from the object's family as of now; if that changed by the time the transaction is
-//! applied, it is stored again. Segments are held until the transaction's record is durable or it is given up (rule S3).
+//! applied, it is stored again; so of several transactions that would make an object only one stores before it is there
+//! (`sequence`). Segments are held until the transaction's record is durable or it is given up (rule S3).
 //!
 //! A write that fails says nothing about what is on the medium, so its data goes elsewhere (`streams`).
 //!
@@ -73,10 +74,22 @@ impl Shard {
             let next_id = self.world.borrow().collection(id).next_id;
             let (plan, wanted) =
                 self.look(id, &held, |view| bulk_parts(view, &txn, threshold, next_id, &self.limits));
-            match plan {
-                Ok(plan) => break plan,
-                Err(stop) => self.load_or_fail(id, stop, wanted, &mut held).await?,
+            let plan = match plan {
+                Ok(plan) => plan,
+                Err(stop) => {
+                    self.load_or_fail(id, stop, wanted, &mut held).await?;
+                    continue;
+                }
+            };
+            let mut made: Vec<_> = plan.made(&txn).map(|object| (id.pool, object.clone())).collect();
+            made.dedup();
+            ahead.maker = self.making.begin(&made, place);
+            if ahead.maker.is_some() {
+                break plan;
             }
+            held.let_go();
+            self.making.until_free(&made, place).await;
+            held.enter_again();
         };
         drop(held);
         {

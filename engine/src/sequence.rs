@@ -2,12 +2,19 @@
 //!
 //! A place is taken when the request arrives, before anything is awaited. Whoever is first applies and leaves; those behind
 //! load what they will need meanwhile. A place that is dropped leaves the line.
+//!
+//! Data that is stored ahead names the family of its object, which an object gets when it is made. Of several transactions
+//! that would make the same one the first to say so does ([`Making`]); others wait with storing until it has, or until they
+//! are first in line, so nobody waits for one behind.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
+use futures::future::select;
 use seabed_device::local::Notify;
+use seabed_object::ObjectId;
+use seabed_types::PoolId;
 
 #[derive(Default)]
 pub(crate) struct Line {
@@ -43,6 +50,61 @@ impl Place {
 
     pub(crate) async fn reached(&self) {
         self.line.moved.until(|| self.is_first()).await;
+    }
+}
+
+/// The objects that transactions whose data is stored ahead are about to make.
+#[derive(Default)]
+pub(crate) struct Making {
+    /// By how many.
+    objects: RefCell<BTreeMap<(PoolId, ObjectId), u32>>,
+    changed: Notify,
+}
+
+/// That some objects are about to be made; until it is dropped.
+pub(crate) struct Maker {
+    making: Rc<Making>,
+    objects: Vec<(PoolId, ObjectId)>,
+}
+
+impl Making {
+    /// Says that these are about to be made, unless others are about to make one of them and are not behind `place`.
+    pub(crate) fn begin(self: &Rc<Self>, objects: &[(PoolId, ObjectId)], place: &Place) -> Option<Maker> {
+        if !self.may_begin(objects, place) {
+            return None;
+        }
+        let mut all = self.objects.borrow_mut();
+        for object in objects {
+            *all.entry(object.clone()).or_default() += 1;
+        }
+        Some(Maker { making: Rc::clone(self), objects: objects.to_vec() })
+    }
+
+    fn may_begin(&self, objects: &[(PoolId, ObjectId)], place: &Place) -> bool {
+        let all = self.objects.borrow();
+        place.is_first() || !objects.iter().any(|object| all.contains_key(object))
+    }
+
+    /// Waits until [`Making::begin`] would say yes.
+    pub(crate) async fn until_free(&self, objects: &[(PoolId, ObjectId)], place: &Place) {
+        let first = Box::pin(place.reached());
+        let free = Box::pin(self.changed.until(|| self.may_begin(objects, place)));
+        select(first, free).await;
+    }
+}
+
+impl Drop for Maker {
+    fn drop(&mut self) {
+        let mut all = self.making.objects.borrow_mut();
+        for object in &self.objects {
+            let count = all.get_mut(object).expect("it was entered");
+            *count -= 1;
+            if *count == 0 {
+                all.remove(object);
+            }
+        }
+        drop(all);
+        self.making.changed.notify_all();
     }
 }
 

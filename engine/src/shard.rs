@@ -25,6 +25,7 @@ use crate::admit::Purpose;
 use crate::cache::Pin;
 use crate::graves::GraveWork;
 use crate::options::{Access, ShardOptions};
+use crate::sequence::Making;
 use crate::stats::{Counters, Stats};
 use crate::streams::{Hold, Streams};
 use crate::table::{Running, Table};
@@ -77,6 +78,7 @@ pub struct Shard {
     pub(crate) counters: Rc<Counters>,
     /// Bytes of requests that wait or are in a batch.
     pub(crate) requests: Rc<Semaphore>,
+    pub(crate) making: Rc<Making>,
     /// Bytes of reads in memory.
     pub(crate) reads: Rc<Semaphore>,
     pub(crate) grave_work: GraveWork,
@@ -129,6 +131,7 @@ impl Shard {
             trim: TrimState::default(),
             counters: parts.counters,
             requests: Semaphore::new(memory / REQUEST_SHARE),
+            making: Rc::default(),
             reads: Semaphore::new(memory / READ_SHARE),
             grave_work: GraveWork::default(),
             loading: RefCell::default(),

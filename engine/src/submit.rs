@@ -29,7 +29,7 @@ use seabed_types::{Lsn, PoolId, Term, TreeKind};
 use smallvec::SmallVec;
 
 use crate::admit::Purpose;
-use crate::sequence::Place;
+use crate::sequence::{Maker, Place};
 use crate::shard::{Held, Shard};
 use crate::streams::Hold;
 use crate::view::{Pieces, View, Wanted};
@@ -73,6 +73,8 @@ impl Submitted {
 pub(crate) struct Ahead {
     pub(crate) stored: Vec<Stored>,
     pub(crate) holds: Vec<Hold>,
+    /// The objects that it is stored for and that are not there yet.
+    pub(crate) maker: Option<Maker>,
 }
 
 impl Shard {
@@ -233,6 +235,7 @@ impl Shard {
                     let lsn = self.apply(id, effects, &need, also, None)?;
                     self.count_transaction(user_bytes);
                     drop(place);
+                    drop(ahead.maker.take());
                     drop(held);
                     return Ok(self.journal()?.durable(lsn).await?);
                 }

@@ -391,7 +391,7 @@ impl Journal {
                 self.wake_below(self.durable.get());
                 self.gather().await;
             } else if joined < told / 2 {
-                self.wake_first((told + joined) / 2 - joined);
+                self.wake_first(told.midpoint(joined) - joined);
                 self.gather().await;
             }
             if !self.has_batch() {

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use seabed_types::{CHUNK_BYTES, Crc, Paddr, TreeKind};
 use smallvec::SmallVec;
 
+use crate::ObjectId;
 use crate::ROW_BYTES;
 use crate::effects::{Family, Stored};
 use crate::key::{self, KeyBuf, Kind, Member};
@@ -50,6 +51,14 @@ pub struct BulkPlan {
     pub parts: Vec<BulkPart>,
     /// The collection's id counter is advanced to this.
     pub next_id: u64,
+}
+
+impl BulkPlan {
+    /// The objects that the transaction makes, as far as parts are stored for them; one may come several times.
+    pub fn made<'a>(&'a self, txn: &'a Transaction) -> impl Iterator<Item = &'a ObjectId> {
+        let of_new = self.parts.iter().filter(|part| matches!(part.family, Family::Allotted(_)));
+        of_new.map(|part| &txn.objects()[txn.operations()[part.op].object])
+    }
 }
 
 /// What is known of an object while operations are followed.
