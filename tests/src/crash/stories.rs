@@ -298,15 +298,15 @@ pub fn one_bad_block(seed: u64, step: usize) -> Result<[u64; 2], Broken> {
             let Ok(pool) = store.pool("pool").await else { return Ok(None) };
             let (mut failed, mut newest) = (0, vec![0; OBJECTS]);
             for round in 1..4 {
-                for number in 0..OBJECTS {
+                for (number, newest) in newest.iter_mut().enumerate() {
                     match pool.get(object(number)).await {
-                        Ok(read) if read == data(number, newest[number]) => {}
+                        Ok(read) if read == data(number, *newest) => {}
                         Ok(_) => return Err(broken(Rule::Half, "an object beside a bad block")),
                         Err(Error::Device(_)) => failed += 1,
                         Err(error) => return Err(told(error)),
                     }
                     match pool.put(object(number), data(number, round)).await {
-                        Ok(()) => newest[number] = round,
+                        Ok(()) => *newest = round,
                         Err(Error::Device(_)) => failed += 1,
                         Err(error) => return Err(told(error)),
                     }
