@@ -123,7 +123,6 @@ struct Reader<'a, 'b> {
 
 impl Reader<'_, '_> {
     fn claims_of_body(&mut self) {
-        let shard = self.base.shard;
         let body = &self.base.body;
         let journal = body.journal.iter().map(|segment| (segment.segment, segment.incarnation));
         let journal = journal
@@ -132,11 +131,15 @@ impl Reader<'_, '_> {
         let used =
             body.segments.iter().filter_map(|state| Some((state.segment, state.incarnation, state.stream?)));
         for (segment, incarnation, stream) in used.chain(journal) {
-            let claim = Claim { incarnation, stream, shard };
-            let known = self.log.claims.entry(segment).or_insert(claim);
-            if known.incarnation < incarnation {
-                *known = claim;
-            }
+            self.claimed(segment, incarnation, stream);
+        }
+    }
+
+    fn claimed(&mut self, segment: SegmentId, incarnation: Incarnation, stream: StreamKind) {
+        let claim = Claim { incarnation, stream, shard: self.base.shard };
+        let known = self.log.claims.entry(segment).or_insert(claim);
+        if known.incarnation < incarnation {
+            *known = claim;
         }
     }
 
@@ -161,6 +164,12 @@ impl Reader<'_, '_> {
                 expected.epoch = cut.epoch;
                 if cut.at != expected.at {
                     (expected.at, expected.incarnation, expected.next) = (cut.at, cut.incarnation, None);
+                    // The head of a mount in place is claimed by the slots, after all that the records before claim: a cut proves
+                    // those.
+                    if let Some((before, _)) = last.take() {
+                        self.take(&before);
+                    }
+                    self.claimed(cut.at.segment, cut.incarnation, StreamKind::Journal);
                 }
             }
             self.log.segments.insert(expected.at.segment, expected.incarnation);

@@ -15,7 +15,7 @@
 
 use std::rc::Rc;
 
-use crate::shard::Shard;
+use crate::mounted::Mounted;
 use crate::table::Claimer;
 use crate::{Error, Result};
 
@@ -35,7 +35,7 @@ const PENDING_BYTES_MIN: usize = 32 << 10;
 /// Two copies of a checkpoint body.
 const BODY_SEGMENTS: usize = 2;
 
-impl Shard {
+impl Mounted {
     /// Journal segments that the window may have.
     pub(crate) fn window_segments_max(&self) -> usize {
         usize::try_from(self.superblock.window_bytes / u64::from(self.layout.segment_bytes))
@@ -120,7 +120,7 @@ impl Shard {
         self.window_has_room() && self.pending_has_room(purpose) && self.fits(bytes, purpose)
     }
 
-    /// Waits until `bytes` more may come, or says that they cannot. The caller holds no [`crate::shard::Held`]: that would
+    /// Waits until `bytes` more may come, or says that they cannot. The caller holds no [`crate::mounted::Held`]: that would
     /// keep the segments it waits for from becoming free.
     pub(crate) async fn admit(self: &Rc<Self>, bytes: usize, purpose: Purpose) -> Result<()> {
         if bytes as u64 > self.usable_bytes() {
@@ -129,6 +129,10 @@ impl Shard {
         // A cycle that runs now may have passed what we wait for: only one that begins after now has seen all.
         let mut enough_cycles = self.trim.begun.get() + 1;
         let mut losses = self.table.losses();
+        if self.grave_work.unread.replace(false) {
+            self.grave_work.more.set(true);
+            self.grave_work.wake.notify_all();
+        }
         let graves_may_help = || purpose == Purpose::Store && self.grave_work.is_any() && !self.closing.get();
         loop {
             self.journal()?.healthy()?;

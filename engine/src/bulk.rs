@@ -21,8 +21,8 @@ use seabed_segment::{ListedWhat, Placed, StreamKind, Summing};
 use seabed_types::BLOCK_BYTES;
 
 use crate::admit::Purpose;
+use crate::mounted::{Held, Mounted};
 use crate::sequence::Place;
-use crate::shard::{Held, Shard};
 use crate::streams::{Append, Appended, Hold, WRITE_TRIES};
 use crate::submit::Ahead;
 use crate::table::Claimer;
@@ -36,7 +36,7 @@ pub(crate) struct Part {
     pub(crate) summing: Summing,
 }
 
-impl Shard {
+impl Mounted {
     /// From how many bytes on data of this transaction is stored ahead; None: all of it goes into its record.
     pub(crate) fn bulk_threshold(&self, txn: &Transaction) -> Option<usize> {
         let payload = txn.payload_bytes();

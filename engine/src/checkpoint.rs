@@ -12,12 +12,12 @@
 //! Cost: three flushes, two copies of the body, one image per node without one.
 
 use seabed_device::{Class, Durability, WriteOpts};
-use seabed_journal::{Body, BodyPart, LogCut, PARTS_MAX, Slot, cuts_of_window};
+use seabed_journal::{Body, BodyPart, CUTS_MAX, LogCut, PARTS_MAX, Slot, cuts_of_window};
 use seabed_segment::{ListedWhat, SlotCopy, StreamKind, Summing};
 use seabed_types::{BLOCK_BYTES, Lsn, SegmentId, TreeKind};
 use std::rc::Rc;
 
-use crate::shard::Shard;
+use crate::mounted::Mounted;
 use crate::streams::{Append, Hold, WRITE_TRIES};
 use crate::table::Claimer;
 use crate::world::slot;
@@ -31,7 +31,7 @@ struct Captured {
     dead: Vec<(SegmentId, u32)>,
 }
 
-impl Shard {
+impl Mounted {
     /// Writes a checkpoint. Without space for the images it writes none, and the window stays; that is no error.
     pub(crate) async fn checkpoint(self: &Rc<Self>) -> Result<()> {
         let mut captured = loop {
@@ -61,7 +61,7 @@ impl Shard {
             let old = self.slot.borrow();
             Slot {
                 shard: self.id,
-                sequence: old.sequence + 1,
+                sequence: self.sequence.get().max(old.sequence) + 1,
                 epoch: self.epoch,
                 end: captured.cut.lsn,
                 cuts: cuts_of_window(&old.cuts, captured.start, place),
@@ -200,16 +200,23 @@ impl Shard {
 
     /// Writes both slots, `first` before the other, a flush after each.
     pub(crate) async fn write_slots(self: &Rc<Self>, slot: Slot, first: SlotCopy) -> Result<()> {
-        let second = if first == SlotCopy::A { SlotCopy::B } else { SlotCopy::A };
-        for copy in [first, second] {
-            self.write_slot(&slot, copy).await?;
-        }
-        *self.slot.borrow_mut() = slot;
+        // Of the copy that is written nobody knows what is on the medium before its flush.
+        self.sure_slot.set(Some(first.other()));
+        self.write_slot(&slot, first).await?;
+        *self.durable_slot.borrow_mut() = slot.clone();
+        *self.slot.borrow_mut() = slot.clone();
+        self.sure_slot.set(Some(first));
+        self.write_slot(&slot, first.other()).await?;
+        self.sure_slot.set(None);
         Ok(())
     }
 
     /// Writes one slot and flushes.
     pub(crate) async fn write_slot(&self, slot: &Slot, copy: SlotCopy) -> Result<()> {
+        if slot.cuts.len() > CUTS_MAX {
+            return Err(self.no_space());
+        }
+        self.sequence.set(self.sequence.get().max(slot.sequence));
         let mut buf = self.machine.device.alloc(BLOCK_BYTES);
         buf.copy_from_slice(&slot.encode(&self.identity));
         let buf = Rc::new(buf);

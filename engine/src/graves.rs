@@ -17,7 +17,7 @@ use seabed_journal::CollectionId;
 use seabed_object::graves::{Drained, drain};
 
 use crate::admit::Purpose;
-use crate::shard::{Held, Shard};
+use crate::mounted::{Held, Mounted};
 use crate::submit::{Also, is_too_large, need_of};
 use crate::{Error, Result};
 
@@ -31,6 +31,8 @@ pub(crate) struct GraveWork {
     /// There was no space for a slice, so there are graves left.
     left: Cell<bool>,
     draining: Cell<bool>,
+    /// Something could not be read, so there are graves left.
+    pub(crate) unread: Cell<bool>,
 }
 
 impl Default for GraveWork {
@@ -41,6 +43,7 @@ impl Default for GraveWork {
             more: Cell::new(true),
             left: Cell::new(false),
             draining: Cell::new(false),
+            unread: Cell::new(false),
         }
     }
 }
@@ -56,7 +59,7 @@ enum Slice {
     Done,
 }
 
-impl Shard {
+impl Mounted {
     /// The task that drains graves while the shard serves.
     pub(crate) async fn graves_loop(self: Rc<Self>) {
         loop {
@@ -72,9 +75,10 @@ impl Shard {
                 Err(Error::Closed | Error::Fenced(_)) => return,
                 Err(Error::NoSpace { .. }) => self.grave_work.left.set(true),
                 Err(error) => {
-                    // What cannot be freed stays; the next removal tries again.
+                    // What cannot be freed stays; the next removal, or who finds no space, tries again.
                     tracing::warn!(%error, "what was removed could not be freed");
                     self.grave_work.more.set(false);
+                    self.grave_work.unread.set(true);
                 }
             }
             self.trim.moved.notify_all();
@@ -130,11 +134,8 @@ impl Shard {
         let mut rows = SLICE_ROWS;
         let mut held = Held::new(self);
         loop {
-            let (drained, wanted) = self.look(id, &held, |view| {
-                let world = self.world.borrow();
-                let streaming = &world.collection(id).streaming;
-                drain(view, &|family| streaming.contains(&family), rows)
-            });
+            let (drained, wanted) =
+                self.look(id, &held, |view| drain(view, &|family| self.streaming.has(id, family), rows));
             let effects = match drained {
                 Ok(Drained::Nothing) => return Ok(Slice::Nothing),
                 Ok(Drained::Slice { effects, .. }) => effects,

@@ -12,6 +12,7 @@ use seabed_object::{Condition, Direction, IntoData, ObjectId, Refused, Transacti
 use seabed_types::{Cursor, PoolId, put_varint};
 
 use crate::mount::SYSTEM_POOL;
+use crate::mounted::Mounted;
 use crate::put::LocalPut;
 use crate::read::{ListPage, OmapPage};
 use crate::shard::Shard;
@@ -94,7 +95,9 @@ impl LocalStore {
     async fn pool_id(&self, name: &str) -> Result<Option<PoolId>> {
         check_pool_name(name)?;
         let pools = ObjectId::new(POOLS_OBJECT);
-        let found = match self.shard.omap_get(SYSTEM_POOL, &pools, &[name.as_bytes().to_vec()]).await {
+        let keys = [name.as_bytes().to_vec()];
+        let found = self.shard.again(async |on: Rc<Mounted>| on.omap_get(SYSTEM_POOL, &pools, &keys).await);
+        let found = match found.await {
             Ok(found) => found,
             Err(Error::NotFound) => Vec::new(),
             Err(error) => return Err(error),
@@ -106,8 +109,9 @@ impl LocalStore {
     pub async fn create_pool(&self, name: &str) -> Result<LocalPool> {
         check_pool_name(name)?;
         self.shard.writable()?;
+        let mounted = self.shard.mounted().await?;
         let id = {
-            let mut world = self.shard.world.borrow_mut();
+            let mut world = mounted.world.borrow_mut();
             let system = seabed_journal::CollectionId::whole(SYSTEM_POOL);
             let collection = world.collections.get_mut(&system);
             let collection =
@@ -150,9 +154,11 @@ impl LocalStore {
         let mut entries = Vec::new();
         let mut from = Some(Bytes::new());
         while let Some(start) = from {
-            let page =
-                self.shard.omap_range(SYSTEM_POOL, &pools, (&start, None), PAGE_ROWS, Direction::Forward);
-            let page = match page.await {
+            let range = (&start[..], None);
+            let page = async |on: Rc<Mounted>| {
+                on.omap_range(SYSTEM_POOL, &pools, range, PAGE_ROWS, Direction::Forward).await
+            };
+            let page = match self.shard.again(page).await {
                 Err(Error::NotFound) => return Ok(entries),
                 page => page?,
             };
@@ -235,24 +241,27 @@ impl LocalPool {
 
     /// Whether an object exists.
     pub async fn exists(&self, object: impl Into<ObjectId>) -> Result<bool> {
-        self.shard.exists(self.id, &object.into()).await
+        let object = object.into();
+        self.shard.again(async |on: Rc<Mounted>| on.exists(self.id, &object).await).await
     }
 
     /// What an object is.
     pub async fn stat(&self, object: impl Into<ObjectId>) -> Result<Stat> {
-        self.shard.stat(self.id, &object.into()).await
+        let object = object.into();
+        self.shard.again(async |on: Rc<Mounted>| on.stat(self.id, &object).await).await
     }
 
     /// Bytes that an object's data and large values take; visits all its rows.
     pub async fn allocated(&self, object: impl Into<ObjectId>) -> Result<u64> {
-        self.shard.allocated(self.id, &object.into()).await
+        let object = object.into();
+        self.shard.again(async |on: Rc<Mounted>| on.allocated(self.id, &object).await).await
     }
 
     /// The bytes from `offset` on, at most `bytes` and at most up to the object's end; holes are zeros.
     pub async fn read(&self, object: impl Into<ObjectId>, offset: u64, bytes: u64) -> Result<Bytes> {
         let object = object.into();
         let bytes = bytes.min(seabed_object::limits::OBJECT_BYTES_MAX);
-        self.shard.read_object(self.id, &object, offset, bytes).await
+        self.shard.again(async |on: Rc<Mounted>| on.read_object(self.id, &object, offset, bytes).await).await
     }
 
     /// Several ranges at once, each answered for itself.
@@ -262,29 +271,32 @@ impl LocalPool {
         ranges: Vec<(u64, u64)>,
     ) -> Result<Vec<Result<Bytes>>> {
         let object = object.into();
-        let reads =
-            ranges.iter().map(|(offset, bytes)| self.shard.read_object(self.id, &object, *offset, *bytes));
+        let reads = ranges.iter().map(|(offset, bytes)| self.read(object.clone(), *offset, *bytes));
         Ok(futures::future::join_all(reads).await)
     }
 
     /// The stored ranges within a range; all between them are zeros.
     pub async fn extents(&self, object: impl Into<ObjectId>, offset: u64, bytes: u64) -> Result<Vec<Range>> {
-        self.shard.extents(self.id, &object.into(), offset, bytes).await
+        let object = object.into();
+        self.shard.again(async |on: Rc<Mounted>| on.extents(self.id, &object, offset, bytes).await).await
     }
 
     /// An attribute's value; [`Error::NoSuchAttr`].
     pub async fn attr(&self, object: impl Into<ObjectId>, name: &[u8]) -> Result<Bytes> {
-        self.shard.attr(self.id, &object.into(), name).await
+        let object = object.into();
+        self.shard.again(async |on: Rc<Mounted>| on.attr(self.id, &object, name).await).await
     }
 
     /// All attributes, by name.
     pub async fn attrs(&self, object: impl Into<ObjectId>) -> Result<Vec<(Bytes, Bytes)>> {
-        self.shard.attrs(self.id, &object.into()).await
+        let object = object.into();
+        self.shard.again(async |on: Rc<Mounted>| on.attrs(self.id, &object).await).await
     }
 
     /// The omap header; empty if there is none.
     pub async fn omap_header(&self, object: impl Into<ObjectId>) -> Result<Bytes> {
-        self.shard.omap_header(self.id, &object.into()).await
+        let object = object.into();
+        self.shard.again(async |on: Rc<Mounted>| on.omap_header(self.id, &object).await).await
     }
 
     /// The pairs of these keys; absent keys are left out.
@@ -293,7 +305,8 @@ impl LocalPool {
         object: impl Into<ObjectId>,
         keys: &[Vec<u8>],
     ) -> Result<Vec<(Bytes, Bytes)>> {
-        self.shard.omap_get(self.id, &object.into(), keys).await
+        let object = object.into();
+        self.shard.again(async |on: Rc<Mounted>| on.omap_get(self.id, &object, keys).await).await
     }
 
     /// At most `limit` pairs with keys from `from` (inclusive) to `to` (exclusive).
@@ -304,12 +317,14 @@ impl LocalPool {
         limit: usize,
         direction: Direction,
     ) -> Result<OmapPage> {
-        self.shard.omap_range(self.id, &object.into(), range, limit, direction).await
+        let object = object.into();
+        let page = async |on: Rc<Mounted>| on.omap_range(self.id, &object, range, limit, direction).await;
+        self.shard.again(page).await
     }
 
     /// At most `limit` objects from `from` (inclusive) on, in the order of objects.
     pub async fn list_page(&self, from: Option<ObjectId>, limit: usize) -> Result<ListPage> {
-        self.shard.list(self.id, from.as_ref(), limit).await
+        self.shard.again(async |on: Rc<Mounted>| on.list(self.id, from.as_ref(), limit).await).await
     }
 
     /// What the pool holds.

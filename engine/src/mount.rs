@@ -5,11 +5,22 @@
 //! 3. The journal from P on: every delta becomes pending; from E on live bytes and tallies are added up, and new collections
 //!    appear.
 //! 4. Flush: what was read may have been only in the device's cache.
-//! 5. If the window is a quarter over its size or the slots hold 32 cuts: trim, logging nothing, and a checkpoint, with the
+//! 5. If the window is a quarter over its size or the slots would hold over 32 cuts: trim, logging nothing, and a checkpoint, with the
 //!    new epoch and head in its slots; else the old body's slots again with those.
 //! 6. Serve. If the window is over three quarters full, trimming begins at once; until it has moved the window's start
 //!    transactions wait, as they would have before. So what a mount takes follows from the window, not from how many
 //!    leaves its changes lie in. Each crash in this lengthens the window by what was logged again, up to that quarter.
+//!
+//! **In place.** After a failed record, flush, or write that found no other place, the shard mounts itself again while it is
+//! open ([`Mounted::in_place`]; who decides that is `shard`). The same steps, but memory knows more than the device tells:
+//! - the slot that counts is the last one of which a copy is known to be durable, and the other copy is written first: what
+//!   is read back after a failed flush need not be on the medium (rule E3);
+//! - the log ends after the last record known to be durable, whatever stands behind (rule E1); numbers, incarnations and
+//!   quarantines are taken over;
+//! - the log goes on in a fresh segment, so that nothing is written where the failed write went, and the cut leads a replay
+//!   there. Only if no segment is free it goes on where it ended;
+//! - nothing is claimed but what was free for the mount before, until both slots name the new head and nobody reads for
+//!   that mount any more: what failed and queued records refer to stays as it is (`table`).
 //!
 //! Nothing is written before step 5, and that is idempotent: a crash in it is mounted the same way. A read-only mount ends
 //! after step 3.
@@ -17,22 +28,24 @@
 //! Cost: two slots, one body and the window are read, no tree node; before it serves, the first and the last block of every
 //! segment outside the window, 64 segments at a time. Memory: the pending changes of the window.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 
 use futures::future::join_all;
-use seabed_device::{Class, Durability, Machine, WriteOpts};
+use seabed_device::{Class, Device, Durability, Machine, WriteOpts};
 use seabed_journal::{
-    Begin, Body, ChangeRef, CollectionId, CollectionState, Cut, EntryRef, Journal, JournalStart, Place,
-    ScanEnd, Slot, Space, Tally, cuts_from, scan,
+    Begin, Body, ChangeRef, CollectionId, CollectionState, Cut, EntryRef, Journal, JournalSegment,
+    JournalStart, Place, ScanEnd, Slot, Space, Tally, cuts_from, scan,
 };
 use seabed_object::Change;
 use seabed_segment::{RecordHeader, SEGMENT_HEADER_BYTES, SealBlock, SegmentHeader, SlotCopy, Superblock};
 use seabed_types::{BLOCK_BYTES, Crc, Epoch, Lsn, Malformed, Paddr, PoolId, SegmentId, ShardId, Term};
 
+use crate::mounted::{MountReport, Mounted, Parts};
 use crate::options::{Access, ShardOptions};
-use crate::shard::{MountReport, Parts, Shard};
-use crate::stats::{CountedDevice, Counters};
+use crate::put::Streaming;
+use crate::stats::{Counters, MountDevice};
 use crate::streams::Hold;
 use crate::table::Table;
 use crate::world::{Collection, World, slot as tree_slot};
@@ -65,6 +78,15 @@ struct Replay {
 }
 
 impl World {
+    /// Numbers that the mount before gave out are not given out again, whether the log knows of them or not.
+    fn inherit(&mut self, before: &Self) {
+        for (id, collection) in &mut self.collections {
+            if let Some(before) = before.collections.get(id) {
+                collection.next_id = collection.next_id.max(before.next_id);
+            }
+        }
+    }
+
     pub(crate) fn add_collection(&mut self, id: CollectionId, term: Term) {
         let state = CollectionState { id, term, next_id: 1, tally: Tally::default(), roots: [None; 3] };
         self.collections.insert(id, Collection::new(&state, self.node_bytes));
@@ -234,25 +256,102 @@ fn sound(body: &Body, superblock: &Superblock) -> std::result::Result<(), Malfor
     }
 }
 
-impl Shard {
-    /// Mounts shard `id` of the store on the machine's device and starts its tasks.
-    ///
-    /// Errors: [`Error::Damaged`] if the journal holds damage to what was acknowledged, [`Error::Corrupt`] if both slots or
-    /// both copies of the body are damaged, [`Error::MemoryBudget`] if the window's changes do not fit the budget; nothing
-    /// was written then.
-    pub async fn mount(
-        machine: Machine,
-        superblock: Superblock,
-        id: ShardId,
-        options: ShardOptions,
+/// What does not change from one mount of a shard to the next.
+#[derive(Clone)]
+pub(crate) struct Home {
+    /// As the embedder gave it.
+    pub(crate) machine: Machine,
+    pub(crate) superblock: Superblock,
+    pub(crate) id: ShardId,
+    pub(crate) options: ShardOptions,
+    pub(crate) counters: Rc<Counters>,
+    pub(crate) streaming: Rc<Streaming>,
+}
+
+/// Where a mount begins.
+struct Base {
+    /// The slot that counts.
+    slot: Slot,
+    /// The highest sequence that a slot may have on the device.
+    sequence: u64,
+    /// The copy to write first: the other one is known to hold `slot`.
+    first: SlotCopy,
+    /// All records below this were durable.
+    proven: Lsn,
+    /// The log ends there, if memory knows.
+    limit: Option<Lsn>,
+    /// The new mount's.
+    epoch: Epoch,
+}
+
+impl Home {
+    fn device(&self) -> Rc<MountDevice> {
+        let (device, counters) = (Rc::clone(&self.machine.device), Rc::clone(&self.counters));
+        Rc::new(MountDevice { device, counters, ended: Cell::new(None) })
+    }
+}
+
+impl Mounted {
+    /// Mounts a shard as its slots have it, and starts its tasks.
+    pub(crate) async fn open(home: &Home) -> Result<Rc<Self>> {
+        let device = home.device();
+        let machine = Machine {
+            device: Rc::clone(&device) as Rc<dyn Device>,
+            runtime: Rc::clone(&home.machine.runtime),
+        };
+        let found = find_slots(&machine, &home.superblock, home.id).await?;
+        let base = Base {
+            sequence: found.newest.sequence,
+            first: found.older,
+            proven: found.proven,
+            limit: None,
+            epoch: found.epoch.next(),
+            slot: found.newest,
+        };
+        let shard = Self::replay(home, device, &base, None).await?;
+        if home.options.access == Access::ReadWrite {
+            shard.begin(&base, None).await?;
+        }
+        Ok(shard)
+    }
+
+    /// Mounts a shard again in place, after the mount `last` has ended and nothing of it is in the kernel (rule E1): from the
+    /// slot that is known to be durable, up to the last record that is known to be durable, with a new head in a fresh
+    /// segment. Afterwards `last` is the new mount, also if its beginning failed: what it has written by then counts.
+    pub(crate) async fn in_place(home: &Home, last: &mut Rc<Self>) -> Result<()> {
+        let before = &*last;
+        // Its nodes are of no use to anyone any more, but for reads that go on.
+        before.world.borrow_mut().cache.shrink(0, before.durable_below());
+        let base = Base {
+            slot: before.durable_slot.borrow().clone(),
+            sequence: before.sequence.get(),
+            first: before.sure_slot.get().map_or(SlotCopy::A, SlotCopy::other),
+            proven: before.durable_below(),
+            limit: Some(before.durable_below()),
+            epoch: before.epoch.next(),
+        };
+        let shard = Self::replay(home, home.device(), &base, Some(before)).await?;
+        let tail = shard.begins_behind;
+        *last = Rc::clone(&shard);
+        shard.begin(&base, Some(tail)).await
+    }
+
+    /// Reads what there is to read, and writes nothing.
+    #[expect(clippy::too_many_lines, reason = "one thing after another, each needing what came before")]
+    async fn replay(
+        home: &Home,
+        device: Rc<MountDevice>,
+        base: &Base,
+        before: Option<&Rc<Self>>,
     ) -> Result<Rc<Self>> {
+        let Home { superblock, id, options, .. } = home.clone();
+        let machine = Machine {
+            device: Rc::clone(&device) as Rc<dyn Device>,
+            runtime: Rc::clone(&home.machine.runtime),
+        };
         let began = machine.runtime.now();
-        let counters = Rc::new(Counters::default());
-        let device = Rc::new(CountedDevice { device: machine.device, counters: Rc::clone(&counters) });
-        let machine = Machine { device, runtime: machine.runtime };
         let layout = superblock.layout;
-        let found = find_slots(&machine, &superblock, id).await?;
-        let body = read_body(&machine, &superblock, &found.newest).await?;
+        let body = read_body(&machine, &superblock, &base.slot).await?;
         let mut replay = Replay {
             world: World::new(layout.node_bytes as usize, &body.collections),
             table: Table::new(&layout, &body.segments),
@@ -266,16 +365,17 @@ impl Shard {
             previous: body.start_previous,
             segments: body.journal.clone(),
             next: body.next,
-            cuts: found.newest.cuts.clone(),
-            proven: found.proven,
+            cuts: base.slot.cuts.clone(),
+            proven: base.proven,
+            limit: base.limit,
         };
         let of = (Rc::clone(&machine.device), &layout, &superblock.identity, id);
-        let end = scan(of, begin, &mut |header, entries| replay.record(header, entries))
+        let mut end = scan(of, begin, &mut |header, entries| replay.record(header, entries))
             .await
             .map_err(|error| Error::of_scan(&error, id))?;
         let Replay { mut world, table, places, logged, .. } = replay;
         let needed = world.pending_bytes();
-        if needed > (options.memory_bytes / 2).max(REPLAY_MEMORY_MIN) {
+        if before.is_none() && needed > (options.memory_bytes / 2).max(REPLAY_MEMORY_MIN) {
             return Err(Error::MemoryBudget { needed: needed * 2, given: options.memory_bytes });
         }
         let corrupt = |what| Error::Corrupt { at: body.start_at, what };
@@ -286,9 +386,29 @@ impl Shard {
             torn: end.torn,
             time: machine.runtime.now().saturating_sub(began),
         };
-        let epoch = found.epoch.next();
-        let window: Vec<_> = end.segments.iter().map(|segment| segment.segment).collect();
-        table.set_window(&window, end.at.segment, end.next);
+        let tail = end.at.segment;
+        let next = if before.is_some() { None } else { end.next };
+        table.set_window(&end.segments, tail, next);
+        let bodies = base.slot.body.iter().flatten();
+        let holds = bodies.map(|part| Hold::new(&table, part.at.segment)).collect();
+        if let Some(before) = before {
+            table.inherit(&before.table);
+            world.inherit(&before.world.borrow());
+        }
+        table.free_all_unused();
+        if before.is_some() {
+            match table.claim_journal() {
+                Some((segment, incarnation)) => {
+                    table.seal(tail);
+                    end.at = Paddr::new(segment, SEGMENT_HEADER_BYTES);
+                    (end.incarnation, end.next) = (incarnation, None);
+                    end.segments.push(JournalSegment { segment, incarnation, first: end.lsn });
+                }
+                // It goes on behind its last record, as after a crash.
+                None => table.set_window(&end.segments, tail, end.next),
+            }
+        }
+        let epoch = base.epoch;
         let read_only = options.access == Access::ReadOnly;
         let journal = (!read_only).then(|| {
             let start = JournalStart {
@@ -302,35 +422,50 @@ impl Shard {
             let space: Rc<dyn Space> = Rc::clone(&table) as Rc<dyn Space>;
             Journal::new(machine.clone(), (layout, superblock.identity, id), start, space)
         });
-        let slot = with_head(&found.newest, epoch, &end, body.start);
-        let parts =
-            Parts { machine, superblock, id, epoch, options, table, journal, world, slot, counters, report };
-        let shard = Self::new(parts);
-        let bodies = found.newest.body.iter().flatten();
-        *shard.body_holds.borrow_mut() =
-            bodies.map(|part| Hold::new(&shard.table, part.at.segment)).collect();
-        shard.table.free_all_unused();
-        if !read_only {
-            shard.begin(&found, end.lsn).await?;
-        }
-        Ok(shard)
+        let slot = with_head(&base.slot, base.sequence, epoch, &end, body.start);
+        Ok(Self::new(Parts {
+            machine,
+            device,
+            home: home.clone(),
+            epoch,
+            table,
+            journal,
+            world,
+            slot,
+            durable_slot: base.slot.clone(),
+            sequence: base.sequence,
+            sure_slot: base.first.other(),
+            holds,
+            begins_at: end.lsn,
+            begins_behind: tail,
+            report,
+        }))
     }
 
-    /// Makes the new epoch durable and starts to serve.
-    async fn begin(self: &Rc<Self>, found: &Found, end: Lsn) -> Result<()> {
+    /// Makes the new epoch durable and starts to serve. `tail` is where the log of the mount before ended, if there was one.
+    async fn begin(self: &Rc<Self>, base: &Base, tail: Option<SegmentId>) -> Result<()> {
         self.machine.device.flush().await?;
-        self.read_ends().await?;
-        self.void_seals().await?;
+        match tail {
+            None => {
+                self.read_ends().await?;
+                self.void_seals().await?;
+            }
+            // The mount before may have sealed it with what it had only queued. A block that cannot be written has no seal.
+            Some(tail) => {
+                drop(self.write_zeros(tail, self.layout.segment_bytes - SEGMENT_HEADER_BYTES).await);
+            }
+        }
         let slot = self.slot.borrow().clone();
         let journal = Rc::clone(self.journal()?);
         let window = journal.segment_count();
         let size = self.window_segments_max();
-        if slot.cuts.len() >= seabed_journal::CUTS_MAX || window * 4 > size * 5 {
+        let is_long = tail.is_none() && window * 4 > size * 5;
+        if slot.cuts.len() > seabed_journal::CUTS_MAX || is_long {
             // What the older slot still names was given up when the newer one was written, and may be claimed from here on. So
             // it first names the same as the newer one, or that would be the only one that opens the store (rules C3, S4).
-            self.write_slot(&found.newest, found.older).await?;
+            self.write_slot(&base.slot, base.first).await?;
             self.trim.logs.set(false);
-            self.trim.first_slot.set(found.older);
+            self.trim.first_slot.set(base.first);
             let completed = self.counters.stats.borrow().checkpoints;
             self.cycle().await?;
             self.images_written().await?;
@@ -339,22 +474,26 @@ impl Shard {
             self.trim.first_slot.set(SlotCopy::A);
             if self.counters.stats.borrow().checkpoints == completed {
                 // No space for a checkpoint. The head can be written alone if the list of cuts has room for it.
-                if found.newest.cuts.len() >= seabed_journal::CUTS_MAX {
+                if slot.cuts.len() > seabed_journal::CUTS_MAX {
                     return Err(self.no_space());
                 }
-                self.write_slots(slot, found.older).await?;
+                self.write_slots(slot, base.first).await?;
             }
         } else {
-            self.write_slots(slot, found.older).await?;
+            self.write_slots(slot, base.first).await?;
         }
-        self.table.proven(end);
-        if window * 4 > size * 3 {
+        self.table.proven(self.begins_at);
+        self.table.became_head();
+        // A mount in place has made the list of cuts longer: the next checkpoint makes it short again.
+        if tail.is_some() || window * 4 > size * 3 {
             self.trim.force();
         }
+        self.commits.set(true);
         let shard = Rc::clone(self);
         self.spawn(Class::Commit, async move {
             journal.run().await;
             // After a failed record nobody logs any more, so nobody else would tell those who wait for others to log.
+            shard.commits.set(false);
             shard.wake_all();
         });
         self.spawn(Class::Background, Rc::clone(self).trim_loop());
@@ -442,18 +581,14 @@ impl Shard {
     }
 }
 
-/// The slot that a mount writes: the same body, the new epoch, the log's end as head.
-fn with_head(slot: &Slot, epoch: Epoch, end: &ScanEnd, start: Lsn) -> Slot {
+/// The slot that a mount writes: the same body, the new epoch, the log's end as head. A list of cuts that is too long now is
+/// made shorter by the trim that follows: none may be left out, as the log goes on elsewhere at each.
+fn with_head(slot: &Slot, sequence: u64, epoch: Epoch, end: &ScanEnd, start: Lsn) -> Slot {
     let mut cuts = cuts_from(&slot.cuts, start);
-    // Of cuts at one place the newest counts. A full list is made shorter by the trim that follows.
+    // Of cuts at one place the newest counts.
     cuts.retain(|cut| cut.lsn != end.lsn);
-    let head = Cut { lsn: end.lsn, epoch, at: end.at, incarnation: end.incarnation };
-    if cuts.len() < seabed_journal::CUTS_MAX {
-        cuts.push(head);
-    } else {
-        *cuts.last_mut().expect("a full list") = head;
-    }
-    Slot { sequence: slot.sequence + 1, epoch, cuts, ..slot.clone() }
+    cuts.push(Cut { lsn: end.lsn, epoch, at: end.at, incarnation: end.incarnation });
+    Slot { sequence: sequence + 1, epoch, cuts, ..slot.clone() }
 }
 
 /// The pool whose objects describe the store.

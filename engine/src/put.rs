@@ -5,28 +5,39 @@
 //! away. An object that fits one part is an ordinary put. While it goes on the family is known as alive and its grave is
 //! passed over; dropped, it is drained.
 //!
+//! A put goes on over a mount in place: a part is kept until the record with its rows is durable, so what the failed mount
+//! had not made durable is stored again on the next ([`Family::keep_up`]), also the family itself if its grave was lost; it
+//! gets another number then.
+//!
 //! Crash: the grave stands, and the next mount drains it.
-//! Cost: two parts in memory: one that is filled, one that is stored.
+//! Cost: up to four parts in memory: one that is filled, one that is stored, two that wait for their record.
 
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use futures::channel::oneshot;
 use seabed_device::Class;
-use seabed_journal::CollectionId;
+use seabed_journal::{CollectionId, Journal};
 use seabed_object::stream::{self, StreamPart, Streamed};
 use seabed_object::{Effects, ObjectId, Outcome, Stop, Transaction, key};
 use seabed_segment::{ListedWhat, Summing};
-use seabed_types::{CHUNK_BYTES, PoolId};
+use seabed_types::{CHUNK_BYTES, Lsn, PoolId};
 
 use crate::admit::Purpose;
 use crate::bulk::Part;
-use crate::shard::{Held, Shard};
+use crate::mounted::{Held, Mounted};
+use crate::request::{Request, Work};
+use crate::sequence::Place;
+use crate::shard::Shard;
 use crate::submit::{Also, need_of};
 use crate::view::View;
 use crate::{Error, Result};
 
 const ROW_BYTES: usize = 64 << 10;
+/// Parts whose records need not be durable before the next one is stored.
+const PARTS_AHEAD: usize = 2;
 
 /// A streaming put on the shard's own thread. Dropped before [`LocalPut::finish`] nothing is made.
 pub struct LocalPut {
@@ -39,35 +50,166 @@ pub struct LocalPut {
     /// Bytes handed to be stored.
     stored: u64,
     family: Option<Rc<Family>>,
-    storing: Option<oneshot::Receiver<Result<()>>>,
+    storing: Option<Storing>,
+}
+
+/// A part that a mount stores.
+struct Storing {
+    mounted: Rc<Mounted>,
+    offset: u64,
+    part: Bytes,
+    done: oneshot::Receiver<Result<()>>,
+}
+
+/// The families of a shard that are being streamed to, over all its mounts.
+#[derive(Default)]
+pub(crate) struct Streaming {
+    families: RefCell<BTreeSet<(CollectionId, u64)>>,
+}
+
+impl Streaming {
+    pub(crate) fn has(&self, id: CollectionId, family: u64) -> bool {
+        self.families.borrow().contains(&(id, family))
+    }
+}
+
+/// A record that a put has something in.
+struct Logged {
+    journal: Rc<Journal>,
+    lsn: Lsn,
+}
+
+impl Logged {
+    fn is_durable(&self) -> bool {
+        self.lsn < self.journal.durable_below()
+    }
+
+    /// Whether the mount that logs to `journal` knows nothing of it.
+    fn is_lost(&self, journal: &Rc<Journal>) -> bool {
+        !self.is_durable() && !Rc::ptr_eq(&self.journal, journal)
+    }
+}
+
+/// A part whose rows were logged.
+struct LoggedPart {
+    logged: Logged,
+    offset: u64,
+    part: Bytes,
 }
 
 /// A family that is being streamed to; while it is, its grave is passed over.
 struct Family {
     shard: Rc<Shard>,
     id: CollectionId,
-    number: u64,
+    hash: u32,
+    streaming: Rc<Streaming>,
+    /// Its number, and the record of its grave.
+    begun: RefCell<Option<(u64, Logged)>>,
+    /// The newest parts, oldest first: all whose rows are not known to be durable.
+    parts: RefCell<VecDeque<LoggedPart>>,
 }
 
 impl Drop for Family {
     fn drop(&mut self) {
-        self.shard.world.borrow_mut().collection_mut(self.id).streaming.remove(&self.number);
-        self.shard.grave_work.more.set(true);
-        self.shard.grave_work.wake.notify_all();
+        if let Some((number, _)) = self.begun.get_mut() {
+            self.streaming.families.borrow_mut().remove(&(self.id, *number));
+            let mounted = self.shard.current();
+            mounted.grave_work.more.set(true);
+            mounted.grave_work.wake.notify_all();
+        }
     }
+}
+
+impl Family {
+    /// Takes a number and logs its grave.
+    async fn begin(&self, mounted: &Rc<Mounted>) -> Result<u64> {
+        let mut held = Held::new(mounted);
+        loop {
+            // The number is taken at once and for good: two puts that begin while the first waits for space must not share
+            // one, or the end of one attempt would hand the other's family to the graves.
+            let (number, effects) = {
+                let mut world = mounted.world.borrow_mut();
+                let collection = world.collection_mut(self.id);
+                let (number, effects) = stream::begin(self.hash, collection.next_id);
+                collection.next_id = effects.next_id;
+                (number, effects)
+            };
+            self.streaming.families.borrow_mut().insert((self.id, number));
+            let applied = mounted.apply_admitted(self.id, effects, Purpose::Store, &mut held).await;
+            let Ok(Some(lsn)) = applied else {
+                self.streaming.families.borrow_mut().remove(&(self.id, number));
+                applied?;
+                continue;
+            };
+            let logged = Logged { journal: Rc::clone(mounted.journal()?), lsn };
+            if let Some((lost, _)) = self.begun.replace(Some((number, logged))) {
+                self.streaming.families.borrow_mut().remove(&(self.id, lost));
+            }
+            return Ok(number);
+        }
+    }
+
+    /// Logs again what a mount that ended had not made durable, if anything; the family's number.
+    async fn keep_up(&self, mounted: &Rc<Mounted>) -> Result<u64> {
+        let journal = Rc::clone(mounted.journal()?);
+        let begun = self.begun.borrow().as_ref().map(|(number, logged)| (*number, logged.is_lost(&journal)));
+        let number = match begun {
+            Some((number, false)) => number,
+            _ => self.begin(mounted).await?,
+        };
+        loop {
+            let lost = {
+                let parts = self.parts.borrow();
+                let lost = parts.iter().find(|part| part.logged.is_lost(&journal));
+                lost.map(|part| (part.offset, part.part.clone()))
+            };
+            let Some((offset, part)) = lost else { return Ok(number) };
+            let lsn = mounted.store_part(self.id, (self.hash, number), offset, &part).await?;
+            let mut parts = self.parts.borrow_mut();
+            if let Some(again) = parts.iter_mut().find(|part| part.offset == offset) {
+                again.logged = Logged { journal: Rc::clone(&journal), lsn };
+            }
+        }
+    }
+
+    /// Stores one more part.
+    async fn store(&self, mounted: &Rc<Mounted>, offset: u64, part: Bytes) -> Result<()> {
+        let journal = Rc::clone(mounted.journal()?);
+        let number = self.keep_up(mounted).await?;
+        loop {
+            let oldest = {
+                let mut parts = self.parts.borrow_mut();
+                while parts.front().is_some_and(|part| part.logged.is_durable()) {
+                    parts.pop_front();
+                }
+                parts.front().filter(|_| parts.len() > PARTS_AHEAD).map(|part| part.logged.lsn)
+            };
+            let Some(lsn) = oldest else { break };
+            journal.durable(lsn).await?;
+        }
+        let lsn = mounted.store_part(self.id, (self.hash, number), offset, &part).await?;
+        let logged = Logged { journal, lsn };
+        self.parts.borrow_mut().push_back(LoggedPart { logged, offset, part });
+        Ok(())
+    }
+}
+
+/// The last step of a streaming put.
+pub(crate) struct PutEnd {
+    family: Rc<Family>,
+    object: ObjectId,
+    size: u64,
+    tail: Bytes,
+    attrs: Vec<(Bytes, Bytes)>,
 }
 
 impl LocalPut {
     pub(crate) fn new(shard: &Rc<Shard>, pool: PoolId, object: ObjectId) -> Result<Self> {
         shard.writable()?;
-        shard.limits.check_id(&object).map_err(|why| Error::Refused { op: 0, why })?;
-        let id = {
-            let world = shard.world.borrow();
-            let found = world.collection_of(pool, object.hash);
-            found.ok_or(Error::Invalid { what: "no such pool" })?.id
-        };
-        let part_bytes =
-            (1 << 20).min(shard.layout.record_bytes_max() / ROW_BYTES * ROW_BYTES).max(CHUNK_BYTES);
+        shard.limits().check_id(&object).map_err(|why| Error::Refused { op: 0, why })?;
+        let id = shard.current().collection_of(pool, object.hash)?;
+        let record_bytes_max = shard.superblock().layout.record_bytes_max();
+        let part_bytes = (1 << 20).min(record_bytes_max / ROW_BYTES * ROW_BYTES).max(CHUNK_BYTES);
         Ok(Self {
             shard: Rc::clone(shard),
             pool,
@@ -99,49 +241,45 @@ impl LocalPut {
     /// Waits for the part before, then begins to store this one (whole chunks).
     async fn store(&mut self, part: Bytes) -> Result<()> {
         self.stored_all().await?;
-        if self.family.is_none() {
-            self.family = Some(self.begin().await?);
-        }
-        let family = Rc::clone(self.family.as_ref().expect("begun above"));
-        let (shard, id, object) = (Rc::clone(&self.shard), self.id, self.object.clone());
+        self.shard.writable()?;
+        let mounted = self.shard.mounted().await?;
         let offset = self.stored;
         self.stored += part.len() as u64;
-        let (sender, receiver) = oneshot::channel();
-        self.storing = Some(receiver);
-        self.shard.spawn(Class::Foreground, async move {
-            let result = shard.store_part(id, object.hash, &family, offset, &part).await;
-            let _ = sender.send(result);
-        });
+        self.start(mounted, offset, part);
         Ok(())
     }
 
-    async fn stored_all(&mut self) -> Result<()> {
-        match self.storing.take() {
-            Some(storing) => storing.await.map_err(|_| Error::Closed)?,
-            None => Ok(()),
-        }
+    fn start(&mut self, mounted: Rc<Mounted>, offset: u64, part: Bytes) {
+        let family = Rc::clone(self.family.get_or_insert_with(|| {
+            Rc::new(Family {
+                shard: Rc::clone(&self.shard),
+                id: self.id,
+                hash: self.object.hash,
+                streaming: Rc::clone(&mounted.streaming),
+                begun: RefCell::default(),
+                parts: RefCell::default(),
+            })
+        }));
+        let (sender, done) = oneshot::channel();
+        let (on, bytes) = (Rc::clone(&mounted), part.clone());
+        mounted.spawn(Class::Foreground, async move {
+            let _ = sender.send(family.store(&on, offset, bytes).await);
+        });
+        self.storing = Some(Storing { mounted, offset, part, done });
     }
 
-    /// Takes a family and logs its grave.
-    async fn begin(&self) -> Result<Rc<Family>> {
-        let mut held = Held::new(&self.shard);
-        loop {
-            self.shard.writable()?;
-            // The number is taken at once and for good: two puts that begin while the first waits for space must not share
-            // one, or the end of one attempt would hand the other's family to the graves.
-            let (number, effects) = {
-                let mut world = self.shard.world.borrow_mut();
-                let collection = world.collection_mut(self.id);
-                let (number, effects) = stream::begin(self.object.hash, collection.next_id);
-                collection.next_id = effects.next_id;
-                collection.streaming.insert(number);
-                (number, effects)
-            };
-            let family = Rc::new(Family { shard: Rc::clone(&self.shard), id: self.id, number });
-            if self.shard.apply_admitted(self.id, effects, Purpose::Store, &mut held).await? {
-                return Ok(family);
+    /// Waits until the part that is on its way is stored, by whichever mount.
+    async fn stored_all(&mut self) -> Result<()> {
+        while let Some(storing) = &mut self.storing {
+            let result = (&mut storing.done).await.map_err(|_| Error::Closed)?;
+            let Some(Storing { mounted, offset, part, .. }) = self.storing.take() else { break };
+            if result.is_ok() || !self.shard.goes_on_after(&mounted) {
+                return result;
             }
+            let mounted = self.shard.mounted().await?;
+            self.start(mounted, offset, part);
         }
+        Ok(())
     }
 
     /// Makes the object of all that was written, in place of one that has the name. Durable when it returns.
@@ -157,45 +295,27 @@ impl LocalPut {
             self.store(whole).await?;
         }
         self.stored_all().await?;
+        self.shard.writable()?;
         let family = self.family.take().expect("asked above");
         let size = self.stored + tail as u64;
-        let attrs: Vec<(Bytes, Bytes)> =
-            attributes.into_iter().map(|(name, value)| (name.into(), value)).collect();
-        let tail = self.filling.split().freeze();
-        let place = self.shard.world.borrow().collection(self.id).line.enter();
-        let (shard, id, object) = (Rc::clone(&self.shard), self.id, self.object.clone());
-        let (sender, receiver) = oneshot::channel();
-        self.shard.spawn(Class::Foreground, async move {
-            place.reached().await;
-            let streamed = Streamed { object: &object, family: family.number, size, tail, attrs: &attrs };
-            let lsn = shard.finish_put(id, &streamed).await;
-            drop(place);
-            let result = match lsn {
-                Ok(lsn) => match shard.journal() {
-                    Ok(journal) => journal.durable(lsn).await.map_err(Error::from),
-                    Err(error) => Err(error),
-                },
-                Err(error) => Err(error),
-            };
-            drop(family);
-            let _ = sender.send(result);
-        });
-        receiver.await.map_err(|_| Error::Closed)?
+        let attrs = attributes.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let (object, tail) = (self.object.clone(), self.filling.split().freeze());
+        let put = PutEnd { family, object, size, tail, attrs };
+        self.shard.send(self.id, Work::Put(put)).answer().await
     }
 }
 
-impl Shard {
-    /// Stores a part of a streaming put and logs its rows.
+impl Mounted {
+    /// Stores a part of a streaming put and logs its rows, in this record.
     async fn store_part(
         self: &Rc<Self>,
         id: CollectionId,
-        hash: u32,
-        family: &Family,
+        (hash, family): (u32, u64),
         offset: u64,
         part: &Bytes,
-    ) -> Result<()> {
+    ) -> Result<Lsn> {
         let _permit = self.requests.acquire(part.len()).await;
-        let member = key::Member { hash, family: family.number, number: 0 };
+        let member = key::Member { hash, family, number: 0 };
         let mut parts = Vec::new();
         let mut from = 0;
         while from < part.len() {
@@ -219,13 +339,12 @@ impl Shard {
         }
         let mut held = Held::new(self);
         loop {
-            let (effects, wanted) =
-                self.look(id, &held, |view| stream::rows(view, hash, family.number, &rows));
+            let (effects, wanted) = self.look(id, &held, |view| stream::rows(view, hash, family, &rows));
             match effects {
                 Ok(effects) => {
-                    if self.apply_admitted(id, effects, Purpose::Store, &mut held).await? {
+                    if let Some(lsn) = self.apply_admitted(id, effects, Purpose::Store, &mut held).await? {
                         drop(holds);
-                        return Ok(());
+                        return Ok(lsn);
                     }
                 }
                 Err(stop) => self.load_or_fail(id, stop, wanted, &mut held).await?,
@@ -233,12 +352,25 @@ impl Shard {
         }
     }
 
-    /// Carries out the last step of a streaming put; its place in the line is the first.
-    async fn finish_put(
+    /// Carries out the last step of a streaming put.
+    pub(crate) async fn finish_put(
         self: &Rc<Self>,
-        id: CollectionId,
-        streamed: &Streamed<'_>,
-    ) -> Result<seabed_types::Lsn> {
+        request: &Request,
+        put: &PutEnd,
+        place: Place,
+    ) -> Result<()> {
+        let family = put.family.keep_up(self).await?;
+        place.reached().await;
+        let PutEnd { object, size, tail, attrs, .. } = put;
+        let streamed = Streamed { object, family, size: *size, tail: tail.clone(), attrs };
+        let lsn = self.put_onode(request, &streamed).await;
+        drop(place);
+        Ok(self.journal()?.durable(lsn?).await?)
+    }
+
+    /// Sets the onode of a streaming put; its place in the line is the first.
+    async fn put_onode(self: &Rc<Self>, request: &Request, streamed: &Streamed<'_>) -> Result<Lsn> {
+        let id = request.id;
         let mut held = Held::new(self);
         loop {
             let (outcome, wanted, settled) = {
@@ -277,32 +409,33 @@ impl Shard {
                         continue;
                     }
                     self.count_transaction(usize::try_from(streamed.size).unwrap_or(usize::MAX));
-                    return self.apply(id, effects, &need, Also::Nothing, None);
+                    let lsn = self.apply(id, effects, &need, Also::Nothing, None)?;
+                    request.applied(self.epoch, self.journal()?, lsn);
+                    return Ok(lsn);
                 }
             }
         }
     }
 
-    /// Applies effects that stand in no line as soon as there is space. False: look again, they may be outdated.
+    /// Applies effects that stand in no line as soon as there is space. None: look again, they may be outdated.
     async fn apply_admitted(
         self: &Rc<Self>,
         id: CollectionId,
         effects: Effects,
         purpose: Purpose,
         held: &mut Held,
-    ) -> Result<bool> {
+    ) -> Result<Option<Lsn>> {
         let need = need_of(&effects);
         self.journal()?.check(&need)?;
         let bytes = need.pieces + need.entries;
         if !held.admits(bytes, purpose).await? {
-            return Ok(false);
+            return Ok(None);
         }
         let wanted = self.ways_to(id, &effects);
         if wanted.is_empty() {
-            self.apply(id, effects, &need, Also::Nothing, None)?;
-            return Ok(true);
+            return self.apply(id, effects, &need, Also::Nothing, None).map(Some);
         }
         self.load(id, wanted, held).await?;
-        Ok(false)
+        Ok(None)
     }
 }

@@ -17,7 +17,7 @@ use seabed_object::value::Value;
 use seabed_object::{Direction, ObjectId, Usage, key};
 use seabed_types::{CHUNK_BYTES, Crc, PoolId};
 
-use crate::shard::{Held, Shard};
+use crate::mounted::{Held, Mounted};
 use crate::view::View;
 use crate::world::{Collection, usage_of};
 use crate::{Error, Result};
@@ -43,8 +43,8 @@ pub struct OmapPage {
     pub next: Option<Bytes>,
 }
 
-impl Shard {
-    fn collection_of(&self, pool: PoolId, hash: u32) -> Result<CollectionId> {
+impl Mounted {
+    pub(crate) fn collection_of(&self, pool: PoolId, hash: u32) -> Result<CollectionId> {
         if self.closing.get() {
             return Err(Error::Closed);
         }

@@ -16,11 +16,15 @@ use seabed_device::local::Notify;
 use seabed_object::ObjectId;
 use seabed_types::PoolId;
 
+use crate::request::Unanswered;
+
 #[derive(Default)]
 pub(crate) struct Line {
     places: RefCell<VecDeque<u64>>,
     next: Cell<u64>,
     moved: Notify,
+    /// What was submitted and is not answered, also when it has left the line.
+    pub(crate) unanswered: Unanswered,
 }
 
 /// A transaction's place in the line of its collection.

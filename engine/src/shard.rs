@@ -1,156 +1,139 @@
-//! Shard: one log and its collections, run by one thread: what all parts of it share, and its beginning and end.
+//! Shard: what users hold of one log and its collections; it goes on over failures of the device.
 //!
-//! The parts are in files of their own: `mount` and `format` begin a shard, `submit` is a transaction's life, `read`
-//! answers questions, `bulk` stores data ahead of its record, `trim` and `checkpoint` move the window on, `graves` frees
-//! what was removed, `admit` says what fits. State is in [`World`] (rows) and [`Table`] (segments), borrowed only between
-//! awaits.
+//! Behind it is one mount at a time ([`Mounted`]). When that ends by a failure, a task mounts the shard again in place
+//! ([`Mounted::in_place`]) and puts the new mount where the old one was (rule E1):
+//! 1. The old mount's device is shut, what is in the kernel is waited for, and the commit loop has said what is durable.
+//! 2. The new mount replays up to there and has a head of its own in both slots before it serves.
+//! 3. The requests that were submitted and are not answered are carried out again, those of a collection in the order of
+//!    their submission, and then those that came meanwhile: nobody is told of the failure. Of a record whose fate was
+//!    unknown this makes it known: it is not there.
+//! 4. Reads and listings that the old mount failed are asked again of the new one.
 //!
-//! Tasks of a shard: the commit loop, trimming, graves, the idle record, and one per submitted transaction; each ends when
-//! the shard closes, and [`Shard::close`] waits for them.
+//! Tasks of the old mount may still run then. They hold that mount, see its state, and can change neither the device nor
+//! what a request is told; segments that they may read are not used again before they end.
+//!
+//! If mounting fails [`TRIES`] times, or so many mounts in a row end before anything of theirs became durable, the shard is
+//! *fenced*: all that waits is told [`Error::Fenced`] with the failure that began it, as is every change from then on; what
+//! was durable is still read. Whether what was told so happened is only known when the store is opened again.
+//!
+//! Closing waits for a mount that goes on, and for what is carried out again after it.
+//!
+//! Crash: as in a mount after a crash; both slots are written as there.
+//! Cost: a replay of the window. Memory: for that time the pending changes of both mounts.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
-use futures::future::join_all;
-use rustc_hash::FxHashMap;
-use seabed_btree::Page;
-use seabed_device::local::{Notify, Semaphore};
-use seabed_device::{Class, DeviceError, Durability, Local, Machine, ReadBuf, WriteOpts};
-use seabed_journal::{CollectionId, Journal, JournalError, Slot, Torn};
-use seabed_object::{Limits, PieceRef};
-use seabed_segment::{Identity, Layout, SegmentHeader, StreamKind, Superblock};
-use seabed_types::{BLOCK_BYTES, Crc, Epoch, Incarnation, Lsn, NodePtr, Paddr, SegmentId, ShardId, TreeKind};
+use seabed_device::local::Notify;
+use seabed_device::{Class, DeviceError, Machine};
+use seabed_journal::CollectionId;
+use seabed_object::{Limits, Transaction, Usage};
+use seabed_segment::Superblock;
+use seabed_types::{PoolId, ShardId};
 
-use crate::admit::Purpose;
-use crate::cache::Pin;
-use crate::graves::GraveWork;
+use crate::mount::Home;
+use crate::mounted::{MountReport, Mounted, limits_of};
 use crate::options::{Access, ShardOptions};
-use crate::sequence::Making;
+use crate::put::Streaming;
+use crate::request::{Request, Work};
 use crate::stats::{Counters, Stats};
-use crate::streams::{Hold, Streams};
-use crate::table::{Running, Table};
-use crate::trim::TrimState;
-use crate::view::{Pieces, Wanted};
-use crate::world::World;
+use crate::submit::Also;
 use crate::{Error, Result};
 
-/// How often a failed read is tried in all.
-const READ_TRIES: usize = 3;
-/// The most bytes that reads of one shard have in memory, of its budget.
-const READ_SHARE: usize = 8;
-/// The share of the budget for requests that wait or are in a batch.
-const REQUEST_SHARE: usize = 8;
-/// The share of the budget for nodes.
-const CACHE_SHARE: usize = 2;
+/// How often a mount in place is tried.
+const TRIES: u32 = 3;
+/// The pause before the second try; before each later one ten times as long.
+const PAUSE: Duration = Duration::from_millis(1);
 
-/// What a mount found.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct MountReport {
-    /// Records replayed.
-    pub records: u64,
-    /// Bytes read to replay them.
-    pub bytes_read: u64,
-    /// A torn record that was cut off at the log's end.
-    pub torn: Option<Torn>,
-    /// Time it took.
-    pub time: std::time::Duration,
+/// What the shard does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Phase {
+    /// It serves, unless its mount has just failed.
+    Serving,
+    /// It mounts itself in place.
+    Mounting,
+    /// It changes nothing any more.
+    Fenced(DeviceError),
 }
 
 /// A mounted shard.
 pub struct Shard {
-    pub(crate) machine: Machine,
-    pub(crate) superblock: Superblock,
-    pub(crate) layout: Layout,
-    pub(crate) identity: Identity,
-    pub(crate) id: ShardId,
-    pub(crate) epoch: Epoch,
-    pub(crate) options: ShardOptions,
-    pub(crate) limits: Limits,
-    pub(crate) table: Rc<Table>,
-    /// None if it was opened for reading: everything replayed is durable then.
-    pub(crate) journal: Option<Rc<Journal>>,
-    pub(crate) world: RefCell<World>,
-    pub(crate) streams: RefCell<Streams>,
-    pub(crate) slot: RefCell<Slot>,
-    /// Keep the segments of the checkpoint bodies that the slots name.
-    pub(crate) body_holds: RefCell<Vec<Hold>>,
-    pub(crate) trim: TrimState,
-    pub(crate) counters: Rc<Counters>,
-    /// Bytes of requests that wait or are in a batch.
-    pub(crate) requests: Rc<Semaphore>,
-    pub(crate) making: Rc<Making>,
-    /// Bytes of reads in memory.
-    pub(crate) reads: Rc<Semaphore>,
-    pub(crate) grave_work: GraveWork,
-    loading: RefCell<FxHashMap<NodePtr, Rc<Notify>>>,
-    tasks: Cell<usize>,
-    task_ended: Notify,
-    pub(crate) closing: Cell<bool>,
-    /// Tasks of users among all: as long as there are any, trimming goes on for them.
-    submitted: Cell<usize>,
-    pub(crate) report: MountReport,
+    home: Home,
+    limits: Limits,
+    report: MountReport,
+    current: RefCell<Rc<Mounted>>,
+    phase: Cell<Phase>,
+    /// The phase changed.
+    changed: Notify,
+    closing: Cell<bool>,
+    closed: Cell<bool>,
+    /// Requests that came while there was no mount to take them.
+    waiting: RefCell<Vec<Rc<Request>>>,
+    /// Mounts in a row that ended before anything became durable.
+    fruitless: Cell<u32>,
 }
 
-/// What a mount has gathered for a shard.
-pub(crate) struct Parts {
-    pub(crate) machine: Machine,
-    pub(crate) superblock: Superblock,
-    pub(crate) id: ShardId,
-    pub(crate) epoch: Epoch,
-    pub(crate) options: ShardOptions,
-    pub(crate) table: Rc<Table>,
-    pub(crate) journal: Option<Rc<Journal>>,
-    pub(crate) world: World,
-    pub(crate) slot: Slot,
-    pub(crate) counters: Rc<Counters>,
-    pub(crate) report: MountReport,
+/// A request that took its place in the order.
+pub(crate) enum Submitted {
+    /// It changes nothing.
+    Empty,
+    /// It is on its way.
+    Sent(Rc<Request>),
+}
+
+impl Submitted {
+    /// Waits for its answer.
+    pub(crate) async fn answer(self) -> Result<()> {
+        match self {
+            Self::Empty => Ok(()),
+            Self::Sent(request) => request.answer().await,
+        }
+    }
 }
 
 impl Shard {
-    pub(crate) fn new(parts: Parts) -> Rc<Self> {
-        let layout = parts.superblock.layout;
-        let memory = parts.options.memory_bytes;
-        let mut limits = Limits::new(layout.node_bytes as usize, layout.segment_bytes as usize);
-        limits.record_bytes_max = layout.record_bytes_max().min(1 << 20) - 2 * BLOCK_BYTES;
-        limits.inline_bytes_max = parts.options.inline_bytes;
-        Rc::new(Self {
-            machine: parts.machine,
-            superblock: parts.superblock,
-            layout,
-            identity: parts.superblock.identity,
-            id: parts.id,
-            epoch: parts.epoch,
-            options: parts.options,
-            limits,
-            table: parts.table,
-            journal: parts.journal,
-            world: RefCell::new(parts.world),
-            streams: RefCell::default(),
-            slot: RefCell::new(parts.slot),
-            body_holds: RefCell::default(),
-            trim: TrimState::default(),
-            counters: parts.counters,
-            requests: Semaphore::new(memory / REQUEST_SHARE),
-            making: Rc::default(),
-            reads: Semaphore::new(memory / READ_SHARE),
-            grave_work: GraveWork::default(),
-            loading: RefCell::default(),
-            tasks: Cell::new(0),
-            task_ended: Notify::default(),
+    /// Mounts shard `id` of the store on the machine's device and starts its tasks.
+    ///
+    /// Errors: [`Error::Damaged`] if the journal holds damage to what was acknowledged, [`Error::Corrupt`] if both slots or
+    /// both copies of the body are damaged, [`Error::MemoryBudget`] if the window's changes do not fit the budget; nothing
+    /// was written then.
+    pub async fn mount(
+        machine: Machine,
+        superblock: Superblock,
+        id: ShardId,
+        options: ShardOptions,
+    ) -> Result<Rc<Self>> {
+        let (counters, streaming) = (Rc::new(Counters::default()), Rc::new(Streaming::default()));
+        let home = Home { machine, superblock, id, options, counters, streaming };
+        let mounted = Mounted::open(&home).await?;
+        let shard = Rc::new(Self {
+            limits: limits_of(&superblock.layout, &options),
+            report: mounted.report,
+            home,
+            current: RefCell::new(mounted),
+            phase: Cell::new(Phase::Serving),
+            changed: Notify::default(),
             closing: Cell::new(false),
-            submitted: Cell::new(0),
-            report: parts.report,
-        })
+            closed: Cell::new(false),
+            waiting: RefCell::default(),
+            fruitless: Cell::new(0),
+        });
+        if options.access == Access::ReadWrite {
+            let task = Rc::clone(&shard).watch();
+            shard.home.machine.runtime.spawn(Class::Commit, Box::pin(task));
+        }
+        Ok(shard)
     }
 
-    /// What the mount found.
+    /// What the mount found when the shard was opened.
     pub fn report(&self) -> MountReport {
         self.report
     }
 
     /// The store that it is a shard of.
     pub fn superblock(&self) -> &Superblock {
-        &self.superblock
+        &self.home.superblock
     }
 
     /// Bounds of names, keys and values.
@@ -160,348 +143,197 @@ impl Shard {
 
     /// The thread it runs on.
     pub fn machine(&self) -> &Machine {
-        &self.machine
-    }
-
-    /// Starts a task that [`Shard::close`] waits for.
-    pub(crate) fn spawn(self: &Rc<Self>, class: Class, task: impl Future<Output = ()> + 'static) {
-        self.tasks.set(self.tasks.get() + 1);
-        let of_user = usize::from(class == Class::Foreground);
-        self.submitted.set(self.submitted.get() + of_user);
-        let shard = Rc::clone(self);
-        let task: Local<()> = Box::pin(async move {
-            task.await;
-            shard.tasks.set(shard.tasks.get() - 1);
-            shard.submitted.set(shard.submitted.get() - of_user);
-            if shard.is_ending() {
-                shard.wake_all();
-            }
-            shard.task_ended.notify_all();
-        });
-        self.machine.runtime.spawn(class, task);
-    }
-
-    pub(crate) fn journal(&self) -> Result<&Rc<Journal>> {
-        self.journal.as_ref().ok_or(Error::ReadOnly)
-    }
-
-    /// All records below this are durable.
-    pub(crate) fn durable_below(&self) -> Lsn {
-        self.journal.as_ref().map_or(Lsn(u64::MAX), |journal| journal.durable_below())
-    }
-
-    /// Waits until all records below `lsn` are durable.
-    pub(crate) async fn settled(&self, lsn: Lsn) -> Result<()> {
-        if lsn <= self.durable_below() {
-            return Ok(());
-        }
-        let journal = self.journal()?;
-        Ok(journal.durable(Lsn(lsn.0 - 1)).await?)
-    }
-
-    /// Finishes what was submitted, ends the log with an empty record, and waits until nothing is in the kernel. What is
-    /// asked for afterwards is [`Error::Closed`].
-    pub async fn close(self: &Rc<Self>) -> Result<()> {
-        self.closing.set(true);
-        self.wake_all();
-        let mut result = Ok(());
-        if let Some(journal) = &self.journal {
-            // The commit loop is the one task that goes on until it is told.
-            self.task_ended.until(|| self.tasks.get() <= 1).await;
-            if !journal.last_is_empty() && journal.healthy().is_ok() {
-                result = match journal.touch() {
-                    Ok(lsn) => journal.durable(lsn).await.map_err(Error::from),
-                    // Without it the log's last record is only not proven.
-                    Err(JournalError::NoSegment) => Ok(()),
-                    Err(error) => Err(error.into()),
-                };
-            }
-            journal.close();
-            result = result.and(journal.healthy().map_err(Error::from));
-        }
-        self.task_ended.until(|| self.tasks.get() == 0).await;
-        self.machine.device.quiesce().await;
-        result
+        &self.home.machine
     }
 
     /// Counters and levels.
     pub fn stats(&self) -> Stats {
-        let mut stats = *self.counters.stats.borrow();
-        let world = self.world.borrow();
-        stats.cached_nodes = world.cache.len() as u64;
-        stats.pending_bytes = world.pending_bytes() as u64;
-        stats.free_segments = self.table.free_count() as u64;
-        stats.quarantined_segments = self.table.quarantined_count() as u64;
-        stats.live_bytes = self.table.live_total().cast_unsigned();
-        stats.window_segments = self.journal.as_ref().map_or(0, |journal| journal.segment_count() as u64);
-        let requests = self.options.memory_bytes / REQUEST_SHARE - self.requests.free();
-        let reads = self.options.memory_bytes / READ_SHARE - self.reads.free();
-        let nodes = world.cache.len() * (world.node_bytes + 128);
-        stats.memory_bytes = (nodes + world.pending_bytes() + requests + reads) as u64;
-        stats
+        self.current().stats()
+    }
+
+    /// What a pool holds, of what is durable; the whole store for None.
+    pub(crate) fn usage(&self, pool: Option<PoolId>) -> Usage {
+        self.current().usage(pool)
+    }
+
+    /// The mount of this moment, whether it has failed or not.
+    pub(crate) fn current(&self) -> Rc<Mounted> {
+        Rc::clone(&self.current.borrow())
+    }
+
+    /// The mount that takes requests at this moment.
+    fn serving(&self) -> Option<Rc<Mounted>> {
+        Some(self.current())
+            .filter(|mounted| self.phase.get() == Phase::Serving && mounted.failure().is_none())
+    }
+
+    /// Whether a mount follows, or is there already, that does what `mounted` failed to do.
+    pub(crate) fn goes_on_after(&self, mounted: &Mounted) -> bool {
+        mounted.failure().is_some() && !matches!(self.phase.get(), Phase::Fenced(_))
+    }
+
+    /// The mount to read with: waits while the shard mounts itself in place.
+    pub(crate) async fn mounted(&self) -> Result<Rc<Mounted>> {
+        let is_settled =
+            || self.closing.get() || matches!(self.phase.get(), Phase::Fenced(_)) || self.serving().is_some();
+        self.changed.until(is_settled).await;
+        if self.closing.get() { Err(Error::Closed) } else { Ok(self.current()) }
+    }
+
+    /// Does something with the mount, and again with the next one if that mount ends before it is done.
+    pub(crate) async fn again<T>(&self, work: impl AsyncFn(Rc<Mounted>) -> Result<T>) -> Result<T> {
+        loop {
+            let mounted = self.mounted().await?;
+            let result = work(Rc::clone(&mounted)).await;
+            if result.is_ok() || !self.goes_on_after(&mounted) {
+                return result;
+            }
+        }
+    }
+
+    /// Waits until there is memory for requests.
+    pub(crate) async fn has_memory(&self) {
+        if let Ok(mounted) = self.mounted().await {
+            drop(mounted.requests.acquire(1).await);
+        }
     }
 
     /// Whether the shard may be changed now.
     pub(crate) fn writable(&self) -> Result<()> {
-        if self.options.access == Access::ReadOnly {
+        if self.home.options.access == Access::ReadOnly {
             return Err(Error::ReadOnly);
         }
         if self.closing.get() {
             return Err(Error::Closed);
         }
-        Ok(self.journal()?.healthy()?)
-    }
-
-    pub(crate) fn fence(&self, error: DeviceError) -> Error {
-        if let Some(journal) = &self.journal {
-            journal.fail(error);
-        }
-        self.wake_all();
-        Error::Fenced(error)
-    }
-
-    /// Whether the shard closes and all that was submitted is done.
-    pub(crate) fn is_ending(&self) -> bool {
-        self.closing.get() && self.submitted.get() == 0
-    }
-
-    /// Wakes whoever may have to end.
-    pub(crate) fn wake_all(&self) {
-        self.trim.wake.notify_all();
-        self.trim.moved.notify_all();
-        self.table.changed.notify_all();
-        self.grave_work.wake.notify_all();
-    }
-}
-
-/// What an operation keeps while it goes on: nodes that must stay, pieces that it loaded, its claim on old segments.
-pub(crate) struct Held {
-    shard: Rc<Shard>,
-    pins: Vec<Pin>,
-    pub(crate) pieces: Pieces,
-    running: Option<Running>,
-}
-
-impl Held {
-    pub(crate) fn new(shard: &Rc<Shard>) -> Self {
-        let running = Some(shard.table.enter());
-        Self { shard: Rc::clone(shard), pins: Vec::new(), pieces: Pieces::default(), running }
-    }
-
-    /// Lets go of everything, before a wait for space: what is held may be what is waited for.
-    pub(crate) fn let_go(&mut self) {
-        self.running = None;
-        self.pieces.clear();
-        if !self.pins.is_empty() {
-            let mut world = self.shard.world.borrow_mut();
-            for pin in self.pins.drain(..) {
-                world.cache.unpin(pin);
-            }
+        match self.phase.get() {
+            Phase::Fenced(error) => Err(Error::Fenced(error)),
+            Phase::Serving | Phase::Mounting => Ok(()),
         }
     }
 
-    /// Whether `bytes` more may come at this moment. If not, lets go of everything, waits until they may, and answers false:
-    /// what was seen before is outdated.
-    pub(crate) async fn admits(&mut self, bytes: usize, purpose: Purpose) -> Result<bool> {
-        let shard = Rc::clone(&self.shard);
-        if shard.is_admitted(bytes, purpose) {
-            return Ok(true);
-        }
-        self.let_go();
-        shard.admit(bytes, purpose).await?;
-        self.enter_again();
-        Ok(false)
-    }
-
-    /// Begins anew after [`Held::let_go`].
-    pub(crate) fn enter_again(&mut self) {
-        self.running = Some(self.shard.table.enter());
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.let_go();
-    }
-}
-
-/// Takes the node off the list of those being loaded, also if the load is dropped half-way.
-struct Loading<'a> {
-    shard: &'a Shard,
-    ptr: NodePtr,
-}
-
-impl Drop for Loading<'_> {
-    fn drop(&mut self) {
-        if let Some(notify) = self.shard.loading.borrow_mut().remove(&self.ptr) {
-            notify.notify_all();
-        }
-    }
-}
-
-enum Loaded {
-    Pinned(Option<Pin>),
-    Piece(PieceRef, bytes::Bytes),
-}
-
-impl Shard {
-    /// Loads what an operation wants, all at once, and keeps it for the operation. Dropping the future loses nothing.
-    pub(crate) async fn load(
-        self: &Rc<Self>,
-        id: CollectionId,
-        wanted: Vec<Wanted>,
-        held: &mut Held,
-    ) -> Result<()> {
-        let loads = wanted.into_iter().map(|wanted| async move {
-            match wanted {
-                Wanted::Node(tree, ptr) => self.load_node(id, tree, ptr).await.map(Loaded::Pinned),
-                Wanted::Piece(piece) => {
-                    let bytes = self.read_piece(&piece).await?;
-                    Ok(Loaded::Piece(piece, bytes))
-                }
-            }
-        });
-        for loaded in join_all(loads).await {
-            match loaded? {
-                Loaded::Pinned(pin) => held.pins.extend(pin),
-                Loaded::Piece(piece, bytes) => {
-                    held.pieces.insert(piece, bytes);
-                }
-            }
-        }
-        self.shrink_cache();
-        Ok(())
-    }
-
-    pub(crate) fn shrink_cache(&self) {
-        let mut world = self.world.borrow_mut();
-        let frame_bytes = world.node_bytes + 128;
-        let pending = world.pending_bytes();
-        let budget = (self.options.memory_bytes / CACHE_SHARE).saturating_sub(pending);
-        let durable = self.durable_below();
-        world.cache.shrink(budget / frame_bytes, durable);
-    }
-
-    async fn load_node(&self, id: CollectionId, tree: TreeKind, ptr: NodePtr) -> Result<Option<Pin>> {
-        let other = self.loading.borrow().get(&ptr).cloned();
-        if let Some(notify) = other {
-            notify.until(|| !self.loading.borrow().contains_key(&ptr)).await;
-            return Ok(self.world.borrow_mut().cache.pin(ptr));
-        }
-        self.loading.borrow_mut().insert(ptr, Rc::default());
-        let _loading = Loading { shard: self, ptr };
-        self.counters.count(|stats| stats.node_loads += 1);
-        let node_bytes = self.layout.node_bytes as usize;
-        let bytes = self.read(ptr.at, node_bytes).await?;
-        let corrupt = |what| Error::Corrupt { at: ptr.at, what };
-        let page: Box<[u8]> = bytes[..node_bytes].into();
-        if Crc::of(&page) != ptr.crc {
-            return Err(corrupt("a tree node: checksum"));
-        }
-        let page = Page::decode(page).map_err(|malformed| corrupt(malformed.what))?;
-        self.world.borrow_mut().take_loaded(id, tree, ptr, page).map_err(corrupt)
-    }
-
-    /// The verified bytes of a piece.
-    pub(crate) async fn read_piece(&self, piece: &PieceRef) -> Result<bytes::Bytes> {
-        if let Some(journal) = &self.journal
-            && let Some(bytes) = journal.unwritten(piece.at, piece.bytes as usize)
-        {
-            return Ok(bytes.into());
-        }
-        let _permit = self.reads.acquire(piece.bytes as usize).await;
-        let (bytes, skip) = self.read_covering(piece.at, piece.bytes).await?;
-        let bytes = &bytes[skip..skip + piece.bytes as usize];
-        if Crc::of(bytes) != piece.crc {
-            return Err(Error::Corrupt { at: piece.at, what: "data: checksum" });
-        }
-        Ok(bytes::Bytes::copy_from_slice(bytes))
-    }
-
-    /// Reads the blocks that cover `bytes` bytes at `at`; with the bytes to skip at the beginning.
-    pub(crate) async fn read_covering(&self, at: Paddr, bytes: u32) -> Result<(ReadBuf, usize)> {
-        if !self.layout.contains(at, u64::from(bytes)) {
-            return Err(Error::Corrupt { at, what: "an address outside the store's segments" });
-        }
-        let skip = at.offset as usize % BLOCK_BYTES;
-        let start = Paddr::new(at.segment, at.offset - u32::try_from(skip).expect("within a block"));
-        let read = self.read(start, (skip + bytes as usize).next_multiple_of(BLOCK_BYTES)).await?;
-        Ok((read, skip))
-    }
-
-    async fn read(&self, at: Paddr, bytes: usize) -> Result<ReadBuf> {
-        if !self.layout.contains(at, bytes as u64) || !(at.offset as usize).is_multiple_of(BLOCK_BYTES) {
-            return Err(Error::Corrupt { at, what: "an address outside the store's segments" });
-        }
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.machine.device.read(self.layout.device_offset(at), bytes, Class::Foreground).await {
-                Ok(read) => return Ok(read),
-                Err(error) if tries == READ_TRIES => return Err(error.into()),
-                Err(_) => {}
-            }
-        }
-    }
-
-    /// The header block of a segment that this shard claimed in this epoch, and its checksum.
-    pub(crate) fn header_of(
+    /// Submits a transaction to a pool; its place in the order is taken in this moment. The future answers when it is durable
+    /// or refused. Dropping it changes nothing.
+    pub fn submit(
         &self,
-        segment: SegmentId,
-        incarnation: Incarnation,
-        stream: StreamKind,
-    ) -> ([u8; BLOCK_BYTES], Crc) {
-        let header = SegmentHeader {
-            segment,
-            incarnation,
-            shard: self.id,
-            stream,
-            epoch: self.epoch,
-            age: 0,
-            first_lsn: Lsn(0),
-        };
-        header.encode(&self.identity)
+        pool: PoolId,
+        txn: Transaction,
+    ) -> impl Future<Output = Result<()>> + 'static + use<> {
+        let submitted = self.submit_with(pool, txn, Also::Nothing);
+        async move { submitted?.answer().await }
     }
 
-    /// Writes the header blocks of segments that were claimed and the inventories of those that filled up. Nothing waits for
-    /// them; each segment is held until its writes are done.
-    pub(crate) fn write_segment_ends(self: &Rc<Self>) {
-        for (segment, incarnation, stream) in self.table.take_claimed() {
-            let (block, _) = self.header_of(segment, incarnation, stream);
-            self.write_aside(segment, vec![(0, block.to_vec())], stream);
+    pub(crate) fn submit_with(&self, pool: PoolId, txn: Transaction, also: Also) -> Result<Submitted> {
+        self.writable()?;
+        let Some(first) = txn.objects().first() else { return Ok(Submitted::Empty) };
+        let id = self.current().collection_of(pool, first.hash)?;
+        if let Some(op) = txn.first_outside(|hash| id.covers(hash.reverse_bits())) {
+            let why = seabed_object::Refused::Invalid { what: "objects of several collections" };
+            return Err(Error::Refused { op, why });
         }
-        for full in self.table.take_sealed_journal() {
-            if let Some(ends) = full.seal(&self.identity) {
-                self.write_aside(full.segment, ends.into(), full.stream);
-            }
-            self.table.unhold(full.segment);
+        Ok(Submitted::Sent(self.send(id, Work::Transaction(txn, also))))
+    }
+
+    /// Gives a request its place.
+    pub(crate) fn send(&self, id: CollectionId, work: Work) -> Rc<Request> {
+        let request = Request::new(id, work);
+        match self.serving() {
+            Some(mounted) => mounted.take(&request),
+            None => self.waiting.borrow_mut().push(Rc::clone(&request)),
+        }
+        request
+    }
+
+    /// Mounts the shard in place whenever its mount has failed.
+    async fn watch(self: Rc<Self>) {
+        loop {
+            let mounted = self.current();
+            mounted.ended.until(|| mounted.failure().is_some() || self.closed.get()).await;
+            let Some(cause) = mounted.failure().filter(|_| !self.closed.get()) else { return };
+            self.phase.set(Phase::Mounting);
+            let Some(next) = self.mount_again(&mounted, cause).await else {
+                tracing::error!(%cause, shard = self.home.id.0, "the shard is fenced");
+                self.phase.set(Phase::Fenced(cause));
+                for request in self.unanswered(&mounted) {
+                    request.end(Err(Error::Fenced(cause)));
+                }
+                self.changed.notify_all();
+                return;
+            };
+            tracing::warn!(%cause, shard = self.home.id.0, "the shard has mounted itself in place");
+            self.home.counters.count(|stats| stats.mounted_in_place += 1);
+            self.hand_over(&mounted, &next);
         }
     }
 
-    /// Writes blocks into a segment, cached, in the background.
-    pub(crate) fn write_aside(
-        self: &Rc<Self>,
-        segment: SegmentId,
-        blocks: Vec<(u32, Vec<u8>)>,
-        stream: StreamKind,
-    ) {
-        self.table.hold(segment);
-        let shard = Rc::clone(self);
-        self.spawn(Class::Background, async move {
-            for (offset, bytes) in blocks.into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
-                let at = shard.layout.device_offset(Paddr::new(segment, offset));
-                let mut buf = shard.machine.device.alloc(bytes.len());
-                buf.copy_from_slice(&bytes);
-                let opts = WriteOpts {
-                    durability: Durability::Cached,
-                    class: Class::Background,
-                    stream: stream as u8,
-                };
-                if let Err(error) = shard.machine.device.write(at, Rc::new(buf), opts).await {
-                    tracing::warn!(%error, %segment, "a segment's header or inventory was not written");
+    /// The next mount; none if there cannot be one.
+    async fn mount_again(&self, failed: &Rc<Mounted>, cause: DeviceError) -> Option<Rc<Mounted>> {
+        let mut last = Rc::clone(failed);
+        last.has_ended().await;
+        let is_fruitless = last.durable_below() <= last.begins_at;
+        self.fruitless.set(if is_fruitless { self.fruitless.get() + 1 } else { 0 });
+        if self.fruitless.get() > TRIES {
+            return None;
+        }
+        let mut pause = PAUSE;
+        for tries in 1.. {
+            match Mounted::in_place(&self.home, &mut last).await {
+                Ok(()) => return Some(last),
+                Err(error) => {
+                    tracing::warn!(%error, tries, "mounting in place failed");
+                    // Of a mount that was begun nothing may go on.
+                    last.fence(cause);
+                    last.has_ended().await;
                 }
             }
-            shard.table.unhold(segment);
-        });
+            if tries == TRIES {
+                return None;
+            }
+            self.home.machine.runtime.sleep(pause).await;
+            pause *= 10;
+        }
+        None
+    }
+
+    /// What is to be carried out again, in its order, and then what came meanwhile.
+    fn unanswered(&self, mounted: &Mounted) -> Vec<Rc<Request>> {
+        let lines: Vec<_> = mounted
+            .world
+            .borrow()
+            .collections
+            .values()
+            .map(|collection| Rc::clone(&collection.line))
+            .collect();
+        let left = lines.iter().flat_map(|line| line.unanswered.take());
+        left.chain(self.waiting.take()).collect()
+    }
+
+    /// Puts the next mount in the place of one that has ended.
+    fn hand_over(&self, ended: &Mounted, next: &Rc<Mounted>) {
+        let requests = self.unanswered(ended);
+        *self.current.borrow_mut() = Rc::clone(next);
+        self.phase.set(Phase::Serving);
+        for request in requests {
+            next.take(&request);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Finishes what was submitted, ends the log with an empty record, and waits until nothing is in the kernel. What is
+    /// asked for afterwards is [`Error::Closed`].
+    pub async fn close(&self) -> Result<()> {
+        self.closing.set(true);
+        self.changed.notify_all();
+        loop {
+            let is_settled = || matches!(self.phase.get(), Phase::Fenced(_)) || self.serving().is_some();
+            self.changed.until(is_settled).await;
+            let mounted = self.current();
+            let result = mounted.close().await;
+            if !self.goes_on_after(&mounted) {
+                self.closed.set(true);
+                mounted.ended.notify_all();
+                return result;
+            }
+        }
     }
 }

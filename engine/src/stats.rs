@@ -1,6 +1,7 @@
 //! Stats: what a shard counts of its own work, and a device that counts what goes through it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::future::ready;
 use std::rc::Rc;
 
 use seabed_device::{Class, Device, DeviceError, Geometry, Local, ReadBuf, WriteBuf, WriteOpts};
@@ -40,6 +41,8 @@ pub struct Stats {
     pub bytes_logged_again: u64,
     /// Images that trimming wrote.
     pub images_written: u64,
+    /// How often the shard mounted itself in place after a failure.
+    pub mounted_in_place: u64,
     /// Checkpoints.
     pub checkpoints: u64,
     /// Journal segments in the window.
@@ -66,13 +69,15 @@ impl Counters {
     }
 }
 
-/// A device that counts.
-pub(crate) struct CountedDevice {
+/// The device of one mount: it counts, and lets nothing through that changes the device once the mount has ended.
+pub(crate) struct MountDevice {
     pub(crate) device: Rc<dyn Device>,
     pub(crate) counters: Rc<Counters>,
+    /// Why the mount has ended.
+    pub(crate) ended: Cell<Option<DeviceError>>,
 }
 
-impl Device for CountedDevice {
+impl Device for MountDevice {
     fn geometry(&self) -> Geometry {
         self.device.geometry()
     }
@@ -94,6 +99,9 @@ impl Device for CountedDevice {
     }
 
     fn write(&self, at: u64, buf: Rc<WriteBuf>, opts: WriteOpts) -> Local<Result<(), DeviceError>> {
+        if let Some(error) = self.ended.get() {
+            return Box::pin(ready(Err(error)));
+        }
         let bytes = buf.len() as u64;
         self.counters.count(|stats| {
             stats.device_writes += 1;
@@ -109,12 +117,18 @@ impl Device for CountedDevice {
     }
 
     fn flush(&self) -> Local<Result<(), DeviceError>> {
+        if let Some(error) = self.ended.get() {
+            return Box::pin(ready(Err(error)));
+        }
         self.counters.count(|stats| stats.flushes += 1);
         self.device.flush()
     }
 
     fn discard(&self, at: u64, bytes: u64) -> Local<Result<(), DeviceError>> {
-        self.device.discard(at, bytes)
+        match self.ended.get() {
+            Some(error) => Box::pin(ready(Err(error))),
+            None => self.device.discard(at, bytes),
+        }
     }
 
     fn quiesce(&self) -> Local<()> {

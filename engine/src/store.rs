@@ -29,9 +29,10 @@ use seabed_types::{BLOCK_BYTES, PoolId, ShardId, Uuid};
 
 use crate::format::{format_device, window_bytes};
 use crate::local::{LocalPool, LocalStore, PoolEntry};
+use crate::mounted::MountReport;
 use crate::options::{Access, FormatOptions, OpenOptions, ShardOptions};
 use crate::read::{ListPage, OmapPage};
-use crate::shard::{MountReport, Shard};
+use crate::shard::Shard;
 use crate::stats::Stats;
 use crate::{Error, Result};
 
@@ -96,7 +97,7 @@ impl Engine {
         while let Ok(job) = self.jobs.recv().await {
             job(&local);
             // While requests wait for memory no more are taken: the inbox is the bound.
-            drop(shard.requests.acquire(1).await);
+            shard.has_memory().await;
         }
         let result = shard.close().await;
         drop(local);

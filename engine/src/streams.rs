@@ -27,7 +27,7 @@ use seabed_segment::{
 };
 use seabed_types::{NodePtr, SegmentId, TreeKind};
 
-use crate::shard::{Held, Shard};
+use crate::mounted::{Held, Mounted};
 use crate::table::{Claimer, Table};
 use crate::view::Wanted;
 use crate::world::slot;
@@ -122,7 +122,7 @@ impl Streams {
     }
 }
 
-impl Shard {
+impl Mounted {
     /// Leaves the open segments as they are: claims that were not logged are no more than what the checkpoint says of them.
     pub(crate) fn leave_streams(&self) {
         let streams = &mut *self.streams.borrow_mut();

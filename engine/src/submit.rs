@@ -7,8 +7,11 @@
 //! 4. When it is first in line, fits, and nothing is absent, its effects are applied and join the open batch in one moment.
 //! 5. It leaves the line, and is answered when its record is durable.
 //!
-//! What has to wait for nothing on the way goes through all of it in the moment of the call ([`Shard::try_at_once`]): no
+//! What has to wait for nothing on the way goes through all of it in the moment of the call ([`Mounted::try_at_once`]): no
 //! task, no place in the line, and its client is woken by the record itself. All else is a task of its own.
+//!
+//! Until it is answered it stays with its collection as a [`Request`]: if this mount ends before, the next one carries it
+//! out again.
 //!
 //! A refusal is answered when what it saw is durable (rule L6).
 //!
@@ -17,20 +20,20 @@
 
 use std::rc::Rc;
 
-use futures::channel::oneshot;
 use seabed_btree::Stop as TreeStop;
 use seabed_device::Class;
 use seabed_device::local::Permit;
 use seabed_journal::entry::SMALL_ENTRY_BYTES;
-use seabed_journal::{ChangeRef, CollectionId, Journal, JournalError, Need};
+use seabed_journal::{ChangeRef, CollectionId, JournalError, Need};
 use seabed_object::{Change, Checksums, Effects, Outcome, Placed, Stored, Transaction, execute};
 use seabed_segment::{Summing, packed_bytes};
 use seabed_types::{Lsn, PoolId, Term, TreeKind};
 use smallvec::SmallVec;
 
 use crate::admit::Purpose;
-use crate::sequence::{Maker, Place};
-use crate::shard::{Held, Shard};
+use crate::mounted::{Held, Mounted};
+use crate::request::{Request, Work};
+use crate::sequence::{Line, Maker, Place};
 use crate::streams::Hold;
 use crate::view::{Pieces, View, Wanted};
 use crate::world::tally_of;
@@ -47,27 +50,6 @@ pub(crate) enum Also {
     NewPool(PoolId),
 }
 
-/// A transaction that took its place in the order.
-pub(crate) enum Submitted {
-    /// It changes nothing.
-    Empty,
-    /// It is applied, and waits for this record.
-    Applied(Rc<Journal>, Lsn),
-    /// A task carries it out.
-    Started(oneshot::Receiver<Result<()>>),
-}
-
-impl Submitted {
-    /// Waits for its answer.
-    pub(crate) async fn answer(self) -> Result<()> {
-        match self {
-            Self::Empty => Ok(()),
-            Self::Applied(journal, lsn) => Ok(journal.durable(lsn).await?),
-            Self::Started(receiver) => receiver.await.map_err(|_| Error::Closed)?,
-        }
-    }
-}
-
 /// Data that was stored ahead, and what keeps its segments.
 #[derive(Default)]
 pub(crate) struct Ahead {
@@ -77,56 +59,56 @@ pub(crate) struct Ahead {
     pub(crate) maker: Option<Maker>,
 }
 
-impl Shard {
-    /// Submits a transaction to a pool; its place in the order is taken in this moment. The future answers when it is durable
-    /// or refused. Dropping it changes nothing.
-    pub fn submit(
-        self: &Rc<Self>,
-        pool: PoolId,
-        txn: Transaction,
-    ) -> impl Future<Output = Result<()>> + 'static + use<> {
-        let submitted = self.submit_with(pool, txn, Also::Nothing);
-        async move { submitted?.answer().await }
-    }
-
-    pub(crate) fn submit_with(
-        self: &Rc<Self>,
-        pool: PoolId,
-        txn: Transaction,
-        also: Also,
-    ) -> Result<Submitted> {
-        self.writable()?;
-        let Some(first) = txn.objects().first() else { return Ok(Submitted::Empty) };
-        let world = self.world.borrow();
-        let collection =
-            world.collection_of(pool, first.hash).ok_or(Error::Invalid { what: "no such pool" })?;
-        let id = collection.id;
-        if let Some(op) = txn.first_outside(|hash| id.covers(hash.reverse_bits())) {
-            let why = seabed_object::Refused::Invalid { what: "objects of several collections" };
-            return Err(Error::Refused { op, why });
-        }
-        let line = Rc::clone(&collection.line);
-        drop(world);
-        let bytes = txn.payload_bytes() + REQUEST_BYTES;
-        if line.is_empty()
-            && self.bulk_threshold(&txn).is_none()
-            && let Some(permit) = self.requests.try_acquire(bytes)
-            && let Some(lsn) = self.try_at_once(id, &txn, also, permit)?
-        {
-            return Ok(Submitted::Applied(Rc::clone(self.journal()?), lsn));
-        }
+impl Mounted {
+    /// Takes a request on: its place in the order is taken in this moment.
+    pub(crate) fn take(self: &Rc<Self>, request: &Rc<Request>) {
+        request.taken_by(self.epoch);
+        let line = match self.world.borrow().collections.get(&request.id) {
+            Some(collection) => Rc::clone(&collection.line),
+            None => return request.end(Err(Error::Invalid { what: "no such pool" })),
+        };
+        line.unanswered.add(request);
+        let bytes = match &request.work {
+            Work::Transaction(txn, also) => {
+                let bytes = txn.payload_bytes() + REQUEST_BYTES;
+                if line.is_empty()
+                    && self.bulk_threshold(txn).is_none()
+                    && let Some(permit) = self.requests.try_acquire(bytes)
+                {
+                    match self.try_at_once(request.id, txn, *also, permit) {
+                        Ok(Some(lsn)) => {
+                            let journal = self.journal.as_ref().expect("it has applied something");
+                            return request.applied(self.epoch, journal, lsn);
+                        }
+                        Ok(None) => {}
+                        Err(error) => return self.answer(request, &line, Err(error)),
+                    }
+                }
+                bytes
+            }
+            Work::Put(_) => REQUEST_BYTES,
+        };
         let place = line.enter();
         // Memory is given in the order of places: who waits behind another never has what the other waits for.
         let memory = self.requests.acquire(bytes);
-        let (sender, receiver) = oneshot::channel();
-        let shard = Rc::clone(self);
+        let (shard, request) = (Rc::clone(self), Rc::clone(request));
         self.spawn(Class::Foreground, async move {
             let permit = memory.await;
-            let result = shard.transact(id, txn, place, also).await;
+            let result = match &request.work {
+                Work::Transaction(txn, also) => shard.transact(&request, txn, place, *also).await,
+                Work::Put(put) => shard.finish_put(&request, put, place).await,
+            };
             drop(permit);
-            let _ = sender.send(result);
+            shard.answer(&request, &line, result);
         });
-        Ok(Submitted::Started(receiver))
+    }
+
+    /// Answers a request, unless it failed because this mount has ended: then the next one carries it out again.
+    fn answer(&self, request: &Request, line: &Line, result: Result<()>) {
+        if result.is_ok() || self.failure().is_none() {
+            request.answered(self.epoch, result);
+            line.unanswered.forget_answered();
+        }
     }
 
     /// Carries a transaction out in this moment, if nobody is before it and nothing keeps it waiting. None: nothing was done.
@@ -163,12 +145,12 @@ impl Shard {
 
     async fn transact(
         self: &Rc<Self>,
-        id: CollectionId,
-        txn: Transaction,
+        request: &Request,
+        txn: &Transaction,
         place: Place,
         also: Also,
     ) -> Result<()> {
-        let mut txn = txn;
+        let (id, mut txn) = (request.id, txn.clone());
         let mut ahead = Ahead::default();
         let threshold = self.bulk_threshold(&txn);
         if let Some(threshold) = threshold {
@@ -233,11 +215,13 @@ impl Shard {
                         continue;
                     }
                     let lsn = self.apply(id, effects, &need, also, None)?;
+                    let journal = Rc::clone(self.journal()?);
+                    request.applied(self.epoch, &journal, lsn);
                     self.count_transaction(user_bytes);
                     drop(place);
                     drop(ahead.maker.take());
                     drop(held);
-                    return Ok(self.journal()?.durable(lsn).await?);
+                    return Ok(journal.durable(lsn).await?);
                 }
             }
         }
@@ -251,7 +235,7 @@ impl Shard {
     }
 
     /// Applies effects in one moment: data and deltas into the open batch, rows into the trees. The ways to all rows are in
-    /// memory ([`Shard::ways_to`]). The batch keeps `permit` until it is durable. Returns the record's lsn.
+    /// memory ([`Mounted::ways_to`]). The batch keeps `permit` until it is durable. Returns the record's lsn.
     pub(crate) fn apply(
         self: &Rc<Self>,
         id: CollectionId,

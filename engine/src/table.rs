@@ -16,16 +16,19 @@
 //! Operations are counted in two generations: a segment that becomes free waits until the operations of its generation and
 //! of the one before have ended, without anyone asking them.
 //!
+//! A mount in place begins with a new table and takes over from the one before it what was free there; all else is *kept*
+//! until both slots name the new mount and nobody reads for the old one any more ([`Table::inherit`]).
+//!
 //! Invariants: 1. live <= usable in every segment: minuses wait. 2. A free segment has no live byte, no hold, and is not
 //! quarantined.
 //! Not here: which victim to clean; a full device is `admit`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use seabed_device::local::Notify;
-use seabed_journal::{SegmentState, Settled, Space};
+use seabed_journal::{JournalSegment, SegmentState, Settled, Space};
 use seabed_segment::{Layout, OpenSegment, StreamKind};
 use seabed_types::{Incarnation, Lsn, SegmentId};
 
@@ -50,6 +53,7 @@ enum Use {
     Sealed,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each is a reason of its own not to use it")]
 #[derive(Clone, Debug)]
 struct Segment {
     usage: Use,
@@ -66,6 +70,8 @@ struct Segment {
     in_window: bool,
     free: bool,
     quarantined: bool,
+    /// A mount that ended may still read it, or the slots may still need it.
+    kept: bool,
 }
 
 struct Inner {
@@ -95,6 +101,12 @@ pub(crate) struct Table {
     inner: RefCell<Inner>,
     /// A segment became free, or counts changed.
     pub(crate) changed: Notify,
+    /// Tables of mounts that ended, some of whose operations may still run.
+    before: RefCell<Vec<Rc<Self>>>,
+    /// The table of the mount that follows.
+    heir: RefCell<Weak<Self>>,
+    /// Whether both slots name this mount.
+    is_head: Cell<bool>,
 }
 
 /// An operation that may still read what it saw. Ends when dropped.
@@ -107,9 +119,14 @@ impl Drop for Running {
     fn drop(&mut self) {
         let mut inner = self.table.inner.borrow_mut();
         inner.running[(self.generation % 2) as usize] -= 1;
-        if inner.advance() {
-            drop(inner);
+        let has_ended = inner.running == [0; 2];
+        let freed = inner.advance();
+        drop(inner);
+        if freed {
             self.table.changed.notify_all();
+        }
+        if has_ended && let Some(heir) = self.table.heir.borrow().upgrade() {
+            heir.release_kept();
         }
     }
 }
@@ -129,6 +146,7 @@ impl Table {
             in_window: false,
             free: false,
             quarantined: false,
+            kept: false,
         };
         let mut segments = vec![blank; layout.segments().count()];
         let mut live_total = 0;
@@ -159,7 +177,57 @@ impl Table {
                 losses: 0,
             }),
             changed: Notify::default(),
+            before: RefCell::default(),
+            heir: RefCell::default(),
+            is_head: Cell::new(false),
         })
+    }
+
+    /// Takes over what the table of the mount before knows and the device does not: incarnations, quarantines, and which
+    /// segments were free. All others are kept as they are until both slots name the new mount ([`Table::became_head`]) and
+    /// the operations of the mounts before have ended.
+    pub(crate) fn inherit(self: &Rc<Self>, before: &Rc<Self>) {
+        let mut inner = self.inner.borrow_mut();
+        let old = before.inner.borrow();
+        for (segment, old) in inner.segments.iter_mut().zip(&old.segments) {
+            segment.lost = segment.lost.max(old.lost).max(old.incarnation);
+            segment.quarantined = old.quarantined;
+            segment.kept = true;
+        }
+        for id in &old.free {
+            if let Some(segment) = inner.get_mut(*id) {
+                segment.kept = false;
+            }
+        }
+        inner.next_free = old.next_free;
+        let mut all = before.before.take();
+        all.push(Rc::clone(before));
+        for table in &all {
+            *table.heir.borrow_mut() = Rc::downgrade(self);
+        }
+        *self.before.borrow_mut() = all;
+    }
+
+    /// Both slots name this mount: what only the mounts before needed may be used again when they have ended.
+    pub(crate) fn became_head(&self) {
+        self.is_head.set(true);
+        self.release_kept();
+    }
+
+    fn release_kept(&self) {
+        self.before.borrow_mut().retain(|table| table.inner.borrow().running != [0; 2]);
+        if !self.is_head.get() || !self.before.borrow().is_empty() {
+            return;
+        }
+        let mut inner = self.inner.borrow_mut();
+        for id in inner.ids() {
+            if let Some(segment) = inner.get_mut(id).filter(|segment| segment.kept) {
+                segment.kept = false;
+                inner.cool_if_free(id);
+            }
+        }
+        drop(inner);
+        self.changed.notify_all();
     }
 
     /// A claim that the replayed log tells of.
@@ -203,23 +271,21 @@ impl Table {
     /// The journal's segments after a replay: the last takes records, the next is claimed.
     pub(crate) fn set_window(
         &self,
-        segments: &[SegmentId],
+        segments: &[JournalSegment],
         tail: SegmentId,
         next: Option<(SegmentId, Incarnation)>,
     ) {
         let mut inner = self.inner.borrow_mut();
-        for id in segments.iter().chain(next.as_ref().map(|(segment, _)| segment)) {
-            if let Some(segment) = inner.get_mut(*id) {
+        let window = segments.iter().map(|segment| (segment.segment, segment.incarnation));
+        for (id, incarnation) in window.chain(next) {
+            if let Some(segment) = inner.get_mut(id) {
                 segment.in_window = true;
                 segment.stream = Some(StreamKind::Journal);
-                segment.usage = if *id == tail { Use::Open } else { Use::Sealed };
+                // The head of a mount in place is claimed by the slots, not by the log.
+                segment.incarnation = segment.incarnation.max(incarnation);
+                let is_open = id == tail || next.is_some_and(|(next, _)| next == id);
+                segment.usage = if is_open { Use::Open } else { Use::Sealed };
             }
-        }
-        if let Some((id, incarnation)) = next
-            && let Some(segment) = inner.get_mut(id)
-        {
-            segment.incarnation = segment.incarnation.max(incarnation);
-            segment.usage = Use::Open;
         }
     }
 
@@ -488,6 +554,7 @@ impl Inner {
                 && !segment.in_window
                 && !segment.free
                 && !segment.quarantined
+                && !segment.kept
                 && segment.usage != Use::Open
         })
     }

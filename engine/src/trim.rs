@@ -28,8 +28,8 @@ use seabed_object::Change;
 use seabed_segment::SlotCopy;
 use seabed_types::{Lsn, NodePtr, TreeKind};
 
+use crate::mounted::{Held, Mounted};
 use crate::pending::Key;
-use crate::shard::{Held, Shard};
 use crate::submit::change_ref;
 use crate::table::Claimer;
 use crate::view::Wanted;
@@ -124,7 +124,7 @@ enum Step {
     NoSpace,
 }
 
-impl Shard {
+impl Mounted {
     /// The task that trims while the shard serves.
     pub(crate) async fn trim_loop(self: Rc<Self>) {
         loop {

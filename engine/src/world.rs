@@ -6,7 +6,7 @@
 //! Invariant: a leaf in memory has all pending changes of its interval applied. A tree without a root has none that are not
 //! (it has no rows).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use seabed_btree::{Page, Stop as TreeStop, Tree};
@@ -30,8 +30,6 @@ pub(crate) struct Collection {
     pub(crate) trees: [Tree; 3],
     pub(crate) pending: [Pending; 3],
     pub(crate) line: Rc<Line>,
-    /// Families of streaming puts that go on: their graves are passed over.
-    pub(crate) streaming: BTreeSet<u64>,
 }
 
 /// The position of a tree in a collection's arrays.
@@ -50,7 +48,6 @@ impl Collection {
             trees: state.roots.map(|root| Tree::new(root, node_bytes)),
             pending: Default::default(),
             line: Rc::default(),
-            streaming: BTreeSet::new(),
         }
     }
 

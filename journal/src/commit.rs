@@ -85,8 +85,8 @@ impl Need {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum JournalError {
-    /// A record or flush failed before; the shard is fenced.
-    #[error("the shard is fenced: {0}")]
+    /// A record or flush failed before, and this journal has ended.
+    #[error("the journal has failed: {0}")]
     Fenced(DeviceError),
     /// It does not fit any record.
     #[error("a transaction of {bytes} bytes does not fit a record of {max}")]
@@ -502,12 +502,18 @@ impl Journal {
         sum
     }
 
-    /// Fences the shard: nothing more is issued or acknowledged.
+    /// Ends this journal: nothing more is issued, and nothing acknowledged but a record whose write succeeds all the same. What
+    /// waits for memory that its batches have gets it.
     pub fn fail(&self, error: DeviceError) {
         if self.failed.get().is_none() {
-            tracing::error!(%error, shard = self.shard.0, "the shard is fenced");
+            tracing::error!(%error, shard = self.shard.0, "the journal has failed");
             self.failed.set(Some(error));
         }
+        let permits: Vec<Permit> = {
+            let state = &mut *self.state.borrow_mut();
+            state.open.iter_mut().chain(&mut state.closed).filter_map(|batch| batch.permit.take()).collect()
+        };
+        drop(permits);
         self.work.notify_all();
         self.wake_below(Lsn(u64::MAX));
     }

@@ -8,6 +8,8 @@
 //! A record's entries are handed out when the next one has been found, or at the end when its data is sound too: so the
 //! visitor never sees a torn record.
 //!
+//! A mount in place knows where the log ends, in memory, and gives the scan that limit; what stands behind is not looked at.
+//!
 //! Cost: the window is read once, in 1 MiB pieces; the search behind the end reads the rest of one segment and the next.
 //! Memory: one region of reads and one record's entries.
 
@@ -42,6 +44,8 @@ pub struct Begin {
     pub cuts: Vec<Cut>,
     /// Every record below this was durable: the largest E or cut of any valid slot.
     pub proven: Lsn,
+    /// The log ends before this record, whatever stands there: a mount in place knows it (rule E1).
+    pub limit: Option<Lsn>,
 }
 
 /// Where the log ends.
@@ -314,8 +318,13 @@ pub async fn scan(
         position.follow(&begin.cuts);
         let expected =
             Expected { shard, lsn: position.lsn, previous: position.previous, epoch: position.epoch };
-        let mut found = reader.candidate(identity, position.at, position.incarnation, expected).await?;
-        if let (Err(_), Some((segment, incarnation))) = (&found, position.next) {
+        let is_over = begin.limit.is_some_and(|limit| position.lsn >= limit);
+        let mut found = if is_over {
+            Ok(Err("the end that is known"))
+        } else {
+            reader.candidate(identity, position.at, position.incarnation, expected).await
+        }?;
+        if let (Err(_), Some((segment, incarnation)), false) = (&found, position.next, is_over) {
             let at = Paddr::new(segment, SEGMENT_HEADER_BYTES);
             if let Ok(candidate) = reader.candidate(identity, at, incarnation, expected).await? {
                 found = Ok(candidate);
@@ -332,8 +341,11 @@ pub async fn scan(
                 last = Some((candidate, undo));
             }
             Err(what) => {
-                let mut torn =
-                    end_here(&mut reader, identity, &position, expected, begin.proven, what).await?;
+                let mut torn = if is_over {
+                    None
+                } else {
+                    end_here(&mut reader, identity, &position, expected, begin.proven, what).await?
+                };
                 if let Some((candidate, undo)) = last.take() {
                     if sound_or_proven(&mut reader, &candidate, begin.proven).await? {
                         hand_out(&candidate, visit)?;

@@ -192,6 +192,17 @@ pub enum SlotCopy {
     B,
 }
 
+impl SlotCopy {
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -23,6 +23,7 @@ pub mod exhaustive;
 pub mod faults;
 mod flip;
 mod history;
+pub mod in_place;
 mod program;
 mod repairs;
 mod run;

@@ -1,8 +1,11 @@
 //! Courses of events that broke drafts of the design.
 
+use seabed_device::IoKind;
+use seabed_tests::crash::in_place::{self, Closing};
 use seabed_tests::crash::schedules::{self, medium, memory, space};
 use seabed_tests::crash::shown::{Change, waits_until_durable};
 use seabed_tests::crash::{FlipPlaces, Structure, flip, stories};
+use seabed_tests::machine::{Cache, EIO, Effect, Fault, Landed};
 
 #[test]
 fn a_crash_loop_always_opens() {
@@ -205,4 +208,25 @@ fn an_object_with_very_many_rows_is_removed_from_a_full_device() {
 fn one_bad_block_is_an_error_for_what_needs_it() {
     let counts = stories::one_bad_block(1, 3).unwrap_or_else(|broken| panic!("{broken}"));
     assert!(counts[0] > 5 && counts[1] > 50, "{counts:?}");
+}
+
+#[test]
+fn a_write_or_flush_that_fails_once_is_survived_in_place() {
+    let mut faults = Vec::new();
+    for landed in [Landed::Nothing, Landed::Everything, Landed::Torn] {
+        let fail = Effect::FailWrite { errno: EIO, landed };
+        faults.extend((0..40).map(|after| Fault::on(IoKind::Write, fail).after(after)));
+    }
+    for cache in [Cache::Kept, Cache::Lost, Cache::Reverted] {
+        let fail = Effect::FailFlush { errno: EIO, cache };
+        faults.extend((0..3).map(|after| Fault::on(IoKind::Flush, fail).after(after)));
+    }
+    for closing in [Closing::Afterwards, Closing::Meanwhile] {
+        let mut mounted = 0;
+        for (seed, fault) in (1..).zip(&faults) {
+            let story = in_place::failing_once(seed, fault.clone(), closing);
+            mounted += story.unwrap_or_else(|broken| panic!("{closing:?}, seed {seed}, {fault:?}: {broken}"));
+        }
+        assert!(mounted > 3, "{closing:?}: {mounted}");
+    }
 }

@@ -1,5 +1,10 @@
 //! Faults: each read, write and flush of a run fails in turn, in each way, once and for ever.
 //!
+//! A fault that strikes once is survived without opening the store again, and nobody is told: reads are tried again, bytes
+//! outside the journal go elsewhere, and for a record or a flush the shard mounts itself in place.
+//!
+//! When the faults have stopped a store that is not fenced answers new operations within a bounded number of steps.
+//!
 //! A run without faults counts the operations of each kind. Then it runs again for each of them with the fault planned at
 //! that one. Whatever comes of it is told by typed errors: no panic, no deadlock; nothing is acknowledged that is not
 //! durable; and the power cut that follows, with the fault gone, leaves a store that opens, with all that was acknowledged,
@@ -47,6 +52,10 @@ pub struct FaultCounts {
     pub unnoticed: u64,
     /// Those in which bytes beside the journal went elsewhere and a segment was quarantined.
     pub elsewhere: u64,
+    /// Those in which the shard mounted itself in place.
+    pub mounted_in_place: u64,
+    /// Those in which it was fenced in the end; only by a fault that did not end.
+    pub fenced: u64,
     /// Disks that were mounted, compared, checked and mounted again.
     pub states: u64,
 }
@@ -59,17 +68,32 @@ impl FaultCounts {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 9] {
-        let Self { reads, writes, flushes, runs, unmounted, failed, unnoticed, elsewhere, states } = self;
-        [reads, writes, flushes, runs, unmounted, failed, unnoticed, elsewhere, states]
+    fn fields(&mut self) -> [&mut u64; 11] {
+        let Self { reads, writes, flushes, runs, unmounted, failed, unnoticed, .. } = self;
+        let Self { elsewhere, mounted_in_place, fenced, states, .. } = self;
+        [
+            reads,
+            writes,
+            flushes,
+            runs,
+            unmounted,
+            failed,
+            unnoticed,
+            elsewhere,
+            mounted_in_place,
+            fenced,
+            states,
+        ]
     }
 
     /// The closing line.
     pub fn line(&self) -> String {
-        let Self { reads, writes, flushes, runs, unmounted, failed, unnoticed, elsewhere, states } = self;
+        let Self { reads, writes, flushes, runs, unmounted, failed, unnoticed, .. } = self;
+        let Self { elsewhere, mounted_in_place, fenced, states, .. } = self;
         format!(
             "reads={reads} writes={writes} flushes={flushes} runs={runs} unmounted={unmounted} failed={failed} \
-             unnoticed={unnoticed} elsewhere={elsewhere} states={states}"
+             unnoticed={unnoticed} elsewhere={elsewhere} mounted_in_place={mounted_in_place} fenced={fenced} \
+             states={states}"
         )
     }
 }
@@ -121,14 +145,37 @@ pub fn run_faults(seed: u64, step: usize) -> Result<FaultCounts, String> {
                     let fault = Fault::on(kind, effect).after(site).times(times);
                     let run =
                         record((seed, seed), &base, (&history, &least), &plan, Faults::none().with(fault));
-                    run.and_then(|run| look(seed, &run, &plan, &least, &mut counts))
-                        .map_err(|broken| Broken { what: format!("{place}: {}", broken.what), ..broken })?;
+                    run.and_then(|run| {
+                        survived(&run, times, &mut counts)?;
+                        look(seed, &run, &plan, &least, &mut counts)
+                    })
+                    .map_err(|broken| Broken { what: format!("{place}: {}", broken.what), ..broken })?;
                 }
             }
         }
         Ok(counts)
     };
     faults().map_err(|broken| broken.to_string())
+}
+
+/// A fault that strikes once is survived: nobody is told of it, unless the mount at the beginning met it. After one that
+/// strikes for ever everything is answered at least.
+fn survived(run: &Run, times: u64, counts: &mut FaultCounts) -> Result<(), Broken> {
+    counts.mounted_in_place += u64::from(run.stats.mounted_in_place > 0);
+    match &run.afterwards {
+        None => Ok(()),
+        Some(Err(seabed::Error::Fenced(_))) if times > 1 => {
+            counts.fenced += 1;
+            Ok(())
+        }
+        // As it may be without faults: the stores are tiny.
+        Some(Err(seabed::Error::NoSpace { .. })) => Ok(()),
+        Some(Err(error)) => Err(broken(Rule::Wrong, format!("after all faults: {error}"))),
+        Some(Ok(())) if times == 1 && run.failed > 0 => {
+            Err(broken(Rule::Wrong, "somebody was told of a fault that struck once"))
+        }
+        Some(Ok(())) => Ok(()),
+    }
 }
 
 /// Cuts the power at the end, and at some boundary before, in several ways.

@@ -20,6 +20,9 @@ use super::{Broken, Rule, broken};
 use crate::machine::{CrashMode, DiskImage, Faults, Mark, SimOptions, Simulation, TaskOrder, Trace};
 use crate::model::Op;
 
+/// Polls of tasks in which a few operations are answered after all faults have stopped, others' work among them.
+const STEPS_AFTERWARDS: u64 = 20_000;
+
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
 thread_local! {
@@ -50,6 +53,8 @@ pub(super) struct Run {
     pub(super) failed: u64,
     /// The engine's counters at the end, before it was closed.
     pub(super) stats: seabed::Stats,
+    /// What new operations were told after all faults had stopped; none without faults.
+    pub(super) afterwards: Option<Result<(), seabed::Error>>,
     /// What the clients did.
     pub(super) program: Program,
 }
@@ -241,6 +246,7 @@ pub(super) fn record_on(
         if plan.rests {
             machine.runtime.sleep(Duration::from_millis(200)).await;
         }
+        let afterwards = if plan.is_faulty { Some(afterwards(&sim, &store).await?) } else { None };
         let stats = shard.stats();
         if plan.closes
             && let Err(error) = shard.close().await
@@ -248,15 +254,25 @@ pub(super) fn record_on(
             shared.failed("closing", &error);
         }
         let wrong = shared.wrong.take();
-        wrong.map_or(Ok(Some((shared, recovered, stats))), Err)
+        wrong.map_or(Ok(Some((shared, recovered, stats, afterwards))), Err)
     });
     let ran = result.map_err(|stuck| broken(Rule::Stuck, stuck))??;
     let trace = sim.finish();
-    let Some((shared, recovered, stats)) = ran else {
+    let Some((shared, recovered, stats, afterwards)) = ran else {
         let recovered = before.iter().map(|history| history.first).collect();
         let (history, proven) = (before.to_vec(), Vec::new());
-        let (stats, program) = (seabed::Stats::default(), Vec::new());
-        return Ok(Run { trace, history, recovered, proven, no_room: 0, failed: 1, stats, program });
+        let (stats, afterwards, program) = (seabed::Stats::default(), None, Vec::new());
+        return Ok(Run {
+            trace,
+            history,
+            recovered,
+            proven,
+            no_room: 0,
+            failed: 1,
+            stats,
+            afterwards,
+            program,
+        });
     };
     let mut history: Vec<PoolHistory> =
         before.iter().zip(&recovered).map(|(before, number)| before.until(*number)).collect();
@@ -288,7 +304,32 @@ pub(super) fn record_on(
         });
     }
     let (failed, program) = (shared.failed.get(), shared.drawn.borrow().clone());
-    Ok(Run { trace, history, recovered, proven, no_room, failed, stats, program })
+    Ok(Run { trace, history, recovered, proven, no_room, failed, stats, afterwards, program })
+}
+
+/// Stops the faults and works on a pool of its own: everything is answered within a bounded number of steps. What the first
+/// error was.
+async fn afterwards(sim: &Simulation, store: &LocalStore) -> Result<Result<(), seabed::Error>, Broken> {
+    sim.with_faults(Faults::stop);
+    let began = sim.steps();
+    let work = async {
+        let pool = store.create_pool("afterwards").await?;
+        pool.put("object", vec![7; 9000]).await?;
+        pool.put("other", vec![8; 90]).await?;
+        let is_whole = pool.get("object").await? == vec![7; 9000];
+        pool.remove("other").await?;
+        let listed = pool.list_page(None, 9).await?.objects.len();
+        Ok(is_whole && listed == 1)
+    };
+    let told = work.await;
+    let steps = sim.steps() - began;
+    if steps > STEPS_AFTERWARDS {
+        return Err(broken(Rule::Stuck, format!("{steps} steps for a few operations after all faults")));
+    }
+    match told {
+        Ok(false) => Err(broken(Rule::Wrong, "what was put after all faults")),
+        told => Ok(told.map(|_| ())),
+    }
 }
 
 /// Mounts and finds out which number each pool has recovered to.

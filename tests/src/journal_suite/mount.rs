@@ -117,6 +117,7 @@ pub(super) async fn replay(machine: &Machine) -> Result<Replayed, MountError> {
         next: body.next,
         cuts: newest.cuts.clone(),
         proven,
+        limit: None,
     };
     let mut incarnations: BTreeMap<SegmentId, Incarnation> =
         body.segments.iter().map(|segment| (segment.segment, segment.incarnation)).collect();

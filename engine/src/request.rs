@@ -1,0 +1,148 @@
+//! Request: what was submitted and is not answered yet, kept so that it can be carried out again.
+//!
+//! A request stays in the line of its collection from the moment of its submission until it is answered: its record is
+//! durable, it is refused, or it failed. If its mount ends before, the next mount takes all that are left, in the order of
+//! the line, and carries them out again; whoever waits notices only the time that it takes (rule E1).
+//!
+//! Whoever works on a request says for which mount; what a mount that has ended still has to say counts for nothing.
+//!
+//! Invariant: a request is carried out by one mount at a time, and not again once its record is durable.
+//! Cost: one allocation per transaction; its data is kept until its record is durable, as its memory permit is.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use seabed_device::local::Notify;
+use seabed_journal::{CollectionId, Journal};
+use seabed_object::Transaction;
+use seabed_types::{Epoch, Lsn};
+
+use crate::Result;
+use crate::put::PutEnd;
+use crate::submit::Also;
+
+/// What is asked for.
+pub(crate) enum Work {
+    /// A transaction, and what else is done in its record.
+    Transaction(Transaction, Also),
+    /// The last step of a streaming put.
+    Put(PutEnd),
+}
+
+/// How far it is.
+enum State {
+    /// It has no effect yet.
+    Open,
+    /// It is applied, in this record.
+    Applied(Rc<Journal>, Lsn),
+    /// It is over.
+    Answered(Result<()>),
+}
+
+/// See the module.
+pub(crate) struct Request {
+    pub(crate) id: CollectionId,
+    pub(crate) work: Work,
+    /// The mount that works on it.
+    epoch: Cell<Epoch>,
+    state: RefCell<State>,
+    changed: Notify,
+}
+
+impl Request {
+    pub(crate) fn new(id: CollectionId, work: Work) -> Rc<Self> {
+        let (state, changed) = (RefCell::new(State::Open), Notify::default());
+        Rc::new(Self { id, work, epoch: Cell::new(Epoch(0)), state, changed })
+    }
+
+    /// The mount `epoch` works on it from now on.
+    pub(crate) fn taken_by(&self, epoch: Epoch) {
+        self.epoch.set(epoch);
+        *self.state.borrow_mut() = State::Open;
+        self.changed.notify_all();
+    }
+
+    /// Mount `epoch` has applied it in record `lsn`.
+    pub(crate) fn applied(&self, epoch: Epoch, journal: &Rc<Journal>, lsn: Lsn) {
+        assert_eq!(epoch, self.epoch.get(), "a mount that has ended applies nothing");
+        *self.state.borrow_mut() = State::Applied(Rc::clone(journal), lsn);
+    }
+
+    /// Mount `epoch` is done with it.
+    pub(crate) fn answered(&self, epoch: Epoch, result: Result<()>) {
+        if epoch == self.epoch.get() {
+            self.end(result);
+        }
+    }
+
+    /// Nobody will work on it any more.
+    pub(crate) fn end(&self, result: Result<()>) {
+        let state = &mut *self.state.borrow_mut();
+        if !matches!(state, State::Answered(_)) {
+            *state = State::Answered(result);
+        }
+        self.changed.notify_all();
+    }
+
+    /// Whether it need not be carried out again.
+    pub(crate) fn is_over(&self) -> bool {
+        match &*self.state.borrow() {
+            State::Open => false,
+            State::Applied(journal, lsn) => *lsn < journal.durable_below(),
+            State::Answered(_) => true,
+        }
+    }
+
+    /// Waits for its answer. Dropping the future changes nothing.
+    pub(crate) async fn answer(&self) -> Result<()> {
+        loop {
+            let applied = match &*self.state.borrow() {
+                State::Answered(result) => return result.clone(),
+                State::Applied(journal, lsn) => Some((Rc::clone(journal), *lsn)),
+                State::Open => None,
+            };
+            let Some((journal, lsn)) = applied else {
+                self.changed.until(|| !matches!(&*self.state.borrow(), State::Open)).await;
+                continue;
+            };
+            if journal.durable(lsn).await.is_ok() {
+                return Ok(());
+            }
+            let is_same = |state: &State| matches!(state, State::Applied(of, _) if Rc::ptr_eq(of, &journal));
+            self.changed.until(|| !is_same(&self.state.borrow())).await;
+        }
+    }
+}
+
+/// The requests of a collection that are not answered, in the order of their submission.
+#[derive(Default)]
+pub(crate) struct Unanswered {
+    requests: RefCell<VecDeque<Rc<Request>>>,
+}
+
+impl Unanswered {
+    pub(crate) fn add(&self, request: &Rc<Request>) {
+        self.forget_answered();
+        self.requests.borrow_mut().push_back(Rc::clone(request));
+    }
+
+    /// Lets go of those at the front that are over; as they are over in their order, but for refusals, none stays long.
+    pub(crate) fn forget_answered(&self) {
+        loop {
+            let over = {
+                let mut requests = self.requests.borrow_mut();
+                if requests.front().is_none_or(|request| !request.is_over()) {
+                    return;
+                }
+                requests.pop_front()
+            };
+            drop(over);
+        }
+    }
+
+    /// All that have to be carried out again.
+    pub(crate) fn take(&self) -> Vec<Rc<Request>> {
+        self.requests.take().into_iter().filter(|request| !request.is_over()).collect()
+    }
+}

@@ -1,0 +1,129 @@
+//! In place: a write or flush fails once while clients work, and the shard mounts itself in place: each course of events by
+//! itself, at every operation.
+//!
+//! What could go wrong: an append is carried out twice, or out of its order; one that nobody waits for is lost though later
+//! ones are there; a streaming put that spans the mount lacks a part; closing forgets what was submitted before; what was
+//! acknowledged before or after the mount is not there after a crash, because the record that failed came back, or a segment
+//! that a slot needs was used.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{join, join_all};
+use seabed::{Error, LocalPool, LocalStore, Shard, Transaction};
+use seabed_object::ObjectId;
+use seabed_types::ShardId;
+
+use super::program::{Plan, stamped};
+use super::run::{formatted, shard_options, sim_options, superblock};
+use super::{Broken, Rule, broken};
+use crate::machine::{CrashMode, DiskImage, Fault, Faults, Simulation};
+
+const APPENDS: u64 = 24;
+const APPEND_BYTES: usize = 700;
+const STREAM_BYTES: usize = 300_000;
+
+/// When the store is closed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Closing {
+    /// When all was answered.
+    Afterwards,
+    /// While all that was submitted is on its way, the put excepted.
+    Meanwhile,
+}
+
+fn append(pool: &LocalPool, seed: u64, number: u64) -> impl Future<Output = Result<(), Error>> + use<> {
+    let mut transaction = Transaction::new();
+    transaction.append(&ObjectId::new("log"), Bytes::from(stamped(seed + number, APPEND_BYTES)));
+    pool.submit(transaction)
+}
+
+async fn work(shard: &Rc<Shard>, pool: &LocalPool, seed: u64, closing: Closing) -> Result<(), Error> {
+    let first: Vec<_> = (0..APPENDS / 2).map(|number| append(pool, seed, number)).collect();
+    // Nobody waits for this one, and it is carried out in its place all the same.
+    drop(append(pool, seed, APPENDS / 2));
+    let rest: Vec<_> = (APPENDS / 2 + 1..APPENDS).map(|number| append(pool, seed, number)).collect();
+    let appends = async move {
+        for answer in join_all(first.into_iter().chain(rest)).await {
+            answer?;
+        }
+        Ok::<(), Error>(())
+    };
+    if closing == Closing::Meanwhile {
+        let (appended, closed) = join(appends, shard.close()).await;
+        return appended.and(closed);
+    }
+    let put = async {
+        let mut put = pool.put_stream(ObjectId::new("stream"))?;
+        for part in stamped(seed, STREAM_BYTES).chunks(7000) {
+            put.write(part.to_vec()).await?;
+        }
+        put.finish(Vec::new()).await
+    };
+    let reads = async {
+        for _ in 0..30 {
+            match pool.get(ObjectId::new("log")).await {
+                Ok(_) | Err(Error::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    };
+    let (appended, (stored, read)) = join(appends, join(put, reads)).await;
+    appended.and(stored).and(read)?;
+    shard.close().await
+}
+
+async fn found(pool: &LocalPool, seed: u64, closing: Closing) -> Result<bool, Error> {
+    let log: Vec<u8> = (0..APPENDS).flat_map(|number| stamped(seed + number, APPEND_BYTES)).collect();
+    let is_logged = pool.get(ObjectId::new("log")).await? == log;
+    if closing == Closing::Meanwhile {
+        return Ok(is_logged);
+    }
+    Ok(is_logged && pool.get(ObjectId::new("stream")).await? == stamped(seed, STREAM_BYTES))
+}
+
+/// One course of events: how often the shard mounted itself in place.
+pub fn failing_once(seed: u64, fault: Fault, closing: Closing) -> Result<u64, Broken> {
+    let plan = Plan { memory_bytes: 1 << 20, bulk_bytes: 16 << 10, disk_bytes: 6 << 20, ..Plan::of(seed) };
+    let plan = Plan { window_segments: 4, node_bytes: 4096, inline_bytes: 512, ..plan };
+    let base = formatted(seed, &plan)?;
+    let superblock = superblock(seed, &plan);
+    let wrong = |error: Error| broken(Rule::Wrong, error);
+    let sim = Simulation::from_image(seed, &base, sim_options(&plan, Faults::none()));
+    let machine = sim.machine();
+    let run = async {
+        let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(&plan)).await?;
+        let pool = LocalStore::new(Rc::clone(&shard)).create_pool("pool").await?;
+        machine.runtime.sleep(Duration::from_millis(100)).await;
+        sim.with_faults(|faults| faults.plan(fault));
+        work(&shard, &pool, seed, closing).await?;
+        Ok(shard.stats().mounted_in_place)
+    };
+    let mounted = sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))?.map_err(wrong)?;
+    let mut rng = fastrand::Rng::with_seed(seed);
+    for mode in [CrashMode::Durable, CrashMode::Completed, CrashMode::random(&mut rng)] {
+        let image = sim.frontier().crash_image(mode, &mut rng);
+        if mode == CrashMode::Durable {
+            super::suite::findings(&image).map_err(|what| broken(Rule::Check, what))?;
+        }
+        is_there(seed, &image, &plan, closing)?;
+    }
+    Ok(mounted)
+}
+
+fn is_there(seed: u64, image: &DiskImage, plan: &Plan, closing: Closing) -> Result<(), Broken> {
+    let sim = Simulation::from_image(seed, image, sim_options(plan, Faults::none()));
+    let (machine, superblock) = (sim.machine(), superblock(seed, plan));
+    let read = sim.run(async {
+        let shard = Shard::mount(machine, superblock, ShardId(0), shard_options(plan)).await?;
+        let pool = LocalStore::new(shard).pool("pool").await?;
+        found(&pool, seed, closing).await
+    });
+    match read.map_err(|stuck| broken(Rule::Stuck, stuck))? {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(broken(Rule::Lost, "what was acknowledged, or its order")),
+        Err(error) => Err(broken(Rule::FailedOpen, error)),
+    }
+}
