@@ -157,7 +157,7 @@ fn exit_of(error: &Error) -> Exit {
         Error::Superblock(why) => exit_of_superblock(why),
         Error::Refused { why, .. } => exit_of_refused(*why),
         Error::NotFound | Error::NoSuchAttr | Error::NoSuchPool { .. } => Exit::NotFound,
-        Error::NoSpace { .. } => Exit::NoSpace,
+        Error::NoSpace { .. } | Error::TooManyPools { .. } => Exit::NoSpace,
         Error::Layout(_)
         | Error::PoolExists { .. }
         | Error::Invalid { .. }

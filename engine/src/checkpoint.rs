@@ -23,6 +23,11 @@ use crate::table::Claimer;
 use crate::world::slot;
 use crate::{Error, Result};
 
+/// The most bytes of a body for a segment and for a collection, and collections that there may be in any case.
+const SEGMENT_STATE_BYTES: usize = 32;
+const COLLECTION_STATE_BYTES: usize = 160;
+const COLLECTIONS_MIN: usize = 16;
+
 /// The state at E.
 struct Captured {
     cut: LogCut,
@@ -150,6 +155,14 @@ impl Mounted {
         let world = self.world.borrow();
         let leaf = world.collection(id).trees[slot(tree)].leaf_of(&world.cache, lower);
         leaf.expect("a node without an image has its parents in memory").and_then(|leaf| leaf.upper)
+    }
+
+    /// How many collections a body has room for: each copy takes one segment, as `admit` reckons.
+    pub(crate) fn collections_max(&self) -> usize {
+        let segments = usize::try_from(self.layout.segment_count()).unwrap_or(usize::MAX);
+        let room = (self.layout.segment_bytes as usize / 4 * 3)
+            .saturating_sub(segments.saturating_mul(SEGMENT_STATE_BYTES));
+        (room / COLLECTION_STATE_BYTES).max(COLLECTIONS_MIN)
     }
 
     /// Writes a body twice, in different segments. None: no space.

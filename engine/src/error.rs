@@ -55,6 +55,12 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// A checkpoint of this store has no room for another pool.
+    #[error("there are {max} pools, as many as segments of this size have room for")]
+    TooManyPools {
+        /// How many there may be.
+        max: usize,
+    },
     /// An argument breaks a rule.
     #[error("invalid: {what}")]
     Invalid {

@@ -105,13 +105,18 @@ impl LocalStore {
         found.first().map(|(_, value)| decode_pool(value)).transpose()
     }
 
-    /// Makes a pool; [`Error::PoolExists`].
+    /// Makes a pool; [`Error::PoolExists`]. [`Error::TooManyPools`]: a checkpoint must have room for all.
     pub async fn create_pool(&self, name: &str) -> Result<LocalPool> {
         check_pool_name(name)?;
         self.shard.writable()?;
         let mounted = self.shard.mounted().await?;
         let id = {
             let mut world = mounted.world.borrow_mut();
+            // One is the store's own.
+            let max = mounted.collections_max() - 1;
+            if world.collections.len() > max {
+                return Err(Error::TooManyPools { max });
+            }
             let system = seabed_journal::CollectionId::whole(SYSTEM_POOL);
             let collection = world.collections.get_mut(&system);
             let collection =

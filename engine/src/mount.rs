@@ -389,7 +389,8 @@ impl Mounted {
         let tail = end.at.segment;
         let next = if before.is_some() { None } else { end.next };
         table.set_window(&end.segments, tail, next);
-        let bodies = base.slot.body.iter().flatten();
+        // A copy that is said to lie elsewhere is damaged, and not the one that was read.
+        let bodies = base.slot.body.iter().flatten().filter(|part| layout.has_segment(part.at.segment));
         let holds = bodies.map(|part| Hold::new(&table, part.at.segment)).collect();
         if let Some(before) = before {
             table.inherit(&before.table);

@@ -88,3 +88,35 @@ fn many_transactions_at_once_are_all_there() {
     }
     store.close().expect("clean");
 }
+
+/// A checkpoint lists all pools, in one segment. Nothing bounded them, so enough of them on small segments ended the process.
+#[test]
+fn pools_are_as_many_as_a_checkpoint_has_room_for() {
+    let dir = tempfile::tempdir().expect("a place for files");
+    let path = dir.path().join("store.img");
+    let options = FormatOptions {
+        size: Some(32 << 20),
+        segment_bytes: Some(64 << 10),
+        node_bytes: 4096,
+        first_write: false,
+        ..FormatOptions::default()
+    };
+    Store::format(&path, options).expect("a new file");
+    let store = Store::open(&path, OpenOptions::default()).expect("just made");
+    let mut made = 0;
+    let refused = loop {
+        match store.create_pool(&format!("pool {made}")) {
+            Ok(_) => made += 1,
+            Err(error) => break error,
+        }
+        assert!(made < 1000, "nobody bounds them");
+    };
+    let last = format!("pool {}", made - 1);
+    store.pool(&last).expect("made").put("object", vec![1; 10]).expect("space");
+    assert_eq!(refused, Error::TooManyPools { max: made });
+    assert!(made > 100, "{made} pools");
+    store.close().expect("clean");
+    let store = Store::open(&path, OpenOptions::default()).expect("it was closed");
+    assert_eq!(store.pool(&last).expect("made before").get("object"), Ok(vec![1; 10].into()));
+    assert_eq!(store.create_pool("one more").err(), Some(Error::TooManyPools { max: made }));
+}
