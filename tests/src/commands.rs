@@ -1,5 +1,6 @@
 //! The commands, each with its arguments, and what they share: how a failure is told, and how bytes are written.
 
+pub(crate) mod corpus;
 pub(crate) mod crash;
 pub(crate) mod exhaustive;
 pub(crate) mod faults;

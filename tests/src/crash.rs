@@ -22,6 +22,7 @@ mod engine;
 pub mod exhaustive;
 pub mod faults;
 mod flip;
+pub mod fuzzed;
 mod history;
 pub mod in_place;
 mod program;

@@ -164,7 +164,8 @@ fn shard_options(access: Access) -> ShardOptions {
     ShardOptions { access, memory_bytes: 4 << 20, bulk_bytes: 16 << 10, inline_bytes: 64 }
 }
 
-fn superblock() -> Superblock {
+/// The superblock of the stores of the present version.
+pub(crate) fn superblock() -> Superblock {
     let layout =
         Layout { device_bytes: DEVICE_BYTES as u64, segment_bytes: 64 << 10, node_bytes: 4096, shards: 1 };
     Superblock {

@@ -2,11 +2,12 @@
 //!
 //! [`machine`] is a seeded computer with a disk whose power can be cut at every step; it implements the traits of
 //! `seabed-device`, so everything above them runs on it unchanged. [`model`] says what the store must answer.
-//! [`tree`] makes directories to import, [`golden`] stores to keep; [`rules`] runs the rules without an
-//! engine.
+//! [`tree`] makes directories to import, [`golden`] stores to keep; [`rules`] runs the rules without an engine, [`fuzz`]
+//! takes any bytes.
 #![forbid(unsafe_code)]
 
 pub mod crash;
+pub mod fuzz;
 pub mod golden;
 pub mod import;
 pub mod journal_suite;

@@ -38,6 +38,8 @@ enum Command {
     Import(commands::import::Import),
     /// Write the golden images of the present format version again
     Golden(commands::golden::Golden),
+    /// Write the inputs that the fuzz targets begin with
+    Corpus(commands::corpus::Corpus),
     #[command(hide = true)]
     OpenFill(commands::open::Child),
     #[command(hide = true)]
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
         Command::Open(command) => command.run(),
         Command::Import(command) => command.run(),
         Command::Golden(command) => command.run(),
+        Command::Corpus(command) => command.run(),
         Command::OpenFill(child) => child.fill(),
         Command::OpenMeasure(child) => child.measure(),
     }

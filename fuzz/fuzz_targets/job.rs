@@ -1,0 +1,4 @@
+//! Job files of the bench: see `tests/src/fuzz.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| seabed_tests::fuzz::run("job", input));

@@ -1,0 +1,4 @@
+//! Keys of the bodies and graves trees: see `tests/src/fuzz.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| seabed_tests::fuzz::run("keys", input));

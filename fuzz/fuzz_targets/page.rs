@@ -1,0 +1,4 @@
+//! A node of a tree: see `tests/src/fuzz.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| seabed_tests::fuzz::run("page", input));

@@ -1,0 +1,4 @@
+//! Values of attributes and omap pairs: see `tests/src/fuzz.rs`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| seabed_tests::fuzz::run("value", input));
