@@ -43,6 +43,11 @@ impl Mounted {
             .max(4)
     }
 
+    /// Bytes that the window may have.
+    pub(crate) fn window_bytes_max(&self) -> usize {
+        self.window_segments_max() * self.layout.segment_bytes as usize
+    }
+
     /// Segments that a checkpoint of this moment takes at most: images of all nodes without one, and two bodies.
     pub(crate) fn checkpoint_segments(&self) -> usize {
         let world = self.world.borrow();
@@ -90,19 +95,18 @@ impl Mounted {
     /// The bytes of pending changes over which transactions wait until trimming has written some (rule T4): a quarter of the
     /// window and an eighth of the memory budget. One transaction may pass it.
     pub(crate) fn pending_bytes_max(&self) -> usize {
-        let window = self.window_segments_max() * self.layout.segment_bytes as usize;
-        (self.options.memory_bytes / 8).min(window / 4).max(PENDING_BYTES_MIN)
+        (self.options.memory_bytes / 8).min(self.window_bytes_max() / 4).max(PENDING_BYTES_MIN)
     }
 
     /// The bytes of changes that a replay would make pending over which transactions wait for the next checkpoint: a quarter
     /// of the window and of the memory budget more than those pending now (rule T4). Small rows fill this before the window.
     pub(crate) fn replay_bytes_max(&self) -> usize {
-        let window = self.window_segments_max() * self.layout.segment_bytes as usize;
-        self.pending_bytes_max() + (self.options.memory_bytes / 4).min(window / 4).max(PENDING_BYTES_MIN)
+        let more = (self.options.memory_bytes / 4).min(self.window_bytes_max() / 4).max(PENDING_BYTES_MIN);
+        self.pending_bytes_max() + more
     }
 
-    /// Whether there may be more pending changes, now and in a replay. Without space for images of leaves trimming cannot make them fewer, so what
-    /// only takes away goes on: it makes space (rule S6).
+    /// Whether there may be more pending changes, now and in a replay. Without space for images of leaves trimming cannot make
+    /// them fewer, so what only takes away goes on: it makes space (rule S6).
     fn pending_has_room(&self, purpose: Purpose) -> bool {
         let world = self.world.borrow();
         purpose == Purpose::Remove && self.trim.without_space.get()

@@ -5,8 +5,8 @@
 //! 3. The journal from P on: every delta becomes pending; from E on live bytes and tallies are added up, and new collections
 //!    appear.
 //! 4. Flush: what was read may have been only in the device's cache.
-//! 5. If the window is a quarter over its size or the slots would hold over 32 cuts: trim, logging nothing, and a checkpoint, with the
-//!    new epoch and head in its slots; else the old body's slots again with those.
+//! 5. If the window is a quarter over its size or the slots would hold over 32 cuts: trim, logging nothing, and a checkpoint,
+//!    with the new epoch and head in its slots; else the old body's slots again with those.
 //! 6. Serve. If the window is over three quarters full, trimming begins at once; until it has moved the window's start
 //!    transactions wait, as they would have before. So what a mount takes follows from the window, not from how many
 //!    leaves its changes lie in. Each crash in this lengthens the window by what was logged again, up to that quarter.

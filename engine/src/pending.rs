@@ -68,8 +68,8 @@ impl Pending {
             merge_into(&mut old.change, change)?;
             let now = row_bytes(key, &old.change);
             ages.bytes = ages.bytes + now - bytes;
-            ages.replayed.take(old.newest, bytes);
-            ages.replayed.add(lsn, now);
+            ages.replays_later(old.newest, bytes);
+            ages.replays(lsn, now);
             old.newest = lsn;
             // A patch does not replace the records before it: what it does not name is still only there.
             if !is_patch {
@@ -82,7 +82,7 @@ impl Pending {
         ages.count(lsn);
         let bytes = row_bytes(key, &change);
         ages.bytes += bytes;
-        ages.replayed.add(lsn, bytes);
+        ages.replays(lsn, bytes);
         self.rows.insert(Key::from_slice(key), PendingChange { oldest: lsn, newest: lsn, change });
         Ok(())
     }
@@ -108,8 +108,8 @@ impl Pending {
             ages.uncount(pending.oldest);
             ages.count(lsn);
             let bytes = row_bytes(key, &pending.change);
-            ages.replayed.take(pending.newest, bytes);
-            ages.replayed.add(lsn, bytes);
+            ages.replays_later(pending.newest, bytes);
+            ages.replays(lsn, bytes);
             pending.oldest = lsn;
             pending.newest = lsn;
         }
@@ -131,83 +131,71 @@ fn bounds<'a>(lower: &'a [u8], upper: Option<&'a [u8]>) -> (Bound<&'a [u8]>, Bou
     (Bound::Included(lower), upper.map_or(Bound::Unbounded, Bound::Excluded))
 }
 
-/// How many pending changes each record of the window has.
+/// A number for each record of the window.
+#[derive(Default, Debug)]
+struct ByRecord<T> {
+    first: Lsn,
+    numbers: VecDeque<T>,
+}
+
+impl<T: Copy + Default> ByRecord<T> {
+    fn of(&mut self, lsn: Lsn) -> &mut T {
+        if self.numbers.is_empty() {
+            self.first = lsn;
+        }
+        while lsn < self.first {
+            self.numbers.push_front(T::default());
+            self.first = Lsn(self.first.0 - 1);
+        }
+        let index = usize::try_from(lsn.0 - self.first.0).expect("a window's records fit memory");
+        if index >= self.numbers.len() {
+            self.numbers.resize(index + 1, T::default());
+        }
+        &mut self.numbers[index]
+    }
+
+    /// Takes the oldest away, if it `is_over`.
+    fn pop_if(&mut self, is_over: impl Fn(Lsn, T) -> bool) -> Option<T> {
+        let number = *self.numbers.front().filter(|number| is_over(self.first, **number))?;
+        self.numbers.pop_front();
+        self.first = self.first.next();
+        Some(number)
+    }
+}
+
+/// How many pending changes each record of the window has, and what a replay of it would make pending.
 #[derive(Default, Debug)]
 pub(crate) struct Ages {
     /// Bytes of all pending changes.
     bytes: usize,
-    first: Lsn,
-    counts: VecDeque<u32>,
-    replayed: Replayed,
-}
-
-/// What a replay from the last checkpoint would make pending, by the newest record that has the row. A row that got an image
-/// and changed again is counted twice.
-#[derive(Default, Debug)]
-struct Replayed {
-    first: Lsn,
-    bytes: VecDeque<usize>,
-    sum: usize,
-}
-
-impl Replayed {
-    fn add(&mut self, lsn: Lsn, bytes: usize) {
-        if self.bytes.is_empty() {
-            self.first = lsn;
-        }
-        while lsn < self.first {
-            self.bytes.push_front(0);
-            self.first = Lsn(self.first.0 - 1);
-        }
-        let index = usize::try_from(lsn.0 - self.first.0).expect("a window's records fit memory");
-        if index >= self.bytes.len() {
-            self.bytes.resize(index + 1, 0);
-        }
-        self.bytes[index] += bytes;
-        self.sum += bytes;
-    }
-
-    fn take(&mut self, lsn: Lsn, bytes: usize) {
-        self.bytes[usize::try_from(lsn.0 - self.first.0).expect("a window's records fit memory")] -= bytes;
-        self.sum -= bytes;
-    }
-
-    fn pass(&mut self, start: Lsn) {
-        while self.first < start
-            && let Some(bytes) = self.bytes.pop_front()
-        {
-            self.sum -= bytes;
-            self.first = self.first.next();
-        }
-    }
+    counts: ByRecord<u32>,
+    /// What a replay from the last checkpoint would make pending, by the newest record that has the row. A row that got an
+    /// image and changed again is counted twice.
+    replayed: ByRecord<usize>,
+    /// Their sum.
+    replay_bytes: usize,
 }
 
 impl Ages {
-    fn slot(&mut self, lsn: Lsn) -> &mut u32 {
-        if self.counts.is_empty() {
-            self.first = lsn;
-        }
-        while lsn < self.first {
-            self.counts.push_front(0);
-            self.first = Lsn(self.first.0 - 1);
-        }
-        let index = usize::try_from(lsn.0 - self.first.0).expect("a window's records fit memory");
-        if index >= self.counts.len() {
-            self.counts.resize(index + 1, 0);
-        }
-        &mut self.counts[index]
-    }
-
     fn count(&mut self, lsn: Lsn) {
-        *self.slot(lsn) += 1;
+        *self.counts.of(lsn) += 1;
     }
 
     fn uncount(&mut self, lsn: Lsn) {
-        *self.slot(lsn) -= 1;
-        while self.counts.front() == Some(&0) {
-            self.counts.pop_front();
-            self.first = self.first.next();
-        }
+        *self.counts.of(lsn) -= 1;
+        while self.counts.pop_if(|_, count| count == 0).is_some() {}
+    }
+
+    /// Record `lsn` has a row of so many bytes.
+    fn replays(&mut self, lsn: Lsn, bytes: usize) {
+        *self.replayed.of(lsn) += bytes;
+        self.replay_bytes += bytes;
+    }
+
+    /// A later record than `lsn` has it now.
+    fn replays_later(&mut self, lsn: Lsn, bytes: usize) {
+        *self.replayed.of(lsn) -= bytes;
+        self.replay_bytes -= bytes;
     }
 
     /// Bytes of memory of all pending changes.
@@ -217,17 +205,20 @@ impl Ages {
 
     /// Bytes of memory that the pending changes of a replay from the last checkpoint would take at most.
     pub(crate) fn replay_bytes(&self) -> usize {
-        self.replayed.sum
+        self.replay_bytes
     }
 
     /// A checkpoint is published whose replay begins with record `start`.
     pub(crate) fn published(&mut self, start: Lsn) {
-        self.replayed.pass(start);
+        while let Some(bytes) = self.replayed.pop_if(|lsn, _| lsn < start) {
+            self.replay_bytes -= bytes;
+        }
     }
 
     /// The oldest record with a pending change.
     pub(crate) fn oldest(&self) -> Option<Lsn> {
-        self.counts.iter().position(|count| *count > 0).map(|index| Lsn(self.first.0 + index as u64))
+        let index = self.counts.numbers.iter().position(|count| *count > 0)?;
+        Some(Lsn(self.counts.first.0 + index as u64))
     }
 }
 

@@ -11,8 +11,8 @@
 //!
 //! Invariants: 1. a cycle leaves no pending change older than its beginning, or it has no node space for one (rule S6).
 //! 2. A mount that trims before it serves logs nothing.
-//! Cost: per leaf one record entry or one image. Limits: pending bytes a quarter of the window and an eighth of the memory: who would pass
-//! that waits (`admit`).
+//! Cost: per leaf one record entry or one image. Limits: pending bytes a quarter of the window and an eighth of the memory: who
+//! would pass that waits (`admit`).
 
 use std::cell::{Cell, RefCell};
 use std::ops::Bound;
@@ -162,7 +162,7 @@ impl Mounted {
 
     /// Half a window, in bytes.
     fn cycle_bytes(&self) -> u64 {
-        self.window_segments_max() as u64 * u64::from(self.layout.segment_bytes) / 2
+        self.window_bytes_max() as u64 / 2
     }
 
     fn logged(&self) -> u64 {

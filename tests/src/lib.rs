@@ -2,8 +2,8 @@
 //!
 //! [`machine`] is a seeded computer with a disk whose power can be cut at every step; it implements the traits of
 //! `seabed-device`, so everything above them runs on it unchanged. [`model`] says what the store must answer.
-//! [`tree`] makes directories to import, [`golden`] stores to keep; [`rules`] runs the rules without an engine, [`fuzz`]
-//! takes any bytes.
+//! [`tree`] makes directories to import, [`golden`] stores to keep, [`site`] new ones; [`rules`] runs the rules without an
+//! engine, [`fuzz`] takes any bytes.
 #![forbid(unsafe_code)]
 
 pub mod crash;
@@ -16,4 +16,5 @@ pub mod machine;
 pub mod model;
 pub mod open;
 pub mod rules;
+pub mod site;
 pub mod tree;

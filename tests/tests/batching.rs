@@ -1,16 +1,15 @@
-//! Clients that wait for their transactions share records: few of them one, many of them two that take turns, however many wakes
-//! away from it they are.
+//! Clients that wait for their transactions share records: few of them one, many of them two that take turns, however many
+//! wakes away from it they are.
 
 use std::cell::Cell;
 use std::rc::Rc;
 
 use futures::channel::oneshot;
 use futures::future::join_all;
-use seabed::{LocalPool, LocalStore, ObjectId, Shard, ShardOptions, Transaction};
+use seabed::{LocalPool, ObjectId, Transaction};
 use seabed_device::{Class, Runtime};
-use seabed_segment::{Identity, Layout, Superblock};
 use seabed_tests::machine::{SimOptions, Simulation, TaskOrder};
-use seabed_types::{ShardId, Uuid};
+use seabed_tests::site::new_store;
 
 const ROUNDS: u64 = 40;
 const DISK_BYTES: u64 = 64 << 20;
@@ -54,16 +53,8 @@ fn writes_of(reach: Reach, clients: u64) -> u64 {
     let options = SimOptions { disk_bytes: DISK_BYTES, order: TaskOrder::Fifo, ..SimOptions::default() };
     let sim = Simulation::new(5, options);
     let machine = sim.machine();
-    let layout = Layout { device_bytes: DISK_BYTES, segment_bytes: 1 << 20, node_bytes: 4096, shards: 1 };
-    let identity = Identity { uuid: Uuid([9; 16]), secret: [3; 16] };
-    let superblock =
-        Superblock { identity, compat: 0, ro_compat: 0, incompat: 0, layout, window_bytes: 16 << 20 };
     let work = async {
-        seabed::format_device(&machine, &superblock).await.expect("an empty disk");
-        let options = ShardOptions::default();
-        let shard =
-            Shard::mount(machine.clone(), superblock, ShardId(0), options).await.expect("a new store");
-        let store = LocalStore::new(shard);
+        let store = new_store(&machine, DISK_BYTES).await;
         let pool = store.create_pool("pool").await.expect("a new pool");
         pool.put("object", vec![0; 1 << 20]).await.expect("there is space");
         let before = store.stats().device_writes;

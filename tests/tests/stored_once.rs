@@ -1,10 +1,9 @@
 //! Large data goes to the device once, also if the object that it is for is not there yet.
 
 use futures::future::join_all;
-use seabed::{LocalStore, ObjectId, Shard, ShardOptions, Transaction};
-use seabed_segment::{Identity, Layout, Superblock};
+use seabed::{ObjectId, Transaction};
 use seabed_tests::machine::{SimOptions, Simulation};
-use seabed_types::{ShardId, Uuid};
+use seabed_tests::site::new_store;
 
 const DISK_BYTES: u64 = 128 << 20;
 const PART_BYTES: usize = 192 << 10;
@@ -18,14 +17,8 @@ fn writes_that_make_an_object_together() {
     for seed in 0..20 {
         let sim = Simulation::new(seed, SimOptions { disk_bytes: DISK_BYTES, ..SimOptions::default() });
         let machine = sim.machine();
-        let layout = Layout { device_bytes: DISK_BYTES, segment_bytes: 1 << 20, node_bytes: 4096, shards: 1 };
-        let identity = Identity { uuid: Uuid([9; 16]), secret: [3; 16] };
-        let superblock =
-            Superblock { identity, compat: 0, ro_compat: 0, incompat: 0, layout, window_bytes: 16 << 20 };
         let work = async {
-            seabed::format_device(&machine, &superblock).await.expect("an empty disk");
-            let shard = Shard::mount(machine.clone(), superblock, ShardId(0), ShardOptions::default()).await;
-            let store = LocalStore::new(shard.expect("a new store"));
+            let store = new_store(&machine, DISK_BYTES).await;
             let pool = store.create_pool("pool").await.expect("a new pool");
             let writes = (0..PARTS).map(|part| {
                 let mut txn = Transaction::new();

@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
 use super::history::PoolHistory;
-use super::program::{Kind, Plan, Step, stamped};
+use super::program::{Plan, Step, stamped};
 use super::run::{Bounds, formatted, record};
 use super::suite::verify;
 use super::{Broken, Rule, broken};
@@ -89,26 +89,7 @@ fn template(template: usize, place: u64) -> Step {
 
 fn plan(sequence: &[usize]) -> Plan {
     let steps = (0..).zip(sequence).map(|(place, number)| (0, template(*number, place)));
-    Plan {
-        clients: 1,
-        pools: 1,
-        steps: 0,
-        objects: 2,
-        kinds: vec![Kind::Touch],
-        bytes_max: 9000,
-        ops_max: 1,
-        closes: sequence.len() < 3,
-        rests: false,
-        node_bytes: 4096,
-        disk_bytes: 3 << 20,
-        window_segments: 4,
-        memory_bytes: 4 << 20,
-        bulk_bytes: 8192,
-        inline_bytes: 64,
-        pause_us: 0,
-        program: Some(Arc::new(vec![steps.collect()])),
-        is_faulty: false,
-    }
+    Plan { closes: sequence.len() < 3, program: Some(Arc::new(vec![steps.collect()])), ..Plan::small() }
 }
 
 /// All sequences of one to `operations` templates, in order of length.

@@ -269,19 +269,9 @@ fn plan() -> Plan {
         steps: 60,
         objects: 9,
         kinds: kinds.into_iter().chain([Kind::OmapHeader, Kind::Remove, Kind::Hint]).collect(),
-        bytes_max: 9000,
         ops_max: 2,
-        closes: true,
         rests: true,
-        node_bytes: 4096,
-        disk_bytes: 3 << 20,
-        window_segments: 4,
-        memory_bytes: 4 << 20,
-        bulk_bytes: 8192,
-        inline_bytes: 64,
-        pause_us: 0,
-        program: None,
-        is_faulty: false,
+        ..Plan::small()
     }
 }
 

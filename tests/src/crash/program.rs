@@ -152,6 +152,30 @@ impl Plan {
         }
     }
 
+    /// One client on the smallest store, where a program is given or its rest is said.
+    pub(super) fn small() -> Self {
+        Self {
+            clients: 1,
+            pools: 1,
+            steps: 0,
+            objects: 2,
+            kinds: vec![Kind::Touch],
+            bytes_max: 9000,
+            ops_max: 1,
+            closes: true,
+            rests: false,
+            node_bytes: 4096,
+            disk_bytes: 3 << 20,
+            window_segments: 4,
+            memory_bytes: 4 << 20,
+            bulk_bytes: 8192,
+            inline_bytes: 64,
+            pause_us: 0,
+            program: None,
+            is_faulty: false,
+        }
+    }
+
     /// A shorter program on the same store.
     pub(super) fn again(&self, seed: u64) -> Self {
         let other = Self::of(seed);
