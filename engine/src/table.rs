@@ -90,6 +90,8 @@ struct Inner {
     sealed_journal: Vec<OpenSegment>,
     claimed_headers: Vec<(SegmentId, Incarnation, StreamKind)>,
     live_total: i64,
+    /// How many are quarantined: every transaction asks.
+    quarantined: usize,
     /// False during a replay: nothing becomes free before all that is needed is known.
     serving: bool,
     /// How often data died: whoever found no space need not look again before it grows.
@@ -173,6 +175,7 @@ impl Table {
                 sealed_journal: Vec::new(),
                 claimed_headers: Vec::new(),
                 live_total,
+                quarantined: 0,
                 serving: false,
                 losses: 0,
             }),
@@ -199,6 +202,7 @@ impl Table {
                 segment.kept = false;
             }
         }
+        inner.quarantined = old.quarantined;
         inner.next_free = old.next_free;
         let mut all = before.before.take();
         all.push(Rc::clone(before));
@@ -389,13 +393,15 @@ impl Table {
         let mut inner = self.inner.borrow_mut();
         inner.free.remove(&id);
         let segment = inner.get_mut(id).expect("a segment of this store was written into");
-        segment.quarantined = true;
         segment.free = false;
+        if !std::mem::replace(&mut segment.quarantined, true) {
+            inner.quarantined += 1;
+        }
     }
 
     /// Segments that are not used again before the store is opened the next time.
     pub(crate) fn quarantined_count(&self) -> usize {
-        self.inner.borrow().segments.iter().filter(|segment| segment.quarantined).count()
+        self.inner.borrow().quarantined
     }
 
     pub(crate) fn hold(&self, id: SegmentId) {
