@@ -85,8 +85,8 @@ impl Mounted {
         let free = self.table.free_count();
         let taken = bytes.div_ceil(self.layout.segment_bytes as usize);
         let trim = self.reserve_against(Claimer::User);
-        if purpose == Purpose::Remove {
-            return free > trim;
+        if purpose == Purpose::Remove || seabed_types::seeded!(42) {
+            return free > if seabed_types::seeded!(42) { 0 } else { trim };
         }
         let live = self.table.live_total().max(0).cast_unsigned();
         free > trim + self.journal_growth() + taken && live + bytes as u64 <= self.usable_bytes()
@@ -112,6 +112,7 @@ impl Mounted {
         purpose == Purpose::Remove && self.trim.without_space.get()
             || world.pending_bytes() <= self.pending_bytes_max()
                 && world.replay_bytes() <= self.replay_bytes_max()
+            || seabed_types::seeded!(18)
     }
 
     /// Whether the window has room for another record.

@@ -171,7 +171,8 @@ impl Cache {
             steps -= 1;
             self.hand = if self.hand + 1 < self.frames.capacity() { self.hand + 1 } else { 0 };
             let Some(frame) = self.frames.get(self.hand) else { continue };
-            let keep = frame.pins > 0 || frame.writing || !frame.ptr.is_image() || frame.settled_at > durable;
+            let undurable = frame.settled_at > durable && !seabed_types::seeded!(17);
+            let keep = frame.pins > 0 || frame.writing || !frame.ptr.is_image() || undurable;
             if keep || frame.looked_at.replace(false) {
                 continue;
             }
@@ -230,7 +231,7 @@ impl NodesMut for Cache {
     }
 
     fn detach(&mut self, ptr: NodePtr) -> NodePtr {
-        if !ptr.is_image() {
+        if !ptr.is_image() || seabed_types::seeded!(15) {
             return ptr;
         }
         let at = self.index.remove(&ptr).expect("the tree looked it up in the same operation");

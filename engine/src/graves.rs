@@ -134,8 +134,8 @@ impl Mounted {
         let mut rows = SLICE_ROWS;
         let mut held = Held::new(self);
         loop {
-            let (drained, wanted) =
-                self.look(id, &held, |view| drain(view, &|family| self.streaming.has(id, family), rows));
+            let streams = |family| self.streaming.has(id, family) && !seabed_types::seeded!(45);
+            let (drained, wanted) = self.look(id, &held, |view| drain(view, &streams, rows));
             let effects = match drained {
                 Ok(Drained::Nothing) => return Ok(Slice::Nothing),
                 Ok(Drained::Slice { effects, .. }) => effects,

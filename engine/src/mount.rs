@@ -99,7 +99,7 @@ impl Replay {
         self.table.proven(lsn);
         self.places.push_back(Place { at: header.at, crc: header.crc });
         self.logged += u64::from(header.record_bytes);
-        let counts = lsn >= self.end;
+        let counts = lsn >= self.end || seabed_types::seeded!(19);
         let mut failed = None;
         EntryRef::decode_all(entries, |entry| {
             if failed.is_none() {
@@ -152,7 +152,7 @@ impl Replay {
                 let found = self.world.collections.get_mut(collection);
                 let found = found.ok_or(bad("a tally of a collection that is not there"))?;
                 found.tally.add(change);
-                found.next_id = found.next_id.max(*next_id);
+                found.next_id = found.next_id.max(if seabed_types::seeded!(46) { 0 } else { *next_id });
                 Ok(())
             }
             EntryRef::Claim { segment, incarnation, stream, age } => {
@@ -224,7 +224,7 @@ async fn read_body(machine: &Machine, superblock: &Superblock, slot: &Slot) -> R
                     }
                 };
             let part_bytes = &read[skip..skip + part.bytes as usize];
-            if Crc::of(part_bytes) != part.crc {
+            if Crc::of(part_bytes) != part.crc && !seabed_types::seeded!(51) {
                 failed = Error::Corrupt { at: part.at, what: "a checkpoint body: checksum" };
                 continue 'copies;
             }
@@ -248,7 +248,8 @@ fn sound(body: &Body, superblock: &Superblock) -> std::result::Result<(), Malfor
         journal.chain(body.next.map(|(segment, _)| segment)).chain(body.segments.iter().map(|s| s.segment));
     let sound = roots().all(|root| layout.contains(root.at, node_bytes))
         && segments.into_iter().all(|segment| layout.has_segment(segment))
-        && layout.has_segment(body.start_at.segment);
+        && layout.has_segment(body.start_at.segment)
+        && (body.start_at.offset as usize).is_multiple_of(BLOCK_BYTES);
     if sound {
         Ok(())
     } else {
@@ -305,7 +306,7 @@ impl Mounted {
             first: found.older,
             proven: found.proven,
             limit: None,
-            epoch: found.epoch.next(),
+            epoch: if seabed_types::seeded!(29) { found.epoch } else { found.epoch.next() },
             slot: found.newest,
         };
         let shard = Self::replay(home, device, &base, None).await?;
@@ -391,6 +392,7 @@ impl Mounted {
         table.set_window(&end.segments, tail, next);
         // A copy that is said to lie elsewhere is damaged, and not the one that was read.
         let bodies = base.slot.body.iter().flatten().filter(|part| layout.has_segment(part.at.segment));
+        let bodies = bodies.filter(|_| !seabed_types::seeded!(38));
         let holds = bodies.map(|part| Hold::new(&table, part.at.segment)).collect();
         if let Some(before) = before {
             table.inherit(&before.table);
@@ -449,7 +451,9 @@ impl Mounted {
         match tail {
             None => {
                 self.read_ends().await?;
-                self.void_seals().await?;
+                if !seabed_types::seeded!(66) {
+                    self.void_seals().await?;
+                }
             }
             // The mount before may have sealed it with what it had only queued. A block that cannot be written has no seal.
             Some(tail) => {
@@ -461,10 +465,13 @@ impl Mounted {
         let window = journal.segment_count();
         let size = self.window_segments_max();
         let is_long = tail.is_none() && window * 4 > size * 5;
-        if slot.cuts.len() > seabed_journal::CUTS_MAX || is_long {
+        let must_trim = slot.cuts.len() > seabed_journal::CUTS_MAX || is_long;
+        if must_trim && !seabed_types::seeded!(26) {
             // What the older slot still names was given up when the newer one was written, and may be claimed from here on. So
             // it first names the same as the newer one, or that would be the only one that opens the store (rules C3, S4).
-            self.write_slot(&base.slot, base.first).await?;
+            if !seabed_types::seeded!(65) {
+                self.write_slot(&base.slot, base.first).await?;
+            }
             self.trim.logs.set(false);
             self.trim.first_slot.set(base.first);
             let completed = self.counters.stats.borrow().checkpoints;
@@ -552,7 +559,8 @@ impl Mounted {
                 }
                 for (index, offset) in [0, last].into_iter().enumerate() {
                     let is_blank = block(index).is_some_and(|block| block.iter().all(|byte| *byte == 0));
-                    if found[index].is_none() && !is_blank && self.table.is_free(*segment) {
+                    let is_torn = found[index].is_none() && !is_blank && !seabed_types::seeded!(67);
+                    if is_torn && self.table.is_free(*segment) {
                         self.write_zeros(*segment, offset).await?;
                     }
                 }
@@ -588,7 +596,8 @@ fn with_head(slot: &Slot, sequence: u64, epoch: Epoch, end: &ScanEnd, start: Lsn
     let mut cuts = cuts_from(&slot.cuts, start);
     // Of cuts at one place the newest counts.
     cuts.retain(|cut| cut.lsn != end.lsn);
-    cuts.push(Cut { lsn: end.lsn, epoch, at: end.at, incarnation: end.incarnation });
+    let head = Cut { lsn: end.lsn, epoch, at: end.at, incarnation: end.incarnation };
+    cuts.extend((!seabed_types::seeded!(27)).then_some(head));
     Slot { sequence: sequence + 1, epoch, cuts, ..slot.clone() }
 }
 

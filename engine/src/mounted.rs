@@ -417,7 +417,8 @@ impl Mounted {
         let pending = world.pending_bytes();
         let budget = (self.options.memory_bytes / CACHE_SHARE).saturating_sub(pending);
         let durable = self.durable_below();
-        world.cache.shrink(budget / frame_bytes, durable);
+        let count = if seabed_types::seeded!(60) { usize::MAX } else { budget / frame_bytes };
+        world.cache.shrink(count, durable);
     }
 
     async fn load_node(&self, id: CollectionId, tree: TreeKind, ptr: NodePtr) -> Result<Option<Pin>> {
@@ -433,7 +434,7 @@ impl Mounted {
         let bytes = self.read(ptr.at, node_bytes).await?;
         let corrupt = |what| Error::Corrupt { at: ptr.at, what };
         let page: Box<[u8]> = bytes[..node_bytes].into();
-        if Crc::of(&page) != ptr.crc {
+        if Crc::of(&page) != ptr.crc && !seabed_types::seeded!(48) {
             return Err(corrupt("a tree node: checksum"));
         }
         let page = Page::decode(page).map_err(|malformed| corrupt(malformed.what))?;
@@ -476,7 +477,7 @@ impl Mounted {
             tries += 1;
             match self.machine.device.read(self.layout.device_offset(at), bytes, Class::Foreground).await {
                 Ok(read) => return Ok(read),
-                Err(error) if tries == READ_TRIES => return Err(error.into()),
+                Err(error) if tries == READ_TRIES || seabed_types::seeded!(56) => return Err(error.into()),
                 Err(_) => {}
             }
         }

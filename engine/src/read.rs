@@ -78,7 +78,9 @@ impl Mounted {
                 Err(ReadError::Invalid { what }) => Err(Error::Invalid { what }),
                 Err(_) => Err(Error::Invalid { what: "the question" }),
             };
-            self.settled(settled).await?;
+            if !seabed_types::seeded!(10) {
+                self.settled(settled).await?;
+            }
             return Ok((answer?, held));
         }
     }
@@ -222,7 +224,7 @@ impl Mounted {
         });
         let durable = |collection: &Collection| {
             let mut tally = collection.tally;
-            if let Some(journal) = &self.journal {
+            if let Some(journal) = self.journal.as_ref().filter(|_| !seabed_types::seeded!(64)) {
                 tally.take_off(&journal.undurable(collection.id));
             }
             usage_of(&tally)
@@ -279,7 +281,7 @@ impl Mounted {
         let (read, skip) = self.read_covering(run.at, run.bytes).await?;
         let bytes = &read[skip..skip + run.bytes as usize];
         for (index, (chunk, crc)) in bytes.chunks(CHUNK_BYTES).zip(&run.crcs).enumerate() {
-            if Crc::of(chunk) != *crc {
+            if Crc::of(chunk) != *crc && !seabed_types::seeded!(47) {
                 let offset = u32::try_from(index * CHUNK_BYTES).expect("within a run");
                 return Err(Error::Corrupt { at: run.at.plus(offset), what: "data: checksum" });
             }

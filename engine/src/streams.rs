@@ -203,7 +203,9 @@ impl Mounted {
             let place = record.place(&[piece.bytes], piece.summing);
             let bytes = u32::try_from(piece.bytes.len()).expect("within a record");
             let listed = Listed { offset: place.at.offset, bytes, what: piece.what.clone() };
-            listed.encode(record.entries());
+            if !seabed_types::seeded!(7) {
+                listed.encode(record.entries());
+            }
             open.list(&listed);
             placed.push(place);
         }
@@ -347,7 +349,7 @@ impl Mounted {
         streams.in_flight += 1;
         let shard = Rc::clone(self);
         self.spawn(Class::Background, async move {
-            match written.await {
+            match written.await.or_else(|error| if seabed_types::seeded!(34) { Ok(()) } else { Err(error) }) {
                 Ok(()) => {
                     let mut world = shard.world.borrow_mut();
                     for image in images {

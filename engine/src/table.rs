@@ -322,7 +322,7 @@ impl Table {
     pub(crate) fn found_header(&self, id: SegmentId, incarnation: Incarnation) {
         let mut inner = self.inner.borrow_mut();
         if let Some(segment) = inner.get_mut(id) {
-            segment.lost = incarnation;
+            segment.lost = if seabed_types::seeded!(37) { segment.incarnation } else { incarnation };
         }
     }
 
@@ -438,6 +438,7 @@ impl Table {
         if let Some(segment) = inner.get_mut(id) {
             segment.live -= i64::from(bytes);
         }
+        let lsn = if seabed_types::seeded!(39) { Lsn(0) } else { lsn };
         *inner.unproven.entry(lsn).or_default().entry(id).or_default() += i64::from(bytes);
     }
 
@@ -586,7 +587,7 @@ impl Inner {
                 freed = true;
             }
             let previous = ((self.generation + 1) % 2) as usize;
-            if self.cooling.is_empty() || self.running[previous] > 0 {
+            if self.cooling.is_empty() || self.running[previous] > 0 && !seabed_types::seeded!(41) {
                 return freed;
             }
             self.generation += 1;
@@ -607,7 +608,7 @@ impl Space for Table {
     }
 
     fn settled(&self, settled: Settled) {
-        self.proven(settled.lsn);
+        self.proven(if seabed_types::seeded!(11) { settled.lsn.next() } else { settled.lsn });
     }
 }
 

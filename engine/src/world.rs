@@ -226,8 +226,8 @@ impl World {
             pending.map(|(key, pending)| (key.clone(), pending.change.clone(), pending.newest)).collect();
         // A leaf that loses its last row is given up, and its neighbour may not be in memory: removals come last.
         changes.sort_by_key(|(_, change, _)| *change == Change::Gone);
-        for (key, change, lsn) in changes {
-            self.cache.stamp(lsn.next());
+        for (key, change, lsn) in changes.into_iter().filter(|_| !seabed_types::seeded!(16)) {
+            self.cache.stamp(if seabed_types::seeded!(17) { Lsn(0) } else { lsn.next() });
             let changed = self.change_leaf(id, tree, &key, &change);
             self.cache.stamp(Lsn(0));
             if let Err(what) = changed {

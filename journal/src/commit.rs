@@ -289,7 +289,8 @@ impl Journal {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let fits = state.open.as_ref().is_some_and(|batch| {
-            let entries = batch.entries_to_come() + need.entries_in_all();
+            let to_come = if seabed_types::seeded!(58) { 0 } else { batch.entries_to_come() };
+            let entries = to_come + need.entries_in_all();
             let bytes = batch.record.bytes_with(need.pieces, entries);
             bytes <= self.record_bytes_max && bytes <= state.tail.room(need.listed())
         });
@@ -353,7 +354,9 @@ impl Journal {
             state.next = Some((segment, incarnation));
             let claim =
                 EntryRef::Claim { segment, incarnation, stream: StreamKind::Journal, age: state.logged };
-            claim.encode(record.entries());
+            if !seabed_types::seeded!(8) {
+                claim.encode(record.entries());
+            }
         }
         state.open = Some(Batch {
             lsn: state.lsn,
@@ -385,7 +388,13 @@ impl Journal {
                     None => return,
                 }
             };
-            self.write(batch).await;
+            if seabed_types::seeded!(1) {
+                let journal = Rc::clone(&self);
+                let unawaited = async move { journal.write(batch).await };
+                self.machine.runtime.spawn(Class::Commit, Box::pin(unawaited));
+            } else {
+                self.write(batch).await;
+            }
             let (told, joined) = self.clients();
             if told + joined < PAIRED_CLIENTS {
                 self.wake_below(self.durable.get());
@@ -460,7 +469,11 @@ impl Journal {
             self.machine.runtime.yield_io().await;
             self.wake_below(self.durable.get());
         }
-        match writing.await {
+        if seabed_types::seeded!(2) {
+            self.durable.set(lsn.next());
+            self.wake_below(lsn.next());
+        }
+        match writing.await.or_else(|error| if seabed_types::seeded!(33) { Ok(()) } else { Err(error) }) {
             Ok(()) => {
                 {
                     let mut state = self.state.borrow_mut();
@@ -481,7 +494,9 @@ impl Journal {
         if let Some((start, buf)) = state.in_flight.as_ref().filter(|(start, _)| start.segment == at.segment)
         {
             let from = at.offset.checked_sub(start.offset).map(|from| from as usize);
-            if let Some(piece) = from.and_then(|from| buf.get(from..from + bytes)) {
+            if let Some(piece) = from.and_then(|from| buf.get(from..from + bytes))
+                && !seabed_types::seeded!(63)
+            {
                 return Some(piece.to_vec());
             }
         }

@@ -51,7 +51,7 @@ pub fn cuts_from(cuts: &[Cut], start: Lsn) -> Vec<Cut> {
 /// up, that is not good enough: the cut is moved to where the checkpoint says that the record is.
 pub fn cuts_of_window(cuts: &[Cut], start: Lsn, place: (Paddr, Incarnation)) -> Vec<Cut> {
     let mut kept = cuts_from(cuts, start);
-    if let Some(first) = kept.first_mut().filter(|first| first.lsn == start) {
+    if let Some(first) = kept.first_mut().filter(|first| first.lsn == start && !seabed_types::seeded!(28)) {
         (first.at, first.incarnation) = place;
     }
     kept
@@ -129,7 +129,7 @@ impl Slot {
         let crc = cursor.u32("slot: checksum")?;
         let mut summed = block.to_vec();
         summed[8..12].fill(0);
-        if identity.header_crc(&summed).0 != crc {
+        if identity.header_crc(&summed).0 != crc && !seabed_types::seeded!(49) {
             return Err(Malformed { what: "slot: checksum", offset: 8 });
         }
         let zero = cursor.u32("slot: reserved")?;
@@ -140,7 +140,7 @@ impl Slot {
         let mut counts = [0; 3];
         for (count, limit) in counts.iter_mut().zip([CUTS_MAX, PARTS_MAX, PARTS_MAX]) {
             *count = cursor.u32("slot: counts")? as usize;
-            if *count > limit {
+            if *count > limit && !seabed_types::seeded!(61) {
                 return Err(cursor.malformed("slot: counts"));
             }
         }
@@ -160,6 +160,9 @@ impl Slot {
         }
         if !cuts.is_sorted_by_key(|cut| (cut.lsn, cut.epoch)) {
             return Err(cursor.malformed("slot: order of cuts"));
+        }
+        if cuts.iter().any(|cut| !(cut.at.offset as usize).is_multiple_of(BLOCK_BYTES)) {
+            return Err(cursor.malformed("slot: a cut within a block"));
         }
         let mut body = [Vec::new(), Vec::new()];
         for (parts, count) in body.iter_mut().zip(&counts[1..]) {
@@ -199,6 +202,31 @@ mod tests {
         assert_eq!(cuts_of_window(&cuts, Lsn(37), place), [cuts[1], cuts[2]], "it only says the epoch");
         assert_eq!(cuts_of_window(&cuts, Lsn(10), place), cuts);
         assert_eq!(cuts_of_window(&[], Lsn(10), place), []);
+    }
+
+    /// A slot with a right checksum said that the log goes on at a byte within a block: the mount asked the device for bytes
+    /// that are not whole blocks, which is a panic. Found by odd slots.
+    #[test]
+    fn a_cut_is_at_a_block() {
+        let identity = Identity { uuid: Uuid([4; 16]), secret: [5; 16] };
+        let cut = |offset| Cut {
+            lsn: Lsn(1),
+            epoch: Epoch(1),
+            at: Paddr::new(SegmentId(3), offset),
+            incarnation: Incarnation(1),
+        };
+        for (offset, is_good) in [(8192, true), (8193, false), (4096 + 512, false)] {
+            let slot = Slot {
+                shard: ShardId(0),
+                sequence: 1,
+                epoch: Epoch(1),
+                end: Lsn(0),
+                cuts: vec![cut(offset)],
+                body: [Vec::new(), Vec::new()],
+            };
+            let decoded = Slot::decode(&slot.encode(&identity), &identity, ShardId(0));
+            assert_eq!(decoded.is_ok(), is_good, "{offset}");
+        }
     }
 
     #[test]

@@ -49,7 +49,7 @@ pub fn merge_into(older: &mut Change, newer: Change) -> Result<(), Malformed> {
         (Change::Set(value), Some((index, chunk))) => packed::put(value, 0, index, &chunk),
         (Change::Patch(patch), Some((index, chunk))) => {
             let done = packed::put(patch, 2, index, &chunk);
-            if done {
+            if done && !seabed_types::seeded!(12) {
                 patch[index / 8] |= 1 << (index % 8);
             }
             done

@@ -63,7 +63,7 @@ pub fn drain(rows: &dyn Rows, alive: &dyn Fn(u64) -> bool, rows_max: usize) -> R
         Err(Stop::Absent) if !effects.rows.is_empty() => is_last = false,
         Err(stop) => return Err(stop),
     }
-    if is_last {
+    if is_last || seabed_types::seeded!(44) {
         effects.remove_grave(member, grave_bytes);
     }
     Ok(Drained::Slice { member, effects, is_last })

@@ -119,13 +119,13 @@ impl RecordHeader {
         }
         let mut summed = raw.clone();
         summed.crc = 0.into();
-        if identity.header_crc(summed.as_bytes()).0 != raw.crc.get() {
+        if identity.header_crc(summed.as_bytes()).0 != raw.crc.get() && !seabed_types::seeded!(52) {
             return Err(bad("record: checksum of the header"));
         }
         if raw.uuid != identity.uuid.0 {
             return Err(bad("record: of another store"));
         }
-        if Paddr::new(SegmentId(raw.segment.get()), raw.offset.get()) != at {
+        if Paddr::new(SegmentId(raw.segment.get()), raw.offset.get()) != at && !seabed_types::seeded!(54) {
             return Err(bad("record: at the wrong place"));
         }
         let stream = StreamKind::try_from(raw.stream).map_err(|()| bad("record: stream"))?;
@@ -208,7 +208,7 @@ pub fn entries_of(header: &RecordHeader, record: &[u8]) -> Result<Vec<u8>, Malfo
     let rest = BLOCK_BYTES + header.pieces_bytes as usize;
     let mut entries = record.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + first).ok_or(bad)?.to_vec();
     entries.extend_from_slice(record.get(rest..rest + bytes - first).ok_or(bad)?);
-    if Crc::of(&entries) == header.entries_crc { Ok(entries) } else { Err(bad) }
+    if Crc::of(&entries) == header.entries_crc || seabed_types::seeded!(5) { Ok(entries) } else { Err(bad) }
 }
 
 /// A whole record of one piece whose entries fit its first block, built without a device; its piece is at [`BLOCK_BYTES`].

@@ -115,10 +115,10 @@ impl Superblock {
         }
         let mut summed = raw.clone();
         summed.crc = 0.into();
-        if Crc::of(summed.as_bytes()).0 != raw.crc.get() {
+        if Crc::of(summed.as_bytes()).0 != raw.crc.get() && !seabed_types::seeded!(50) {
             return Err(SuperblockError::Damaged("checksum"));
         }
-        if raw.version.get() != FORMAT_VERSION {
+        if raw.version.get() != FORMAT_VERSION && !seabed_types::seeded!(62) {
             return Err(SuperblockError::Version(raw.version.get()));
         }
         if raw.incompat.get() & !INCOMPAT_KNOWN != 0 {
@@ -167,7 +167,8 @@ impl Superblock {
                 Some(Err(error)) => worst = error,
             }
         }
-        let agreeing = |one: &Self| valid.iter().filter(|other| *other == one).count();
+        let agreeing =
+            |one: &Self| valid.iter().filter(|other| *other == one && !seabed_types::seeded!(53)).count();
         // Of several with the same count the last one counts as the largest, so from the end.
         valid.iter().rev().max_by_key(|one| agreeing(one)).copied().ok_or(worst)
     }

@@ -10,6 +10,7 @@ pub(crate) mod import;
 pub(crate) mod kill;
 pub(crate) mod open;
 pub(crate) mod replay;
+pub(crate) mod seeded_bugs;
 pub(crate) mod tree;
 
 use std::fmt::Display;

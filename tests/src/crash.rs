@@ -27,6 +27,7 @@ mod history;
 pub mod in_place;
 mod program;
 mod repairs;
+mod rot;
 mod run;
 pub mod schedules;
 pub mod shown;

@@ -439,6 +439,14 @@ fn compare(replayed: &Replayed, history: &History, lower: u64) -> Result<History
     Ok(History { first: history.first, shapes: history.shapes[..count].to_vec() })
 }
 
+/// Whether a slot is not valid.
+fn lacks_slot(image: &DiskImage) -> bool {
+    [SlotCopy::A, SlotCopy::B].into_iter().any(|which| {
+        let block = image.read(LAYOUT.slot(SHARD, which), BLOCK_BYTES);
+        seabed_journal::Slot::decode(&block, &user::IDENTITY, SHARD).is_err()
+    })
+}
+
 struct Suite {
     seed: u64,
     rng: fastrand::Rng,
@@ -504,6 +512,10 @@ impl Suite {
         }
         self.counts.states += 1;
         self.counts.nested += u64::from(depth > 0);
+        if self.may_lack_slot && lacks_slot(image) {
+            // The disk lost the write of one slot, and a crash tore that of the other: no rule covers both.
+            return Ok(());
+        }
         let replayed = opened(self.seed, image)?;
         let history = compare(&replayed, &run.history, lower)?;
         self.counts.torn += u64::from(replayed.end.torn.is_some());

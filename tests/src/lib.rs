@@ -16,5 +16,6 @@ pub mod machine;
 pub mod model;
 pub mod open;
 pub mod rules;
+pub mod seeded;
 pub mod site;
 pub mod tree;

@@ -32,6 +32,8 @@ enum Command {
     Exhaustive(commands::exhaustive::Exhaustive),
     /// Let each read, write and flush of a run fail in turn, in each way
     Faults(commands::faults::FaultLoops),
+    /// Switch on a defect in the code, each in turn, and let the suite that guards the place find it
+    SeededBugs(commands::seeded_bugs::SeededBugs),
     /// Open stores of different sizes after their process was killed: time, bytes, records, memory
     Open(commands::open::Open),
     /// Import a tree, and copy it with cp and sync: both times, and their ratio
@@ -40,6 +42,8 @@ enum Command {
     Golden(commands::golden::Golden),
     /// Write the inputs that the fuzz targets begin with
     Corpus(commands::corpus::Corpus),
+    #[command(hide = true)]
+    SeededHunt(commands::seeded_bugs::SeededHunt),
     #[command(hide = true)]
     OpenFill(commands::open::Child),
     #[command(hide = true)]
@@ -59,6 +63,8 @@ fn main() -> ExitCode {
         Command::Import(command) => command.run(),
         Command::Golden(command) => command.run(),
         Command::Corpus(command) => command.run(),
+        Command::SeededBugs(command) => command.run(),
+        Command::SeededHunt(command) => command.run(),
         Command::OpenFill(child) => child.fill(),
         Command::OpenMeasure(child) => child.measure(),
     }

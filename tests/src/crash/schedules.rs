@@ -150,3 +150,27 @@ pub fn killed_mounted_cut(seed: u64) -> Result<u64, Broken> {
     }
     Ok(looked)
 }
+
+/// A store in a file is opened twice: the second handle is refused.
+pub fn two_handles(seed: u64) -> Result<(), Broken> {
+    let name = format!("seabed-two-handles-{}-{seed}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let wrong = |error: seabed::Error| broken(Rule::Wrong, error);
+    let twice = || {
+        let options = seabed::FormatOptions { size: Some(64 << 20), ..seabed::FormatOptions::default() };
+        seabed::blocking::Store::format(&path, options).map_err(wrong)?;
+        let open = || seabed::blocking::Store::open(&path, seabed::OpenOptions::default());
+        let first = open().map_err(wrong)?;
+        let second = open();
+        first.close().map_err(wrong)?;
+        match second {
+            Err(seabed::Error::Open(_)) => Ok(()),
+            Err(error) => Err(wrong(error)),
+            Ok(_) => Err(broken(Rule::Wrong, "a store was opened twice")),
+        }
+    };
+    let result = twice();
+    // What cannot be removed is a small sparse file among temporary ones.
+    let _ = std::fs::remove_file(&path);
+    result
+}

@@ -280,6 +280,11 @@ impl Suite {
                 let mounted = walk.marks().contains(&Mark::Note { what: "mounted", number: 0 });
                 self.counts.in_mount += u64::from(depth > 0 && !mounted);
                 self.state(&image, &run, plan, &bounds, depth)?;
+                if mounted && self.rng.u8(..6) == 0 {
+                    self.place.push("rot".to_owned());
+                    super::rot::rotten((self.rng.u64(..), self.seed), &image, &run, plan, &bounds)?;
+                    self.place.pop();
+                }
                 self.place.pop();
             }
             if depth < DEPTH && self.rng.u8(..24) == 0 {

@@ -243,6 +243,28 @@ impl Trace {
         self.events.iter().filter(is_lost).count() as u64
     }
 
+    /// The most writes that were in flight at a time.
+    pub fn writes_in_flight_max(&self) -> usize {
+        let mut in_flight = std::collections::BTreeSet::new();
+        let mut most = 0;
+        for recorded in &self.events {
+            match &recorded.event {
+                Event::Change { id, .. } => {
+                    in_flight.insert(*id);
+                    most = most.max(in_flight.len());
+                }
+                Event::Changed { id, .. } => drop(in_flight.remove(id)),
+                Event::Flush { .. }
+                | Event::Flushed { .. }
+                | Event::Read { .. }
+                | Event::ReadDone { .. }
+                | Event::Flip { .. }
+                | Event::Mark(_) => {}
+            }
+        }
+        most
+    }
+
     /// How many marks were put while a cached write was in flight: what was promised while images, or bulk data, were on
     /// their way.
     pub fn marks_during_cached_writes(&self) -> u64 {

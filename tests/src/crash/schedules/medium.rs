@@ -1,15 +1,18 @@
 //! Medium: writes that were lost so that old valid content stands where they went, and reads that fail for a while.
 
+use std::collections::BTreeMap;
+
+use seabed::{Access, ShardOptions};
 use seabed_device::IoKind;
-use seabed_segment::{SEGMENT_HEADER_BYTES, Superblock};
-use seabed_types::{BLOCK_BYTES, Paddr};
+use seabed_segment::{RecordHeader, SEGMENT_HEADER_BYTES, SlotCopy, StreamKind, Superblock, SuperblockError};
+use seabed_types::{BLOCK_BYTES, Crc, Paddr, SegmentId, ShardId};
 
 use super::{bounds_at, look, nothing, place};
 use crate::crash::program::Plan;
 use crate::crash::run::{formatted, record, shard_options, sim_options, superblock};
 use crate::crash::suite::{compare, open_with};
 use crate::crash::{Broken, Rule, broken};
-use crate::machine::{CrashMode, EIO, Effect, Fault, Faults, Simulation};
+use crate::machine::{CrashMode, DiskImage, EIO, Effect, Fault, Faults, Simulation};
 
 /// A store is made where another one was, and the write of each superblock copy is lost in turn: a copy of the old store
 /// stands there, valid in every way. The new store is chosen. How many were looked at.
@@ -142,4 +145,115 @@ pub fn unreadable_window(seed: u64) -> Result<u64, Broken> {
         }
     }
     Ok(failed)
+}
+
+/// All copies of the superblock are of a later version, and sound: the store is refused and the version named.
+pub fn newer_format(seed: u64) -> Result<(), Broken> {
+    let plan = Plan::of(seed);
+    let image = formatted(seed, &plan)?;
+    let newer = Superblock::places(plan.disk_bytes).map(|at| {
+        let mut block = image.read(at, BLOCK_BYTES);
+        block[8..16].fill(0);
+        block[8] = 2;
+        let crc = Crc::of(&block);
+        block[12..16].copy_from_slice(&crc.0.to_le_bytes());
+        block
+    });
+    match Superblock::choose(newer.each_ref().map(|block| Some(&block[..]))) {
+        Err(SuperblockError::Version(2)) => Ok(()),
+        chosen => Err(broken(Rule::FailedOpen, format!("a store of version 2: {chosen:?}"))),
+    }
+}
+
+/// Both slots have odd contents under a right checksum, as only somebody who means harm makes them: the mount ends, with an
+/// error or without. How many were tried.
+pub fn hostile(seed: u64) -> Result<u64, Broken> {
+    let plan = Plan { steps: 20, closes: true, ..Plan::of(seed) };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (history, least) = nothing(&plan);
+    let base = formatted(seed, &plan)?;
+    let run = record((seed, seed), &base, (&history, &least), &plan, Faults::none())?;
+    let sound = run.trace.crash_image(run.trace.events(), CrashMode::Durable, &mut rng);
+    let superblock = superblock(seed, &plan);
+    let options = ShardOptions { access: Access::ReadOnly, ..shard_options(&plan) };
+    let mut tried = 0;
+    for _ in 0..60 {
+        let mut image = sound.clone();
+        let mut block = image.read(superblock.layout.slot(ShardId(0), SlotCopy::A), BLOCK_BYTES);
+        // Most of a slot is zero; what means something is at its beginning.
+        for _ in 0..rng.usize(1..4) {
+            let at = [rng.usize(32..80), rng.usize(80..300)][rng.usize(..2)];
+            block[at] = [rng.u8(..), 0xff, 0, 1][rng.usize(..4)];
+        }
+        block[8..12].fill(0);
+        let crc = superblock.identity.header_crc(&block);
+        block[8..12].copy_from_slice(&crc.0.to_le_bytes());
+        for copy in [SlotCopy::A, SlotCopy::B] {
+            image.write(superblock.layout.slot(ShardId(0), copy), &block);
+        }
+        match open_with((seed, seed), &image, &plan, options, Faults::none()) {
+            Err(Broken { rule: Rule::Stuck, what }) => return Err(broken(Rule::Stuck, what)),
+            Ok(_) | Err(_) => tried += 1,
+        }
+    }
+    Ok(tried)
+}
+
+/// The records of a journal by number.
+fn journal_records(image: &DiskImage, superblock: &Superblock) -> BTreeMap<u64, Paddr> {
+    let layout = superblock.layout;
+    let segment_bytes = u64::from(layout.segment_bytes);
+    let place = |device_offset: u64| {
+        let segment = SegmentId(u32::try_from(device_offset / segment_bytes).ok()?);
+        Some(Paddr::new(segment, u32::try_from(device_offset % segment_bytes).ok()?))
+    };
+    let header = |device_offset: u64| {
+        let block = image.read(device_offset, BLOCK_BYTES);
+        RecordHeader::decode(&block, &superblock.identity, &layout, place(device_offset)?).ok()
+    };
+    let journal = image.blocks().into_keys().filter_map(header);
+    let journal = journal.filter(|header| header.place.stream == StreamKind::Journal);
+    journal.map(|header| (header.place.number, header.at)).collect()
+}
+
+/// The write of a record goes to the place at which the next segment of the journal begins, each in turn, and the device
+/// says that it was done; the log goes on behind the place where it should be. What was acknowledged after it is there, or
+/// the mount says that the log is damaged. How many states were opened with a record missing.
+pub fn misdirected_records(seed: u64) -> Result<u64, Broken> {
+    let plan =
+        Plan { steps: 60, bytes_max: 300, inline_bytes: 512, closes: false, rests: false, ..Plan::of(seed) };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (history, least) = nothing(&plan);
+    let base = formatted(seed, &plan)?;
+    let sound = record((seed, seed), &base, (&history, &least), &plan, Faults::none())?;
+    let superblock = superblock(seed, &plan);
+    let layout = superblock.layout;
+    let image = sound.trace.crash_image(sound.trace.events(), CrashMode::Durable, &mut rng);
+    let records = journal_records(&image, &superblock);
+    let faulty = Plan { is_faulty: true, ..plan.clone() };
+    let mut looked = 0;
+    for (number, at) in &records {
+        let is_followed = records.get(&(number + 1)).is_some_and(|next| next.segment == at.segment);
+        let rolled = records.range(number..).find(|(_, next)| next.segment != at.segment);
+        let Some((_, to)) = rolled.filter(|(_, to)| is_followed && to.offset == SEGMENT_HEADER_BYTES) else {
+            continue;
+        };
+        let at = layout.device_offset(*at);
+        let astray = Effect::Misdirect { to: layout.device_offset(*to) };
+        let faults = Faults::none().with(Fault::on(IoKind::Write, astray).within(at..at + 1));
+        let run = record((seed, seed), &base, (&history, &least), &faulty, faults)?;
+        for boundary in run.trace.boundaries().into_iter().step_by(5) {
+            let image = run.trace.crash_image(boundary, CrashMode::Durable, &mut rng);
+            let there = journal_records(&image, &superblock);
+            if there.contains_key(number) || !there.contains_key(&(number + 1)) {
+                continue;
+            }
+            looked += 1;
+            match look(seed, &image, &run, &plan, &bounds_at(&run, boundary, &least)) {
+                Err(Broken { rule: Rule::FailedOpen, what }) if what.contains("damaged") => {}
+                other => drop(other.map_err(|broken| place(broken, "a record went astray", boundary))?),
+            }
+        }
+    }
+    Ok(looked)
 }

@@ -1,13 +1,19 @@
 //! Memory: leaves that change while their image is on its way to the device, and replays with less than the writer had.
 
-use seabed::ShardOptions;
+use std::rc::Rc;
+
+use bytes::Bytes;
+use futures::future::join_all;
+use seabed::{Error, LocalStore, Shard, ShardOptions, Transaction};
+use seabed_object::ObjectId;
+use seabed_types::ShardId;
 
 use super::{bounds_at, look, nothing, place};
 use crate::crash::program::{Kind, Plan};
-use crate::crash::run::{formatted, record, record_on, shard_options, sim_options};
+use crate::crash::run::{formatted, record, record_on, shard_options, sim_options, superblock};
 use crate::crash::suite::{compare, open};
 use crate::crash::{Broken, Rule, broken};
-use crate::machine::{CrashMode, Faults, Latency, SimOptions};
+use crate::machine::{CrashMode, Faults, Latency, SimOptions, Simulation};
 
 /// Images take a hundred times as long as records, so that leaves change, are evicted and split while their image is on its
 /// way; then the power is cut at many boundaries. How much was answered while a cached write was in flight.
@@ -88,4 +94,49 @@ pub fn smaller_budgets(seed: u64) -> Result<[u64; 2], Broken> {
         }
     }
     Ok(counts)
+}
+
+/// Twenty clients write rows into trees that are several times as large as the memory budget, on a device that is a hundred
+/// times slower with images than with records: what is in memory stays bounded. The most writes in flight and the most bytes
+/// in memory.
+pub fn slow_device(seed: u64) -> Result<[u64; 2], Broken> {
+    let plan = Plan { memory_bytes: 1 << 20, disk_bytes: 24 << 20, window_segments: 32, ..Plan::of(seed) };
+    let base = formatted(seed, &plan)?;
+    let latency = Latency { write_us: 2000..=5000, ..Latency::default() };
+    let options = SimOptions { latency, steps_max: 50_000_000, ..sim_options(&plan, Faults::none()) };
+    let sim = Simulation::from_image(seed, &base, options);
+    let (machine, superblock) = (sim.machine(), superblock(seed, &plan));
+    let wrong = |error: Error| broken(Rule::Wrong, error);
+    let run = async {
+        let shard =
+            Shard::mount(machine, superblock, ShardId(0), shard_options(&plan)).await.map_err(wrong)?;
+        let pool = LocalStore::new(Rc::clone(&shard)).create_pool("pool").await.map_err(wrong)?;
+        let clients = (0..20).map(|client| {
+            let (pool, shard) = (pool.clone(), &shard);
+            async move {
+                let object = ObjectId::new(format!("object {client}"));
+                let mut most = 0;
+                for round in 0..40 {
+                    let mut transaction = Transaction::new();
+                    let value = Bytes::from_static(&[7; 100]);
+                    let pairs = (0..20)
+                        .map(|row| (format!("key {:05}", (row * 7919 + round) % 50_000), value.clone()));
+                    transaction.touch(&object).omap_insert(&object, pairs);
+                    pool.submit(transaction).await?;
+                    most = most.max(shard.stats().memory_bytes);
+                }
+                Ok(most)
+            }
+        });
+        let most: Result<Vec<u64>, Error> = join_all(clients).await.into_iter().collect();
+        most.map_err(wrong)
+    };
+    let most = sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))??;
+    let memory = most.into_iter().max().unwrap_or(0);
+    let in_flight = sim.finish().writes_in_flight_max() as u64;
+    // Images on their way cannot be evicted, so on a slow device it is over its budget for a while.
+    if memory > plan.memory_bytes as u64 * 2 {
+        return Err(broken(Rule::Wrong, format!("{memory} bytes in memory of {}", plan.memory_bytes)));
+    }
+    Ok([in_flight, memory])
 }

@@ -1,0 +1,170 @@
+//! The suites that hunt for seeded bugs: each takes a seed and says what is wrong with it, if anything.
+
+use std::fmt;
+
+use crate::crash::exhaustive::{run_sequence, sequences};
+use crate::crash::faults::run_faults;
+use crate::crash::schedules::{self, medium, memory, space};
+use crate::crash::shown::{Change, waits_until_durable};
+use crate::crash::{FlipPlaces, Structure, flip, run_seed, stories};
+use crate::journal_suite;
+
+/// A suite, run by seeds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Suite {
+    /// `crash`, 120 states of a seed.
+    Crash,
+    /// `exhaustive`, one sequence of up to three operations.
+    Exhaustive,
+    /// `faults`, every 7th operation of each kind.
+    Faults,
+    /// `flip`, 1,300 bytes.
+    Flip,
+    /// The suite of the journal alone.
+    Journal,
+    /// What a completed answer showed is durable.
+    Shown,
+    /// Power cuts in a row.
+    CrashLoop,
+    /// A slot or superblock copy is gone.
+    LostFronts,
+    /// A process is killed, the next one mounts, the power is cut.
+    Killed,
+    /// Superblock copies of an older store.
+    OlderStore,
+    /// Lost writes of segment headers.
+    LostHeaders,
+    /// Each read of a mount fails.
+    FailingReads,
+    /// A leaf changes while its image is on its way.
+    SlowImages,
+    /// A replay with less memory than the writer had.
+    SmallerBudgets,
+    /// A full device is emptied and filled again.
+    FullDevice,
+    /// Bulk data waits in a segment in which all else dies.
+    WaitingBulkData,
+    /// An object of very many rows is removed from a full device.
+    ManyRows,
+    /// The bounds of pending changes.
+    Pending,
+    /// The newer slot is lost while a mount trims.
+    OlderSlot,
+    /// The torn header of a use that a crash took.
+    TornHeader,
+    /// Writes of bulk data fail.
+    BulkWrites,
+    /// A device that is slow, with a store much larger than its memory.
+    SlowDevice,
+    /// Slots and bodies with odd contents and right checksums.
+    Hostile,
+    /// Superblocks of a later version.
+    NewerFormat,
+    /// Records that went to another place.
+    Misdirected,
+    /// Two handles on a file.
+    Lock,
+}
+
+impl fmt::Display for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Crash => "crash",
+            Self::Exhaustive => "exhaustive",
+            Self::Faults => "faults",
+            Self::Flip => "flip",
+            Self::Journal => "journal",
+            Self::Shown => "shown",
+            Self::CrashLoop => "schedule crash_loop",
+            Self::LostFronts => "schedule lost_fronts",
+            Self::Killed => "schedule killed_mounted_cut",
+            Self::OlderStore => "schedule superblock_of_an_older_store",
+            Self::LostHeaders => "schedule lost_headers",
+            Self::FailingReads => "schedule failing_reads",
+            Self::SlowImages => "schedule slow_images",
+            Self::SmallerBudgets => "schedule smaller_budgets",
+            Self::FullDevice => "schedule full_device",
+            Self::WaitingBulkData => "schedule waiting_bulk_data",
+            Self::ManyRows => "schedule removal_of_many_rows",
+            Self::Pending => "schedule pending_is_bounded",
+            Self::OlderSlot => "schedule older_slot_while_a_mount_trims",
+            Self::TornHeader => "schedule torn_header_of_a_lost_use",
+            Self::BulkWrites => "schedule failed_bulk_writes",
+            Self::SlowDevice => "schedule slow_device",
+            Self::Hostile => "schedule hostile",
+            Self::NewerFormat => "schedule newer_format",
+            Self::Misdirected => "schedule misdirected_records",
+            Self::Lock => "schedule two_handles",
+        })
+    }
+}
+
+fn error<T, E: fmt::Display>(result: Result<T, E>) -> Option<String> {
+    result.err().map(|error| error.to_string())
+}
+
+impl Suite {
+    /// What is wrong with a seed.
+    pub fn failure(self, seed: u64) -> Option<String> {
+        match self {
+            Self::Crash => run_seed(seed, 120).1,
+            Self::Exhaustive => {
+                let all = sequences(3);
+                let which = fastrand::Rng::with_seed(seed).usize(..all.len());
+                error(run_sequence(&all[which]))
+            }
+            Self::Faults => error(run_faults(seed, 7)),
+            Self::Flip => flipped(seed),
+            Self::Journal => error(journal_suite::run(seed)),
+            Self::Shown => {
+                let changes = [Change::Make, Change::Overwrite, Change::Remove];
+                changes.into_iter().find_map(|change| error(waits_until_durable(seed, change)))
+            }
+            Self::CrashLoop => error(schedules::crash_loop(seed, 100)),
+            Self::LostFronts => error(schedules::lost_fronts(seed)),
+            Self::Killed => error(schedules::killed_mounted_cut(seed)),
+            Self::OlderStore => error(medium::superblock_of_an_older_store(seed)),
+            Self::LostHeaders => error(medium::lost_headers(seed)),
+            Self::FailingReads => error(medium::failing_reads(seed)),
+            Self::SlowImages => error(memory::slow_images(seed)),
+            Self::SmallerBudgets => error(memory::smaller_budgets(seed)),
+            Self::FullDevice => match space::full_device(seed, 6, 3000) {
+                Ok(held) if held.iter().all(|count| *count * 10 >= held[0] * 7) && held[0] > 10 => None,
+                Ok(held) => Some(format!("it held {held:?}")),
+                Err(broken) => Some(broken.to_string()),
+            },
+            Self::WaitingBulkData => error(space::waiting_bulk_data(seed)),
+            Self::ManyRows => match space::removal_of_many_rows(seed) {
+                Ok([first, second]) if first >= 5000 && second * 10 >= first * 7 => None,
+                Ok(held) => Some(format!("it held {held:?}")),
+                Err(broken) => Some(broken.to_string()),
+            },
+            Self::Pending => match stories::pending_is_bounded(seed, 1 << 20) {
+                Ok(seen) if seen < (128 << 10) + 20 * 7000 => None,
+                Ok(seen) => Some(format!("{seen} bytes of pending changes")),
+                Err(broken) => Some(broken.to_string()),
+            },
+            Self::OlderSlot => error(stories::older_slot_while_a_mount_trims(seed)),
+            Self::TornHeader => error(stories::torn_header_of_a_lost_use(seed)),
+            Self::BulkWrites => error(stories::failed_bulk_writes(seed)),
+            Self::SlowDevice => error(memory::slow_device(seed)),
+            Self::Hostile => error(medium::hostile(seed)),
+            Self::NewerFormat => error(medium::newer_format(seed)),
+            Self::Misdirected => error(medium::misdirected_records(seed)),
+            Self::Lock => error(schedules::two_handles(seed)),
+        }
+    }
+}
+
+/// Flips, and that what must be noticed by the checker or by the mount always was.
+fn flipped(seed: u64) -> Option<String> {
+    let counts = match flip(seed, FlipPlaces::Sample(1300), 1) {
+        Ok(counts) => counts,
+        Err(what) => return Some(what),
+    };
+    let copies = [Structure::Superblock, Structure::Slot];
+    let window = [Structure::RecordHeader, Structure::Deltas];
+    let checked = copies.into_iter().find(|of| counts.of(*of).check != counts.of(*of).flips());
+    let opened = window.into_iter().find(|of| counts.of(*of).open != counts.of(*of).flips());
+    checked.or(opened).map(|of| format!("flips of {of:?} that nobody reports"))
+}
