@@ -14,7 +14,7 @@ use seabed_segment::{Identity, Layout, Superblock};
 use seabed_types::{ShardId, Uuid};
 
 use super::engine::{Outcome, ask, id_of, outcome_of, transaction_of};
-use super::history::{PoolHistory, ReadRecord, Submission};
+use super::history::{PoolHistory, Proof, ReadRecord, Submission};
 use super::program::{Generator, Plan, Program, Read, SEGMENT_BYTES, Step};
 use super::{Broken, Rule, broken};
 use crate::machine::{CrashMode, DiskImage, Faults, Mark, SimOptions, Simulation, TaskOrder, Trace};
@@ -160,7 +160,6 @@ struct PoolRun {
     submissions: RefCell<Vec<Submission>>,
     /// The number of the first submission.
     first: Cell<u64>,
-    acknowledged: Cell<u64>,
     /// A streaming put is being finished.
     finishing: Cell<bool>,
     /// A fault kept it from being opened.
@@ -169,8 +168,10 @@ struct PoolRun {
 
 /// An event that a note of the trace stands for.
 enum Told {
+    /// The pool, and which of its submissions.
     Submission(usize, usize),
-    Read(ReadRecord),
+    /// With how many events came before it was asked.
+    Read(ReadRecord, usize),
 }
 
 struct Shared {
@@ -287,24 +288,47 @@ pub(super) fn record_on(
         let refused = |submission: &&Submission| submission.outcome == Some(Outcome::NoRoom);
         no_room += submissions.iter().filter(refused).count() as u64;
         let proven = submissions.iter().map(|submission| history.submit(submission));
-        proofs.push(proven.collect::<Result<Vec<u64>, String>>().map_err(|what| broken(Rule::Wrong, what))?);
+        proofs
+            .push(proven.collect::<Result<Vec<Proof>, String>>().map_err(|what| broken(Rule::Wrong, what))?);
     }
-    let mut proven = Vec::new();
-    for told in shared.told.borrow().iter() {
-        proven.push(match told {
-            Told::Submission(pool, index) => (*pool, proofs[*pool][*index]),
-            Told::Read(read) => {
-                let shown = history[read.pool].explains(read).ok_or_else(|| {
-                    let (from, to) = (read.from, read.to);
-                    let answer = super::brief(&read.answer);
-                    broken(Rule::Wrong, format!("{:?} between {from} and {to}: {answer}", read.read))
-                })?;
-                (read.pool, shown)
-            }
-        });
-    }
+    let proven = proven(&shared, &history, &proofs, &recovered)?;
     let (failed, program) = (shared.failed.get(), shared.drawn.borrow().clone());
     Ok(Run { trace, history, recovered, proven, no_room, failed, stats, afterwards, program })
+}
+
+/// The pool, and what is durable of it, by the number of each event that was told.
+fn proven(
+    shared: &Shared,
+    history: &[PoolHistory],
+    proofs: &[Vec<Proof>],
+    recovered: &[u64],
+) -> Result<Vec<(usize, u64)>, Broken> {
+    let told = shared.told.take();
+    // A transaction without operations is of no collection and stands in no line.
+    let is_done = |pool: usize, index: usize| {
+        let Submission { operations, outcome, .. } = &shared.pools[pool].submissions.borrow()[index];
+        *outcome == Some(Outcome::Done) && !operations.is_empty()
+    };
+    // What a read had to see: the submissions to its pool that were done before it was asked.
+    let seen = |pool: usize, before: usize| {
+        let done = told[..before].iter().map(|told| match told {
+            Told::Submission(of, index) if *of == pool && is_done(pool, *index) => proofs[pool][*index].seen,
+            Told::Submission(..) | Told::Read(..) => 0,
+        });
+        done.max().unwrap_or(0).max(recovered[pool]).max(1)
+    };
+    let proven = told.iter().map(|event| match event {
+        Told::Submission(pool, index) => Ok((*pool, proofs[*pool][*index].durable)),
+        Told::Read(read, before) => {
+            let from = seen(read.pool, *before);
+            let shown = history[read.pool].explains(read, from).ok_or_else(|| {
+                let answer = super::brief(&read.answer);
+                broken(Rule::Wrong, format!("{:?} between {from} and {}: {answer}", read.read, read.to))
+            })?;
+            Ok((read.pool, shown))
+        }
+    });
+    proven.collect()
 }
 
 /// Stops the faults and works on a pool of its own: everything is answered within a bounded number of steps. What the first
@@ -366,7 +390,6 @@ async fn serve(
         pool: RefCell::new(None),
         submissions: RefCell::default(),
         first: Cell::new((*number).max(1) + 1),
-        acknowledged: Cell::new(*number),
         finishing: Cell::new(false),
         gone: Cell::new(false),
     });
@@ -405,7 +428,6 @@ async fn pools_opened(shared: Rc<Shared>, store: LocalStore, recovered: Vec<u64>
             Ok(pool) => {
                 let number = recovered[index].max(1);
                 mark(Mark::Acknowledged { log: u32::try_from(index).expect("few"), number });
-                shared.pools[index].acknowledged.set(number);
                 *shared.pools[index].pool.borrow_mut() = Some(pool);
             }
             Err(error) => {
@@ -489,8 +511,12 @@ impl Client {
                 let shared = Rc::clone(shared);
                 let unheard = async move {
                     let outcome = outcome_of(submitted.await);
-                    let outcome = if shared.plan.is_faulty { outcome.of_fault() } else { Some(outcome) };
-                    shared.pools[index].submissions.borrow_mut()[place].outcome = outcome;
+                    let submission = &mut shared.pools[index].submissions.borrow_mut()[place];
+                    if shared.plan.is_faulty {
+                        submission.failed(outcome);
+                    } else {
+                        submission.outcome = Some(outcome);
+                    }
                 };
                 machine.runtime.spawn(Class::Foreground, Box::pin(unheard));
             }
@@ -527,7 +553,7 @@ impl Client {
 
 fn enter(run: &PoolRun, operations: Vec<(crate::model::ObjectId, Op)>) -> usize {
     let mut submissions = run.submissions.borrow_mut();
-    submissions.push(Submission { operations, outcome: None });
+    submissions.push(Submission { operations, outcome: None, has_failed: false });
     submissions.len() - 1
 }
 
@@ -548,26 +574,21 @@ fn answered(shared: &Shared, index: usize, place: usize, outcome: Outcome, mark:
         Outcome::NoRoom => "no room",
         Outcome::Failed(error) => {
             shared.failed("a submission failed", error);
-            run.submissions.borrow_mut()[place].outcome = outcome.of_fault();
+            run.submissions.borrow_mut()[place].failed(outcome);
             return;
         }
     };
-    // A transaction without operations is of no collection and stands in no line.
-    if outcome == Outcome::Done && !run.submissions.borrow()[place].operations.is_empty() {
-        let number = run.first.get() + place as u64;
-        run.acknowledged.set(run.acknowledged.get().max(number));
-    }
     run.submissions.borrow_mut()[place].outcome = Some(outcome);
     mark(Mark::Note { what, number: shared.note(Told::Submission(index, place)) });
 }
 
 async fn ask_and_note(shared: &Shared, index: usize, pool: &LocalPool, read: Read, mark: &impl Fn(Mark)) {
     let run = &shared.pools[index];
-    let from = run.acknowledged.get();
+    let told_before = shared.told.borrow().len();
     match ask(pool, &read).await {
         Ok(answer) => {
             let to = run.first.get() + run.submissions.borrow().len() as u64 - 1;
-            let told = Told::Read(ReadRecord { pool: index, read, from, to, answer });
+            let told = Told::Read(ReadRecord { pool: index, read, to, answer }, told_before);
             mark(Mark::Note { what: "read", number: shared.note(told) });
         }
         Err(error) => shared.failed(&format!("{read:?}"), &error),
