@@ -46,6 +46,8 @@ const READ_TRIES: usize = 3;
 const READ_SHARE: usize = 8;
 /// The share of the budget for requests that wait or are in a batch.
 const REQUEST_SHARE: usize = 8;
+/// How often one operation reads a leaf whose rows belong elsewhere, before its parent is taken to be damaged.
+const STRAYS_MAX: usize = 32;
 /// The share of the budget for nodes.
 const CACHE_SHARE: usize = 2;
 
@@ -316,6 +318,8 @@ impl Mounted {
 pub(crate) struct Held {
     shard: Rc<Mounted>,
     pins: Vec<Pin>,
+    /// Leaves that it met where their rows do not belong, each as often as it was read.
+    strays: Vec<NodePtr>,
     pub(crate) pieces: Pieces,
     running: Option<Running>,
 }
@@ -323,7 +327,8 @@ pub(crate) struct Held {
 impl Held {
     pub(crate) fn new(shard: &Rc<Mounted>) -> Self {
         let running = Some(shard.table.enter());
-        Self { shard: Rc::clone(shard), pins: Vec::new(), pieces: Pieces::default(), running }
+        let (pins, strays) = (Vec::new(), Vec::new());
+        Self { shard: Rc::clone(shard), pins, strays, pieces: Pieces::default(), running }
     }
 
     /// Lets go of everything, before a wait for space: what is held may be what is waited for.
@@ -349,6 +354,19 @@ impl Held {
         shard.admit(bytes, purpose).await?;
         self.enter_again();
         Ok(false)
+    }
+
+    /// A leaf was read whose rows belong elsewhere. The tree may have changed meanwhile, but not again and again: then its
+    /// parent names it wrongly, and whoever looks for it there would read it for ever.
+    fn met_stray(&mut self, ptr: NodePtr) -> Result<()> {
+        self.strays.push(ptr);
+        if self.strays.iter().filter(|stray| **stray == ptr).count() < STRAYS_MAX {
+            return Ok(());
+        }
+        Err(Error::Corrupt {
+            at: ptr.at,
+            what: "a tree node: rows outside the interval that its parent names",
+        })
     }
 
     /// Begins anew after [`Held::let_go`].
@@ -378,7 +396,9 @@ impl Drop for Loading<'_> {
 }
 
 enum Loaded {
-    Pinned(Option<Pin>),
+    Pinned(Pin),
+    /// Its rows belong to another place than where it was met.
+    Stray(NodePtr),
     Piece(PieceRef, bytes::Bytes),
 }
 
@@ -392,23 +412,30 @@ impl Mounted {
     ) -> Result<()> {
         let loads = wanted.into_iter().map(|wanted| async move {
             match wanted {
-                Wanted::Node(tree, ptr) => self.load_node(id, tree, ptr).await.map(Loaded::Pinned),
+                Wanted::Node(tree, ptr) => {
+                    let pin = self.load_node(id, tree, ptr).await?;
+                    Ok(pin.map_or(Loaded::Stray(ptr), Loaded::Pinned))
+                }
                 Wanted::Piece(piece) => {
                     let bytes = self.read_piece(&piece).await?;
                     Ok(Loaded::Piece(piece, bytes))
                 }
             }
         });
+        // Also after an error all that was pinned is kept, to be let go of.
+        let mut result = Ok(());
         for loaded in join_all(loads).await {
-            match loaded? {
-                Loaded::Pinned(pin) => held.pins.extend(pin),
-                Loaded::Piece(piece, bytes) => {
+            match loaded {
+                Ok(Loaded::Pinned(pin)) => held.pins.push(pin),
+                Ok(Loaded::Stray(ptr)) => result = result.and(held.met_stray(ptr)),
+                Ok(Loaded::Piece(piece, bytes)) => {
                     held.pieces.insert(piece, bytes);
                 }
+                Err(error) => result = result.and(Err(error)),
             }
         }
         self.shrink_cache();
-        Ok(())
+        result
     }
 
     pub(crate) fn shrink_cache(&self) {

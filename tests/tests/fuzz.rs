@@ -52,6 +52,14 @@ fn images_with_right_checksums_do_no_harm() {
     assert!(kib < 1 << 20, "{kib} KiB for images of 3 MiB");
 }
 
+/// Found by the target `image`: a parent named a leaf for an interval to which its rows do not belong. A leaf is taken into
+/// memory at the place of its first row, since the tree may have changed while it was read; it was not of the place where it
+/// was looked for, and was read again, for ever. Now that is tried some times, and then it is an error.
+#[test]
+fn a_leaf_that_its_parent_names_wrongly_is_an_error() {
+    run("image", b"\xc7\x18\x2c\xfe\x84\xff\xff\x3a\xff\x29\xf7\x35\x1c\x18\x9c\x01\x01");
+}
+
 #[test]
 fn programs_with_faults_keep_what_was_acknowledged() {
     hammer(TARGETS.iter().find(|target| target.name == "program").expect("one of them"));

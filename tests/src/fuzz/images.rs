@@ -61,7 +61,7 @@ fn open(image: Vec<u8>, is_store: bool) {
     if superblock.layout.shards != 1 || superblock.layout.device_bytes > image.len() as u64 {
         return;
     }
-    let steps_max = 2_000_000;
+    let steps_max = 400_000;
     let options = SimOptions { disk_bytes: BLOCK_BYTES as u64, steps_max, ..SimOptions::default() };
     let sim = Simulation::new(0, options);
     let machine =
