@@ -11,6 +11,7 @@ pub(crate) mod kill;
 pub(crate) mod open;
 pub(crate) mod replay;
 pub(crate) mod seeded_bugs;
+pub(crate) mod stamped;
 pub(crate) mod tree;
 
 use std::fmt::Display;

@@ -42,6 +42,10 @@ enum Command {
     Golden(commands::golden::Golden),
     /// Write the inputs that the fuzz targets begin with
     Corpus(commands::corpus::Corpus),
+    /// Write stamped blocks on real files, and break off: by kills, at every flush, by errors of the device
+    Stamped(commands::stamped::Stamped),
+    #[command(hide = true)]
+    StampedChild(commands::stamped::Child),
     #[command(hide = true)]
     SeededHunt(commands::seeded_bugs::SeededHunt),
     #[command(hide = true)]
@@ -65,6 +69,8 @@ fn main() -> ExitCode {
         Command::Corpus(command) => command.run(),
         Command::SeededBugs(command) => command.run(),
         Command::SeededHunt(command) => command.run(),
+        Command::Stamped(command) => command.run(),
+        Command::StampedChild(child) => child.run(),
         Command::OpenFill(child) => child.fill(),
         Command::OpenMeasure(child) => child.measure(),
     }
