@@ -13,8 +13,11 @@ use std::process::{Command, Stdio};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
+use futures::channel::oneshot;
 use seabed_device::local::Semaphore;
-use seabed_device::{Class, Device, DeviceError, Geometry, Local, Machine, ReadBuf, WriteBuf, WriteOpts};
+use seabed_device::{
+    Class, Device, DeviceError, Geometry, Local, Machine, ReadBuf, Runtime, WriteBuf, WriteOpts,
+};
 
 use super::{Counts, STORE_BYTES, StampedError, format, verify, write, wrong};
 
@@ -80,23 +83,31 @@ impl Export {
     }
 }
 
-/// A device that is given one operation at a time.
+/// A device that is given one operation at a time. Each goes on by itself, whether somebody polls what waits for it or not:
+/// the next one may be what that somebody waits for.
 struct OneByOne {
     device: Rc<dyn Device>,
+    runtime: Rc<dyn Runtime>,
     turn: Rc<Semaphore>,
 }
 
 impl OneByOne {
     fn before(machine: Machine) -> Machine {
-        Machine { device: Rc::new(Self { device: machine.device, turn: Semaphore::new(1) }), ..machine }
+        let Machine { device, runtime } = machine;
+        let device = Rc::new(Self { device, runtime: Rc::clone(&runtime), turn: Semaphore::new(1) });
+        Machine { device, runtime }
     }
 
     fn in_turn<T: 'static>(&self, operation: impl FnOnce(&dyn Device) -> Local<T> + 'static) -> Local<T> {
         let (device, turn) = (Rc::clone(&self.device), self.turn.acquire(1));
-        Box::pin(async move {
+        let (tell, told) = oneshot::channel();
+        let task = async move {
             let _turn = turn.await;
-            operation(&*device).await
-        })
+            // Whoever asked may have gone away.
+            let _ = tell.send(operation(&*device).await);
+        };
+        self.runtime.spawn(Class::Foreground, Box::pin(task));
+        Box::pin(async move { told.await.expect("the task ends") })
     }
 }
 
@@ -120,7 +131,7 @@ impl Device for OneByOne {
         self.in_turn(move |device| device.discard(at, bytes))
     }
     fn quiesce(&self) -> Local<()> {
-        self.device.quiesce()
+        self.in_turn(|device| device.quiesce())
     }
 }
 
