@@ -20,7 +20,8 @@ pub struct OpenOptions {
     pub access: Access,
     /// Bytes of memory for nodes, pending changes, batches, queued requests and reads.
     pub memory_bytes: usize,
-    /// How long an engine thread spins before it sleeps: lower latency for CPU time.
+    /// How long an engine thread looks for work before it sleeps: lower latency for CPU time. By default 5 us, which saves a
+    /// sleep between sending a record and letting the next clients run.
     pub spin_before_park: Option<Duration>,
     /// How long to wait for a process that was killed to let go of the device.
     pub lock_wait: Duration,
@@ -31,7 +32,7 @@ impl Default for OpenOptions {
         Self {
             access: Access::ReadWrite,
             memory_bytes: 512 << 20,
-            spin_before_park: None,
+            spin_before_park: Some(Duration::from_micros(5)),
             lock_wait: Duration::from_secs(30),
         }
     }

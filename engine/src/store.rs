@@ -8,7 +8,7 @@
 //! Dropping the last handle closes the store in the background; [`Store::close`] waits for it.
 //!
 //! Cancel safety: a request that was sent is carried out whether its future is dropped or not.
-//! Cost: two hops, 50-65 us parked, 7 us with `spin_before_park`, besides the request's own.
+//! Cost: two hops, 50-65 us parked, 7 us with a `spin_before_park` of 100 us, besides the request's own.
 //! Limits: 64 requests in the inbox; the engine takes no more while its memory for requests is used up.
 
 use std::path::Path;
