@@ -1,7 +1,7 @@
 //! Compare: the same work on Seabed and on others, one trial at a time, and one table of all (`table`).
 //!
-//! The work: values of 4 KiB, uniformly drawn, each client with one operation at a time; a write is counted when it is
-//! durable. A trial fills an empty place with all data, then measures; the caller runs each in a process of its own, so
+//! The work: values of 4 KiB, for puts of 1 KiB, uniformly drawn, each client with one operation at a time; a write is
+//! counted when it is durable. A trial fills an empty place with all data, then measures; the caller runs each in a process of its own, so
 //! that memory and written bytes are the contestant's.
 //!
 //! | contestant | driven by | durable by | own count of device bytes |
@@ -36,8 +36,6 @@ use std::time::Duration;
 
 pub use trial::Trial;
 
-/// Bytes of a value.
-pub const VALUE_BYTES: u64 = 4096;
 /// Percentiles that are compared.
 pub const PERCENTILES: [f64; 4] = [50.0, 99.0, 99.9, 99.99];
 
@@ -48,6 +46,8 @@ pub enum Work {
     Overwrite,
     /// Reads.
     Read,
+    /// Durable puts: a whole small object takes the place of one.
+    Put,
 }
 
 impl Work {
@@ -56,6 +56,15 @@ impl Work {
         match self {
             Self::Overwrite => "overwrite",
             Self::Read => "read",
+            Self::Put => "put",
+        }
+    }
+
+    /// Bytes of a value.
+    pub fn value_bytes(self) -> u64 {
+        match self {
+            Self::Overwrite | Self::Read => 4096,
+            Self::Put => 1024,
         }
     }
 }
@@ -136,6 +145,11 @@ impl Contestant {
         }
     }
 
+    /// Whether it can do the work: a bare device has no objects.
+    pub fn can_do(self, work: Work) -> bool {
+        work != Work::Put || self.null() != Self::NullFio
+    }
+
     /// Whether it stores nothing.
     pub fn is_null(self) -> bool {
         self == self.null()
@@ -165,7 +179,11 @@ pub struct Setup {
 
 impl Setup {
     fn values(&self) -> u64 {
-        (self.data_bytes / VALUE_BYTES).max(1)
+        (self.data_bytes / self.value_bytes()).max(1)
+    }
+
+    fn value_bytes(&self) -> u64 {
+        self.work.value_bytes()
     }
 }
 
@@ -228,7 +246,7 @@ mod tests {
     fn every_contestant_of_this_build_finds_what_it_wrote() {
         let of_fio = |contestant: &Contestant| contestant.null() == Contestant::NullFio;
         for contestant in Contestant::ALL.into_iter().filter(|one| one.is_built() && !of_fio(one)) {
-            for work in [Work::Overwrite, Work::Read] {
+            for work in [Work::Overwrite, Work::Read, Work::Put] {
                 let directory = tempfile::tempdir().expect("a directory");
                 let setup = Setup {
                     work,
@@ -243,7 +261,7 @@ mod tests {
                 let name = contestant.name();
                 let trial = run(&setup).unwrap_or_else(|error| panic!("{name}: {error}"));
                 assert!(trial.operations > 0, "{name}");
-                assert_eq!((trial.bytes, trial.wrong), (trial.operations * VALUE_BYTES, 0), "{name}");
+                assert_eq!((trial.bytes, trial.wrong), (trial.operations * work.value_bytes(), 0), "{name}");
             }
         }
     }

@@ -4,7 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt;
 
 use super::peer::Peer;
-use super::{CompareError, Setup, VALUE_BYTES};
+use super::{CompareError, Setup};
 
 /// So many files at most: a flush of one does not wait for what is written to others, and each takes a descriptor.
 const FILES_MAX: u64 = 256;
@@ -12,8 +12,9 @@ const FILE_VALUES_MIN: u64 = 1024;
 
 /// See the module.
 pub(super) struct Files {
-    files: Vec<File>,
+    handles: Vec<File>,
     file_values: u64,
+    value_bytes: u64,
 }
 
 fn io(doing: &'static str) -> impl FnOnce(std::io::Error) -> CompareError {
@@ -27,12 +28,12 @@ impl Files {
             let path = setup.directory.join(format!("values-{number:03}"));
             OpenOptions::new().read(true).write(true).create_new(true).open(path).map_err(io("making a file"))
         });
-        Ok(Self { files: files.collect::<Result<_, _>>()?, file_values })
+        Ok(Self { handles: files.collect::<Result<_, _>>()?, file_values, value_bytes: setup.value_bytes() })
     }
 
     fn place(&self, number: u64) -> (&File, u64) {
         let file = usize::try_from(number / self.file_values).expect("few");
-        (&self.files[file], number % self.file_values * VALUE_BYTES)
+        (&self.handles[file], number % self.file_values * self.value_bytes)
     }
 }
 
@@ -43,7 +44,7 @@ impl Peer for Files {
     }
 
     fn read(&self, number: u64, value: &mut Vec<u8>) -> Result<(), CompareError> {
-        value.resize(usize::try_from(VALUE_BYTES).expect("small"), 0);
+        value.resize(usize::try_from(self.value_bytes).expect("small"), 0);
         let (file, offset) = self.place(number);
         file.read_exact_at(value, offset).map_err(io("reading"))
     }
@@ -57,7 +58,7 @@ impl Peer for Files {
     }
 
     fn settle(&self) -> Result<(), CompareError> {
-        self.files.iter().try_for_each(File::sync_all).map_err(io("flushing"))
+        self.handles.iter().try_for_each(File::sync_all).map_err(io("flushing"))
     }
 
     fn written_bytes(&self) -> Option<u64> {
@@ -65,6 +66,6 @@ impl Peer for Files {
     }
 
     fn options(&self) -> String {
-        format!("{} files, pwrite and fdatasync, page cache", self.files.len())
+        format!("{} files, pwrite and fdatasync, page cache", self.handles.len())
     }
 }

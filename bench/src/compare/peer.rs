@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{CompareError, Setup, Trial, VALUE_BYTES, Work};
+use super::{CompareError, Setup, Trial, Work};
 use crate::machine;
 use crate::payload::Payload;
 use crate::record::Record;
@@ -34,10 +34,11 @@ pub(super) fn run<P: Peer>(
     open: impl FnOnce(&Setup) -> Result<P, CompareError>,
 ) -> Result<Trial, CompareError> {
     let peer = open(setup)?;
-    let payload = Payload::new(usize::try_from(VALUE_BYTES).expect("small"));
+    let bytes = usize::try_from(setup.value_bytes()).expect("small");
+    let payload = Payload::new(bytes);
     for first in (0..setup.values()).step_by(usize::try_from(LOAD_VALUES).expect("small")) {
         let numbers = first..setup.values().min(first + LOAD_VALUES);
-        let values: Vec<_> = numbers.map(|number| (number, value(&payload, number, number))).collect();
+        let values: Vec<_> = numbers.map(|number| (number, value(&payload, bytes, number, number))).collect();
         peer.load(&values)?;
     }
     peer.settle()?;
@@ -49,7 +50,7 @@ pub(super) fn run<P: Peer>(
         let threads: Vec<_> = (0..setup.clients)
             .map(|client| {
                 let (peer, payload) = (&peer, &payload);
-                scope.spawn(move || Client { peer, payload, setup, start, until }.run(client))
+                scope.spawn(move || Client { peer, payload, bytes, setup, start, until }.run(client))
             })
             .collect();
         threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
@@ -78,8 +79,8 @@ pub(super) fn run<P: Peer>(
     })
 }
 
-fn value(payload: &Payload, number: u64, write: u64) -> Vec<u8> {
-    let mut value = payload.bytes(write, usize::try_from(VALUE_BYTES).expect("small")).to_vec();
+fn value(payload: &Payload, bytes: usize, number: u64, write: u64) -> Vec<u8> {
+    let mut value = payload.bytes(write, bytes).to_vec();
     value[..HEAD_BYTES].copy_from_slice(&number.to_le_bytes());
     value
 }
@@ -87,6 +88,7 @@ fn value(payload: &Payload, number: u64, write: u64) -> Vec<u8> {
 struct Client<'a, P> {
     peer: &'a P,
     payload: &'a Payload,
+    bytes: usize,
     setup: &'a Setup,
     start: Instant,
     until: Instant,
@@ -100,8 +102,8 @@ impl<P: Peer> Client<'_, P> {
         while Instant::now() < self.until {
             let number = rng.u64(..self.setup.values());
             let latency: Duration = match self.setup.work {
-                Work::Overwrite => {
-                    let value = value(self.payload, number, rng.u64(..));
+                Work::Overwrite | Work::Put => {
+                    let value = value(self.payload, self.bytes, number, rng.u64(..));
                     let start = Instant::now();
                     self.peer.write(number, &value)?;
                     start.elapsed()
@@ -111,24 +113,26 @@ impl<P: Peer> Client<'_, P> {
                     self.peer.read(number, &mut read)?;
                     let latency = start.elapsed();
                     let head = read.get(..HEAD_BYTES);
-                    let is_right = head == Some(&number.to_le_bytes()) && read.len() as u64 == VALUE_BYTES;
+                    let is_right = head == Some(&number.to_le_bytes()) && read.len() == self.bytes;
                     wrong += u64::from(!is_right);
                     latency
                 }
             };
-            record.add(VALUE_BYTES, latency, self.start.elapsed());
+            record.add(self.setup.value_bytes(), latency, self.start.elapsed());
         }
         Ok((record, wrong))
     }
 }
 
 /// Nothing: what the threads themselves cost.
-pub(super) struct Nothing;
+pub(super) struct Nothing {
+    bytes: usize,
+}
 
 impl Nothing {
     #[expect(clippy::unnecessary_wraps, reason = "as the others are opened")]
-    pub(super) fn open(_: &Setup) -> Result<Self, CompareError> {
-        Ok(Self)
+    pub(super) fn open(setup: &Setup) -> Result<Self, CompareError> {
+        Ok(Self { bytes: usize::try_from(setup.value_bytes()).expect("small") })
     }
 }
 
@@ -138,7 +142,7 @@ impl Peer for Nothing {
     }
 
     fn read(&self, number: u64, value: &mut Vec<u8>) -> Result<(), CompareError> {
-        value.resize(usize::try_from(VALUE_BYTES).expect("small"), 0);
+        value.resize(self.bytes, 0);
         value[..HEAD_BYTES].copy_from_slice(&number.to_le_bytes());
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{CompareError, Contestant, PERCENTILES, Setup, Trial, VALUE_BYTES, Work};
+use super::{CompareError, Contestant, PERCENTILES, Setup, Trial, Work};
 
 pub(super) fn run(setup: &Setup) -> Result<Trial, CompareError> {
     let is_null = setup.contestant == Contestant::NullFio;
@@ -20,6 +20,7 @@ pub(super) fn run(setup: &Setup) -> Result<Trial, CompareError> {
         match setup.work {
             Work::Overwrite => "--rw=randwrite",
             Work::Read => "--rw=randread",
+            Work::Put => return Err(wrong("a bare device has no objects")),
         },
         "--bs=4k",
         if is_null { "--ioengine=null" } else { "--ioengine=io_uring" },
@@ -53,7 +54,7 @@ fn fio(setup: &Setup, options: &[&str]) -> Result<Value, CompareError> {
     let output = Command::new("fio")
         .args(["--name=raw", "--output-format=json", "--thread"])
         .arg(format!("--filename={}", setup.directory.join("raw").display()))
-        .arg(format!("--size={}", setup.values() * VALUE_BYTES))
+        .arg(format!("--size={}", setup.values() * setup.value_bytes()))
         .args(options)
         .output()
         .map_err(|error| CompareError::Io { doing: "starting fio", error })?;
@@ -69,7 +70,7 @@ fn fio(setup: &Setup, options: &[&str]) -> Result<Value, CompareError> {
 fn trial(setup: &Setup, report: &Value, options: String) -> Option<Trial> {
     let job = &report["jobs"][0];
     let direction = match setup.work {
-        Work::Overwrite => &job["write"],
+        Work::Overwrite | Work::Put => &job["write"],
         Work::Read => &job["read"],
     };
     let seconds = Duration::from_millis(direction["runtime"].as_u64()?).as_secs_f64();

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use futures::executor::block_on;
 use seabed::{FormatOptions, OpenOptions, Store};
 
-use super::{CompareError, Contestant, Setup, Trial, VALUE_BYTES, Work};
-use crate::job::{Access, Direction, Job, Jobs, Mix};
+use super::{CompareError, Contestant, Setup, Trial, Work};
+use crate::job::{Access, Direction, Job, Jobs, Mix, Split, Workload};
 use crate::live::Live;
 use crate::room;
 use crate::run::{self, Ending, On, Options, Report};
@@ -30,12 +30,18 @@ pub(super) fn run(setup: &Setup) -> Result<Trial, CompareError> {
 fn job(setup: &Setup) -> Job {
     let mut job = Job::new("compare");
     let mix = match setup.work {
-        Work::Overwrite => Mix::Write,
+        Work::Overwrite | Work::Put => Mix::Write,
         Work::Read => Mix::Read,
     };
+    if setup.work == Work::Put {
+        job.workload = Workload::Objects;
+        job.objects = u32::try_from(setup.values()).unwrap_or(u32::MAX);
+        job.object_sizes = Split::one(setup.value_bytes());
+        job.object_mix = [100, 0, 0];
+    }
     job.access = Access { is_random: true, mix };
     job.has_random_map = false;
-    job.size = Some(setup.values() * VALUE_BYTES);
+    job.size = Some(setup.values() * setup.value_bytes());
     job.iodepth = setup.clients;
     job.runtime = Some(setup.time);
     job.is_time_based = true;
@@ -49,7 +55,7 @@ fn measure(on: &On<'_>, jobs: &Jobs) -> seabed::Result<Report> {
 
 fn trial(setup: &Setup, report: &Report, options: String) -> Trial {
     let direction = match setup.work {
-        Work::Overwrite => Direction::Write,
+        Work::Overwrite | Work::Put => Direction::Write,
         Work::Read => Direction::Read,
     };
     let (record, seconds) = match report.jobs.first() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Contestant, Trial, VALUE_BYTES, Work};
+use super::{Contestant, Trial, Work};
 use crate::record::real;
 use crate::report::page::html;
 use crate::report::words;
@@ -171,9 +171,10 @@ impl Comparison {
     /// All that a reader must know of the figures.
     fn notes(&self) -> Vec<String> {
         let mut notes = vec![format!(
-            "{}: values of {VALUE_BYTES} bytes, {} of data, caches of {}, {} s a trial, {} repeats, \
+            "{}: values of {} bytes, {} of data, caches of {}, {} s a trial, {} repeats, \
              in brackets their spread",
             self.work.name(),
+            self.work.value_bytes(),
             words::bytes(real(self.data_bytes)),
             words::bytes(real(self.cache_bytes)),
             self.time.as_secs_f64(),
@@ -197,7 +198,7 @@ impl Comparison {
             if wrong > 0 {
                 notes.push(format!("{name}: {wrong} reads did not find what was written"));
             }
-            if self.work == Work::Overwrite
+            if self.work != Work::Read
                 && let Some(differ) = counts_differ(&entry.trials)
                 && differ > COUNTS_MAY_DIFFER
             {
@@ -256,7 +257,7 @@ impl Comparison {
         };
         json!({
             "work": self.work.name(),
-            "value_bytes": VALUE_BYTES,
+            "value_bytes": self.work.value_bytes(),
             "data_bytes": self.data_bytes,
             "cache_bytes": self.cache_bytes,
             "seconds": self.time.as_secs_f64(),
@@ -302,7 +303,7 @@ mod tests {
     use crate::record::Record;
 
     fn trial(operations: u64, cpu_seconds: f64, own: u64, kernel: u64) -> Trial {
-        let bytes = operations * VALUE_BYTES;
+        let bytes = operations * Work::Overwrite.value_bytes();
         Trial {
             operations,
             bytes,

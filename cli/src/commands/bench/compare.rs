@@ -71,6 +71,8 @@ enum WorkArg {
     Overwrite,
     /// Reads of 4 KiB
     Read,
+    /// Durable puts of objects of 1 KiB
+    Put,
 }
 
 impl WorkArg {
@@ -78,6 +80,7 @@ impl WorkArg {
         match self {
             Self::Overwrite => Work::Overwrite,
             Self::Read => Work::Read,
+            Self::Put => Work::Put,
         }
     }
 }
@@ -158,8 +161,9 @@ impl Runner<'_> {
     fn compare(&self) -> Outcome<Comparison> {
         let args = self.args;
         let wanted = if args.only.is_empty() { STORE_SOMETHING.to_vec() } else { args.only.clone() };
-        let mut entries: Vec<Entry> =
-            wanted.into_iter().filter(|one| one.is_built() || !args.only.is_empty()).map(entry).collect();
+        let takes_part =
+            |one: &Contestant| !args.only.is_empty() || one.is_built() && one.can_do(args.work.work());
+        let mut entries: Vec<Entry> = wanted.into_iter().filter(takes_part).map(entry).collect();
         if args.clients.len() > 1 {
             for place in &mut entries {
                 self.find_best(place)?;
