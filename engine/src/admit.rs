@@ -60,6 +60,7 @@ impl Mounted {
     pub(crate) fn reserve_against(&self, claimer: Claimer) -> usize {
         match claimer {
             Claimer::Checkpoint => JOURNAL_SEGMENTS,
+            Claimer::Trim if seabed_types::seeded!(43) => 0,
             Claimer::Trim | Claimer::User => JOURNAL_SEGMENTS + self.checkpoint_segments(),
         }
     }
@@ -128,6 +129,7 @@ impl Mounted {
     /// Waits until `bytes` more may come, or says that they cannot. The caller holds no [`crate::mounted::Held`]: that would
     /// keep the segments it waits for from becoming free.
     pub(crate) async fn admit(self: &Rc<Self>, bytes: usize, purpose: Purpose) -> Result<()> {
+        seabed_types::reached!(AdmissionWaited);
         if bytes as u64 > self.usable_bytes() {
             return Err(self.no_space());
         }
@@ -161,13 +163,29 @@ impl Mounted {
                 losses = self.table.losses();
                 enough_cycles = self.trim.begun.get() + 1;
             }
-            self.trim.force();
+            // What becomes free when running operations end needs no further cycle. Cycle upon cycle, a slow reader beside a
+            // full device cost checkpoints without end.
+            let cooling = self.table.cooling_count();
+            let has_cycled = self.trim.completed.get() >= enough_cycles;
+            if has_cycled && losses != self.table.losses() {
+                losses = self.table.losses();
+                enough_cycles = self.trim.begun.get() + 1;
+            }
+            let waits_for_others = cooling > 0
+                && self.trim.completed.get() >= enough_cycles
+                && self.window_has_room()
+                && self.pending_has_room(purpose);
+            if !waits_for_others {
+                self.trim.force();
+            }
             let seen = (self.trim.completed.get(), graves_may_help());
             let changed = || {
                 self.is_ending()
                     || self.journal.as_ref().is_none_or(|journal| journal.healthy().is_err())
                     || self.is_admitted(bytes, purpose)
                     || seen != (self.trim.completed.get(), graves_may_help())
+                    || waits_for_others
+                        && (cooling != self.table.cooling_count() || losses != self.table.losses())
             };
             let waited = self.trim.moved.until(changed);
             let freed = self.table.changed.until(changed);

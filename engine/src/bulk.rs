@@ -107,6 +107,7 @@ impl Mounted {
             })
             .collect();
         let (placed, holds) = self.store(&parts).await?;
+        seabed_types::reached!(DataAhead);
         let stored = plan.parts.iter().zip(placed);
         ahead
             .stored

@@ -234,6 +234,7 @@ impl NodesMut for Cache {
         if !ptr.is_image() || seabed_types::seeded!(15) {
             return ptr;
         }
+        seabed_types::reached!(ImageLost);
         let at = self.index.remove(&ptr).expect("the tree looked it up in the same operation");
         let new = self.fresh_pointer();
         self.released.push(ptr);

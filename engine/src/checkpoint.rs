@@ -78,9 +78,6 @@ impl Mounted {
         if seabed_types::seeded!(22) {
             self.table.leave_window(&self.journal()?.release_before(captured.start));
         }
-        if seabed_types::seeded!(23) {
-            self.body_holds.borrow_mut().clear();
-        }
         self.write_slots(next, self.trim.first_slot.get()).await?;
         self.world.borrow_mut().ages.published(captured.start);
         self.table.published(&captured.dead);
@@ -107,7 +104,6 @@ impl Mounted {
                         .memory_nodes(&world.cache)
                         .map_err(|_| Error::Closed)?
                 };
-                let nodes = if seabed_types::seeded!(14) { nodes.into_iter().rev().collect() } else { nodes };
                 for node in nodes {
                     let upper = self.upper_of(*id, tree, node.level, &node.lower);
                     let bounds = (node.level, node.lower.as_slice(), upper.as_deref());
@@ -255,7 +251,10 @@ impl Mounted {
             match self.machine.device.write(at, Rc::clone(&buf), opts).await {
                 Ok(()) => break,
                 Err(error) if tries == WRITE_TRIES => return Err(self.fence(error)),
-                Err(error) => tracing::warn!(%error, "a checkpoint slot is written again"),
+                Err(error) => {
+                    seabed_types::reached!(SlotAgain);
+                    tracing::warn!(%error, "a checkpoint slot is written again");
+                }
             }
         }
         if seabed_types::seeded!(21) {

@@ -199,6 +199,9 @@ async fn find_slots(machine: &Machine, superblock: &Superblock, id: ShardId) -> 
         return Err(failed.unwrap_or(Error::Corrupt { at, what: "both checkpoint slots are damaged" }));
     };
     let older = if copy == SlotCopy::A { SlotCopy::B } else { SlotCopy::A };
+    if slots.len() == 1 {
+        seabed_types::reached!(OneSlot);
+    }
     Ok(Found { newest, older, proven, epoch })
 }
 
@@ -231,7 +234,12 @@ async fn read_body(machine: &Machine, superblock: &Superblock, slot: &Slot) -> R
             bytes.extend_from_slice(part_bytes);
         }
         match Body::decode(&bytes).and_then(|body| sound(&body, superblock).map(|()| body)) {
-            Ok(body) => return Ok(body),
+            Ok(body) => {
+                if *copy != slot.body[0] {
+                    seabed_types::reached!(SecondBody);
+                }
+                return Ok(body);
+            }
             Err(malformed) => failed = Error::Corrupt { at: copy[0].at, what: malformed.what },
         }
     }
@@ -306,7 +314,7 @@ impl Mounted {
             first: found.older,
             proven: found.proven,
             limit: None,
-            epoch: if seabed_types::seeded!(29) { found.epoch } else { found.epoch.next() },
+            epoch: found.epoch.next(),
             slot: found.newest,
         };
         let shard = Self::replay(home, device, &base, None).await?;
@@ -368,7 +376,7 @@ impl Mounted {
             next: body.next,
             cuts: base.slot.cuts.clone(),
             proven: base.proven,
-            limit: base.limit,
+            limit: base.limit.filter(|_| !seabed_types::seeded!(58)),
         };
         let of = (Rc::clone(&machine.device), &layout, &superblock.identity, id);
         let mut end = scan(of, begin, &mut |header, entries| replay.record(header, entries))
@@ -402,6 +410,7 @@ impl Mounted {
         if before.is_some() {
             match table.claim_journal() {
                 Some((segment, incarnation)) => {
+                    seabed_types::reached!(FreshHead);
                     table.seal(tail);
                     end.at = Paddr::new(segment, SEGMENT_HEADER_BYTES);
                     (end.incarnation, end.next) = (incarnation, None);
@@ -451,9 +460,7 @@ impl Mounted {
         match tail {
             None => {
                 self.read_ends().await?;
-                if !seabed_types::seeded!(66) {
-                    self.void_seals().await?;
-                }
+                self.void_seals().await?;
             }
             // The mount before may have sealed it with what it had only queued. A block that cannot be written has no seal.
             Some(tail) => {
@@ -465,8 +472,7 @@ impl Mounted {
         let window = journal.segment_count();
         let size = self.window_segments_max();
         let is_long = tail.is_none() && window * 4 > size * 5;
-        let must_trim = slot.cuts.len() > seabed_journal::CUTS_MAX || is_long;
-        if must_trim && !seabed_types::seeded!(26) {
+        if slot.cuts.len() > seabed_journal::CUTS_MAX || is_long {
             // What the older slot still names was given up when the newer one was written, and may be claimed from here on. So
             // it first names the same as the newer one, or that would be the only one that opens the store (rules C3, S4).
             if !seabed_types::seeded!(65) {
@@ -487,7 +493,7 @@ impl Mounted {
                 }
                 self.write_slots(slot, base.first).await?;
             }
-        } else {
+        } else if !seabed_types::seeded!(29) {
             self.write_slots(slot, base.first).await?;
         }
         self.table.proven(self.begins_at);
@@ -559,8 +565,9 @@ impl Mounted {
                 }
                 for (index, offset) in [0, last].into_iter().enumerate() {
                     let is_blank = block(index).is_some_and(|block| block.iter().all(|byte| *byte == 0));
-                    let is_torn = found[index].is_none() && !is_blank && !seabed_types::seeded!(67);
+                    let is_torn = found[index].is_none() && !is_blank && !seabed_types::seeded!(23);
                     if is_torn && self.table.is_free(*segment) {
+                        seabed_types::reached!(TornHeader);
                         self.write_zeros(*segment, offset).await?;
                     }
                 }
@@ -583,6 +590,9 @@ impl Mounted {
                 return;
             }
             let is_idle = seen == journal.next_lsn() && seen == journal.durable_below();
+            if is_idle && !journal.last_is_empty() {
+                seabed_types::reached!(IdleRecord);
+            }
             if is_idle && (journal.last_is_empty() && !self.table.has_unproven() || journal.touch().is_ok()) {
                 proven = journal.next_lsn();
             }

@@ -253,6 +253,7 @@ impl Shard {
             self.phase.set(Phase::Mounting);
             let Some(next) = self.mount_again(&mounted, cause).await else {
                 tracing::error!(%cause, shard = self.home.id.0, "the shard is fenced");
+                seabed_types::reached!(Fenced);
                 self.phase.set(Phase::Fenced(cause));
                 for request in self.unanswered(&mounted) {
                     request.end(Err(Error::Fenced(cause)));
@@ -310,7 +311,13 @@ impl Shard {
 
     /// Puts the next mount in the place of one that has ended.
     fn hand_over(&self, ended: &Mounted, next: &Rc<Mounted>) {
-        let requests = self.unanswered(ended);
+        let mut requests = self.unanswered(ended);
+        if !requests.is_empty() {
+            seabed_types::reached!(RequestAgain);
+        }
+        if seabed_types::seeded!(26) {
+            requests.reverse();
+        }
         *self.current.borrow_mut() = Rc::clone(next);
         self.phase.set(Phase::Serving);
         for request in requests {

@@ -9,6 +9,9 @@
 //! times, and its segment is quarantined (`table`). An image has another address then: nodes above it that were written are
 //! written again too, and a checkpoint whose images moved while it waited for them is begun anew.
 //!
+//! A checkpoint places the images of all nodes that have none in one moment, which may be thousands. Of their records, and of
+//! the headers and inventories of the segments that they fill, so many are written at a time ([`BACKGROUND_WRITES_MAX`]), or a slow device would have hundreds in its queue before what users wait for.
+//!
 //! Claims and seals are logged as they happen; they only tell the table (rule L5).
 //!
 //! Crash: what no durable record or checkpoint points to is dead bytes.
@@ -18,7 +21,7 @@ use std::rc::Rc;
 
 use rustc_hash::FxHashSet;
 use seabed_btree::Stop;
-use seabed_device::{Class, Durability, WriteOpts};
+use seabed_device::{Class, Durability, WriteBuf, WriteOpts};
 use seabed_journal::Need;
 use seabed_journal::entry::SMALL_ENTRY_BYTES;
 use seabed_segment::{
@@ -36,6 +39,8 @@ use seabed_journal::CollectionId;
 
 /// Images of one record.
 const IMAGES_PER_RECORD: usize = 16;
+/// Writes of images, and of what segments begin and end with, that the device has at a time.
+pub(crate) const BACKGROUND_WRITES_MAX: usize = 16;
 /// How often bytes are written, each time elsewhere, before whoever wrote them fails.
 pub(crate) const WRITE_TRIES: u32 = 3;
 
@@ -244,6 +249,18 @@ impl Mounted {
         durability: Durability,
         class: Class,
     ) -> seabed_device::Local<std::result::Result<(), seabed_device::DeviceError>> {
+        let (at, buf, opts) = self.close_record(open, record, durability, class);
+        self.machine.device.write(at, buf, opts)
+    }
+
+    /// Ends a record of an open segment: what is to be written, and where.
+    fn close_record(
+        &self,
+        open: &mut OpenSegment,
+        record: RecordBuilder,
+        durability: Durability,
+        class: Class,
+    ) -> (u64, Rc<WriteBuf>, WriteOpts) {
         let place = RecordPlace {
             shard: self.id,
             stream: open.stream,
@@ -255,7 +272,7 @@ impl Mounted {
         let (buf, header) = record.close(&self.identity, place);
         open.appended(buf.len());
         let opts = WriteOpts { durability, class, stream: open.stream as u8 };
-        self.machine.device.write(self.layout.device_offset(header.at), buf, opts)
+        (self.layout.device_offset(header.at), buf, opts)
     }
 
     /// Makes an image of a node that is in memory, with the nodes above it, and gives it its new pointer. False: there is no
@@ -340,16 +357,20 @@ impl Mounted {
         }
     }
 
-    /// Begins to write the images that were gathered.
+    /// Begins to write the images that were gathered: at once, or when few enough others are on their way.
     fn write_images(self: &Rc<Self>, streams: &mut Streams) {
         let Some(ImageRecord { record, images, failures }) = streams.images.take() else { return };
         let open = streams.nodes.as_mut().expect("images are gathered in an open segment");
         let hold = Hold::new(&self.table, open.segment);
-        let written = self.issue(open, record, Durability::Cached, Class::Background);
+        let (at, buf, opts) = self.close_record(open, record, Durability::Cached, Class::Background);
         streams.in_flight += 1;
         let shard = Rc::clone(self);
         self.spawn(Class::Background, async move {
-            match written.await.or_else(|error| if seabed_types::seeded!(34) { Ok(()) } else { Err(error) }) {
+            let turn =
+                if seabed_types::seeded!(14) { None } else { Some(shard.background_writes.acquire(1).await) };
+            let written = shard.machine.device.write(at, buf, opts).await;
+            drop(turn);
+            match written.or_else(|error| if seabed_types::seeded!(34) { Ok(()) } else { Err(error) }) {
                 Ok(()) => {
                     let mut world = shard.world.borrow_mut();
                     for image in images {
@@ -386,6 +407,7 @@ impl Mounted {
                             return Err(self.no_space());
                         }
                         let streams = &mut *self.streams.borrow_mut();
+                        seabed_types::reached!(ImagesMoved);
                         streams.moved += 1;
                         if let Some(record) = &mut streams.images {
                             record.failures = record.failures.max(failures);

@@ -322,6 +322,9 @@ impl Table {
     pub(crate) fn found_header(&self, id: SegmentId, incarnation: Incarnation) {
         let mut inner = self.inner.borrow_mut();
         if let Some(segment) = inner.get_mut(id) {
+            if incarnation > segment.incarnation {
+                seabed_types::reached!(LostUse);
+            }
             segment.lost = if seabed_types::seeded!(37) { segment.incarnation } else { incarnation };
         }
     }
@@ -343,6 +346,9 @@ impl Table {
         inner.next_free = SegmentId(id.0 + 1);
         let segment = inner.get_mut(id).expect("a free segment is in the table");
         assert!(segment.provable == 0 && segment.holds == 0, "invariant 2");
+        if segment.incarnation.0 > 0 {
+            seabed_types::reached!(SegmentReused);
+        }
         segment.free = false;
         segment.usage = Use::Open;
         segment.stream = Some(stream);
@@ -395,6 +401,7 @@ impl Table {
         let segment = inner.get_mut(id).expect("a segment of this store was written into");
         segment.free = false;
         if !std::mem::replace(&mut segment.quarantined, true) {
+            seabed_types::reached!(Quarantined);
             inner.quarantined += 1;
         }
     }

@@ -362,7 +362,6 @@ impl Mounted {
             Some(upper) => Bound::Included(Key::from_slice(upper)),
             None => Bound::Excluded(Key::from_slice(&[0xff; 64])),
         };
-        let full = full && !seabed_types::seeded!(43);
         let may_log = self.trim.logs.get() && (full || leaf.ptr.is_image() && !self.trim.writes_only.get());
         if may_log && self.log_again(id, tree, &leaf, first, full)? {
             return Ok(Step::Done(next, rows));
@@ -379,6 +378,9 @@ impl Mounted {
         }
         let bounds = (0, leaf.lower.as_slice(), leaf.upper.as_deref());
         let placed = self.place_image(id, tree, bounds, leaf.ptr, Claimer::Trim);
+        if placed {
+            seabed_types::reached!(LeafWritten);
+        }
         Ok(if placed { Step::Done(next, rows) } else { Step::NoSpace })
     }
 
@@ -442,6 +444,7 @@ impl Mounted {
             let (lsn, ()) = journal.join(&need, |joined| joined.delta((id.pool, tree), key, change, &[]))?;
             pending.logged_again(key, lsn, &mut world.ages);
         }
+        seabed_types::reached!(LoggedAgain);
         counts.insert(leaf.ptr, count);
         self.counters.count(|stats| stats.bytes_logged_again += bytes as u64);
         Ok(true)

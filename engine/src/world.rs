@@ -224,6 +224,9 @@ impl World {
         let pending = collection.pending[slot(tree)].within(&leaf.lower, leaf.upper.as_deref());
         let mut changes: Vec<(Key, Change, Lsn)> =
             pending.map(|(key, pending)| (key.clone(), pending.change.clone(), pending.newest)).collect();
+        if !changes.is_empty() {
+            seabed_types::reached!(LoadedPending);
+        }
         // A leaf that loses its last row is given up, and its neighbour may not be in memory: removals come last.
         changes.sort_by_key(|(_, change, _)| *change == Change::Gone);
         for (key, change, lsn) in changes.into_iter().filter(|_| !seabed_types::seeded!(16)) {

@@ -289,8 +289,7 @@ impl Journal {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         let fits = state.open.as_ref().is_some_and(|batch| {
-            let to_come = if seabed_types::seeded!(58) { 0 } else { batch.entries_to_come() };
-            let entries = to_come + need.entries_in_all();
+            let entries = batch.entries_to_come() + need.entries_in_all();
             let bytes = batch.record.bytes_with(need.pieces, entries);
             bytes <= self.record_bytes_max && bytes <= state.tail.room(need.listed())
         });
@@ -338,6 +337,7 @@ impl Journal {
             None
         };
         if rolls {
+            seabed_types::reached!(LogRolled);
             let (segment, incarnation) = state.next.take().expect("rule L5: the first record claimed it");
             let fresh =
                 OpenSegment::new(&self.layout, segment, incarnation, StreamKind::Journal, Crc::default());

@@ -257,6 +257,7 @@ impl Position {
         for cut in cuts.iter().filter(|cut| cut.lsn == lsn) {
             self.epoch = cut.epoch;
             if cut.at != self.at {
+                seabed_types::reached!(CutFollowed);
                 self.enter(cut.at, cut.incarnation);
             }
         }
@@ -272,6 +273,7 @@ impl Position {
     fn take(&mut self, candidate: &Candidate) {
         let header = &candidate.header;
         if header.at.segment != self.at.segment {
+            seabed_types::reached!(ReplayRolled);
             self.enter(header.at, header.place.incarnation);
         }
         let claims = EntryRef::decode_all(&candidate.entries, |entry| {
@@ -352,6 +354,7 @@ pub async fn scan(
                         hand_out(&candidate, visit)?;
                         records += 1;
                     } else {
+                        seabed_types::reached!(TornData);
                         torn = Some(Torn {
                             at: candidate.header.at,
                             lsn: Lsn(candidate.header.place.number),
@@ -450,7 +453,11 @@ async fn end_here(
         Verdict::Damaged => Err(ScanError::Damaged { at: position.at, lsn, what }),
         // A clean end has nothing there: old bytes, or zeros. Only something that calls itself this record was torn.
         Verdict::Take | Verdict::Report | Verdict::Torn => {
-            Ok((what == "record: checksum of the entries").then_some(Torn { at: position.at, lsn, what }))
+            let is_torn = what == "record: checksum of the entries";
+            if is_torn {
+                seabed_types::reached!(TornEnd);
+            }
+            Ok(is_torn.then_some(Torn { at: position.at, lsn, what }))
         }
     }
 }

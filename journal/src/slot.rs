@@ -52,6 +52,9 @@ pub fn cuts_from(cuts: &[Cut], start: Lsn) -> Vec<Cut> {
 pub fn cuts_of_window(cuts: &[Cut], start: Lsn, place: (Paddr, Incarnation)) -> Vec<Cut> {
     let mut kept = cuts_from(cuts, start);
     if let Some(first) = kept.first_mut().filter(|first| first.lsn == start && !seabed_types::seeded!(28)) {
+        if first.at != place.0 {
+            seabed_types::reached!(CutMoved);
+        }
         (first.at, first.incarnation) = place;
     }
     kept

@@ -125,7 +125,7 @@ impl RecordHeader {
         if raw.uuid != identity.uuid.0 {
             return Err(bad("record: of another store"));
         }
-        if Paddr::new(SegmentId(raw.segment.get()), raw.offset.get()) != at && !seabed_types::seeded!(54) {
+        if Paddr::new(SegmentId(raw.segment.get()), raw.offset.get()) != at {
             return Err(bad("record: at the wrong place"));
         }
         let stream = StreamKind::try_from(raw.stream).map_err(|()| bad("record: stream"))?;

@@ -167,8 +167,8 @@ impl Superblock {
                 Some(Err(error)) => worst = error,
             }
         }
-        let agreeing =
-            |one: &Self| valid.iter().filter(|other| *other == one && !seabed_types::seeded!(53)).count();
+        let counts = !seabed_types::seeded!(50) && !seabed_types::seeded!(53);
+        let agreeing = |one: &Self| valid.iter().filter(|other| *other == one && counts).count();
         // Of several with the same count the last one counts as the largest, so from the end.
         valid.iter().rev().max_by_key(|one| agreeing(one)).copied().ok_or(worst)
     }

@@ -48,6 +48,23 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(1 << shift).ok_or_else(|| "too many bytes".to_owned())
 }
 
+/// Prints how often the situations that a suite must reach were reached. Whether each was; also if they are not counted in
+/// this program.
+pub(crate) fn reached(suite: seabed_types::reached::Suite) -> bool {
+    if !seabed_types::reached::ARE_COUNTED {
+        println!("reached: not counted without debug assertions");
+        return true;
+    }
+    let counts: Vec<_> = seabed_types::reached::counts(suite).collect();
+    let all: Vec<String> = counts.iter().map(|(what, count)| format!("{what:?}={count}")).collect();
+    println!("reached: {}", all.join(" "));
+    let missed: Vec<_> = counts.iter().filter(|(_, count)| *count == 0).map(|(what, _)| *what).collect();
+    if !missed.is_empty() {
+        println!("never reached: {missed:?}");
+    }
+    missed.is_empty()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

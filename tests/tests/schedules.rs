@@ -2,6 +2,7 @@
 
 use seabed_device::IoKind;
 use seabed_tests::crash::in_place::{self, Closing};
+use seabed_tests::crash::schedules::space::Slow;
 use seabed_tests::crash::schedules::{self, medium, memory, space};
 use seabed_tests::crash::shown::{Change, waits_until_durable};
 use seabed_tests::crash::{FlipPlaces, Structure, flip, stories};
@@ -210,7 +211,46 @@ fn a_later_version_is_refused() {
 #[test]
 fn memory_is_bounded_on_a_slow_device() {
     let [in_flight, memory] = memory::slow_device(1).unwrap_or_else(|broken| panic!("{broken}"));
-    assert!(in_flight > 4 && memory > 512 << 10, "{in_flight} in flight, {memory} bytes");
+    assert!(in_flight > 8 && memory > 512 << 10, "{in_flight} in flight, {memory} bytes");
+}
+
+#[test]
+fn nothing_is_shown_of_rows_whose_record_takes_long() {
+    for seed in 1..3 {
+        let looked = memory::slow_records(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!(looked > 20, "{looked}");
+    }
+}
+
+#[test]
+fn a_checkpoint_survives_a_write_or_flush_that_fails() {
+    for kind in [IoKind::Write, IoKind::Flush] {
+        let mut failed = 0;
+        for seed in 1..4 {
+            failed += memory::failed_checkpoints(seed, kind)
+                .unwrap_or_else(|broken| panic!("{kind}, seed {seed}: {broken}"));
+        }
+        assert!(failed > 4, "{kind}: {failed}");
+    }
+}
+
+#[test]
+fn nothing_is_overwritten_while_slots_or_reads_take_long() {
+    for slow in [Slow::Flush, Slow::Read] {
+        for seed in 1..3 {
+            let times = space::slow_and_overwritten(seed, slow)
+                .unwrap_or_else(|broken| panic!("{slow:?}, seed {seed}: {broken}"));
+            assert!(times > 1, "{times}");
+        }
+    }
+}
+
+#[test]
+fn data_that_went_astray_is_not_merged_with() {
+    for seed in 1..4 {
+        let corrupt = medium::misdirected_data(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!(corrupt > 3, "{corrupt}");
+    }
 }
 
 #[test]

@@ -1,13 +1,14 @@
 //! The small words of Seabed as types: addresses, numbers, checksums, byte cursors.
 //!
-//! Everything here is a value without I/O and without state; all other crates may use it and it uses none of
-//! them. `docs/GLOSSARY.md` has the words.
+//! Everything here is a value without I/O and without state, but for [`seeded`] and [`reached`], which exist in programs of
+//! tests only; all other crates may use it and it uses none of them. `docs/GLOSSARY.md` has the words.
 #![forbid(unsafe_code)]
 
 mod address;
 pub mod checksum;
 mod cursor;
 mod numbers;
+pub mod reached;
 pub mod seeded;
 
 pub use address::{NodePtr, Paddr, SegmentId};

@@ -115,7 +115,7 @@ fn effects(kind: IoKind) -> Vec<Effect> {
     }
 }
 
-/// All faults of a seed, at every `step`-th operation of each kind.
+/// All faults of a seed, at every `step`-th read and write, and at every flush: there are few of those.
 pub fn run_faults(seed: u64, step: usize) -> Result<FaultCounts, String> {
     let faults = || {
         let steps = [12, 25, 40][usize::try_from(seed % 3).expect("less than three")];
@@ -133,7 +133,7 @@ pub fn run_faults(seed: u64, step: usize) -> Result<FaultCounts, String> {
             (IoKind::Write, operations.writes),
             (IoKind::Flush, operations.flushes),
         ] {
-            for site in (0..count).step_by(step) {
+            for site in (0..count).step_by(if kind == IoKind::Flush { 1 } else { step }) {
                 match kind {
                     IoKind::Read => counts.reads += 1,
                     IoKind::Write => counts.writes += 1,

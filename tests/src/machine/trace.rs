@@ -243,6 +243,21 @@ impl Trace {
         self.events.iter().filter(is_lost).count() as u64
     }
 
+    /// Which of all writes, counted from 0, were cached ones of more than one block: images, and bodies of checkpoints.
+    pub fn cached_records(&self) -> Vec<u64> {
+        let mut writes = 0;
+        let mut cached = Vec::new();
+        for recorded in &self.events {
+            if let Event::Change { discard: false, durability, blocks, .. } = &recorded.event {
+                if *durability == Durability::Cached && blocks.len() > 1 {
+                    cached.push(writes);
+                }
+                writes += 1;
+            }
+        }
+        cached
+    }
+
     /// The most writes that were in flight at a time.
     pub fn writes_in_flight_max(&self) -> usize {
         let mut in_flight = std::collections::BTreeSet::new();

@@ -2,12 +2,17 @@
 
 use std::fmt;
 
+use seabed_device::IoKind;
+
 use crate::crash::exhaustive::{run_sequence, sequences};
 use crate::crash::faults::run_faults;
+use crate::crash::in_place::{self, Closing};
+use crate::crash::schedules::space::Slow;
 use crate::crash::schedules::{self, medium, memory, space};
 use crate::crash::shown::{Change, waits_until_durable};
 use crate::crash::{FlipPlaces, Structure, flip, run_seed, stories};
 use crate::journal_suite;
+use crate::machine::{Cache, EIO, Effect, Fault, Landed};
 
 /// A suite, run by seeds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -62,8 +67,22 @@ pub enum Suite {
     NewerFormat,
     /// Records that went to another place.
     Misdirected,
+    /// Bulk data that went to another place.
+    MisdirectedData,
     /// Two handles on a file.
     Lock,
+    /// Rows whose record takes long, in trees that are larger than the memory.
+    SlowRecords,
+    /// Writes of images fail.
+    FailedImages,
+    /// Flushes of checkpoints fail.
+    FailedFlushes,
+    /// Slots take long while the device is written over.
+    SlowSlots,
+    /// Reads take long while the device is written over.
+    SlowReads,
+    /// A write or a flush fails once while clients work.
+    InPlace,
 }
 
 impl fmt::Display for Suite {
@@ -94,7 +113,14 @@ impl fmt::Display for Suite {
             Self::Hostile => "schedule hostile",
             Self::NewerFormat => "schedule newer_format",
             Self::Misdirected => "schedule misdirected_records",
+            Self::MisdirectedData => "schedule misdirected_data",
             Self::Lock => "schedule two_handles",
+            Self::SlowRecords => "schedule slow_records",
+            Self::FailedImages => "schedule failed_checkpoints, writes",
+            Self::FailedFlushes => "schedule failed_checkpoints, flushes",
+            Self::SlowSlots => "schedule slow_and_overwritten, flushes",
+            Self::SlowReads => "schedule slow_and_overwritten, reads",
+            Self::InPlace => "in_place",
         })
     }
 }
@@ -151,9 +177,32 @@ impl Suite {
             Self::Hostile => error(medium::hostile(seed)),
             Self::NewerFormat => error(medium::newer_format(seed)),
             Self::Misdirected => error(medium::misdirected_records(seed)),
+            Self::MisdirectedData => error(medium::misdirected_data(seed)),
             Self::Lock => error(schedules::two_handles(seed)),
+            Self::SlowRecords => error(memory::slow_records(seed)),
+            Self::FailedImages => error(memory::failed_checkpoints(seed, IoKind::Write)),
+            Self::FailedFlushes => error(memory::failed_checkpoints(seed, IoKind::Flush)),
+            Self::SlowSlots => error(space::slow_and_overwritten(seed, Slow::Flush)),
+            Self::SlowReads => error(space::slow_and_overwritten(seed, Slow::Read)),
+            Self::InPlace => failing_in_place(seed),
         }
     }
+}
+
+/// One write or flush fails once, which of them and how follows from the seed.
+fn failing_in_place(seed: u64) -> Option<String> {
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let landed = [Landed::Nothing, Landed::Everything, Landed::Torn];
+    let cache = [Cache::Kept, Cache::Lost, Cache::Reverted];
+    let fault = if rng.bool() {
+        let effect = Effect::FailWrite { errno: EIO, landed: landed[rng.usize(..3)] };
+        Fault::on(IoKind::Write, effect).after(rng.u64(..40))
+    } else {
+        Fault::on(IoKind::Flush, Effect::FailFlush { errno: EIO, cache: cache[rng.usize(..3)] })
+            .after(rng.u64(..3))
+    };
+    let closing = if rng.bool() { Closing::Afterwards } else { Closing::Meanwhile };
+    error(in_place::failing_once(seed, fault, closing))
 }
 
 /// Flips, and that what must be noticed by the checker or by the mount always was.

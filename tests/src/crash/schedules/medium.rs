@@ -1,14 +1,16 @@
 //! Medium: writes that were lost so that old valid content stands where they went, and reads that fail for a while.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use seabed::{Access, ShardOptions};
+use seabed::{Access, Error, LocalStore, Shard, ShardOptions, Transaction};
 use seabed_device::IoKind;
+use seabed_object::ObjectId;
 use seabed_segment::{RecordHeader, SEGMENT_HEADER_BYTES, SlotCopy, StreamKind, Superblock, SuperblockError};
 use seabed_types::{BLOCK_BYTES, Crc, Paddr, SegmentId, ShardId};
 
 use super::{bounds_at, look, nothing, place};
-use crate::crash::program::Plan;
+use crate::crash::program::{Plan, stamped};
 use crate::crash::run::{formatted, record, shard_options, sim_options, superblock};
 use crate::crash::suite::{compare, open_with};
 use crate::crash::{Broken, Rule, broken};
@@ -16,13 +18,15 @@ use crate::machine::{CrashMode, DiskImage, EIO, Effect, Fault, Faults, Simulatio
 
 /// A store is made where another one was, and the write of each superblock copy is lost in turn: a copy of the old store
 /// stands there, valid in every way. The new store is chosen. How many were looked at.
+///
+/// A format first clears the copies, and that is lost too: with one lost write zeros were looked at, and no older store.
 pub fn superblock_of_an_older_store(seed: u64) -> Result<u64, Broken> {
     let plan = Plan { steps: 30, ..Plan::of(seed) };
     let older = formatted(seed + 1, &plan)?;
     let new = superblock(seed, &plan);
     let mut looked = 0;
     for at in Superblock::places(plan.disk_bytes) {
-        let lose = Fault::on(IoKind::Write, Effect::LoseWrite).within(at..at + 1);
+        let lose = Fault::on(IoKind::Write, Effect::LoseWrite).within(at..at + 1).for_ever();
         let sim = Simulation::from_image(seed, &older, sim_options(&plan, Faults::none().with(lose)));
         let machine = sim.machine();
         let made = sim.run(async { seabed::format_device(&machine, &new).await });
@@ -214,6 +218,53 @@ fn journal_records(image: &DiskImage, superblock: &Superblock) -> BTreeMap<u64, 
     let journal = image.blocks().into_keys().filter_map(header);
     let journal = journal.filter(|header| header.place.stream == StreamKind::Journal);
     journal.map(|header| (header.place.number, header.at)).collect()
+}
+
+/// The write of a record of bulk data goes to another place, each in turn, and the device says that it was done. Then parts
+/// of chunks are overwritten, which reads what is merged with them: no byte of the old use of the place is taken for data.
+/// How often something was called corrupt.
+pub fn misdirected_data(seed: u64) -> Result<u64, Broken> {
+    const BYTES: usize = 40_000;
+    let plan = Plan { memory_bytes: 8 << 20, bulk_bytes: 4096, disk_bytes: 4 << 20, ..Plan::of(seed) };
+    let base = formatted(seed, &plan)?;
+    let (superblock, object) = (superblock(seed, &plan), ObjectId::new("object"));
+    let wrong = |error: Error| broken(Rule::Wrong, error);
+    let mut corrupt = 0;
+    for skip in 0..6 {
+        let sim = Simulation::from_image(seed, &base, sim_options(&plan, Faults::none()));
+        let machine = sim.machine();
+        let run = async {
+            let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(&plan)).await;
+            let pool = LocalStore::new(shard.map_err(wrong)?).create_pool("pool").await.map_err(wrong)?;
+            machine.runtime.sleep(Duration::from_millis(100)).await;
+            // The last segment is not used in this short a time.
+            let to = plan.disk_bytes - 2 * u64::from(superblock.layout.segment_bytes);
+            let astray = Fault::on(IoKind::Write, Effect::Misdirect { to }).after(skip);
+            sim.with_faults(|faults| faults.plan(astray));
+            let mut expected = stamped(seed, BYTES);
+            pool.put(object.clone(), expected.clone()).await.map_err(wrong)?;
+            let mut corrupt = 0;
+            for (number, at) in (0..).zip((100..BYTES).step_by(4096)) {
+                let data = stamped(seed + 1 + number, 50);
+                let mut transaction = Transaction::new();
+                transaction.write(&object, at as u64, data.clone());
+                match pool.submit(transaction).await {
+                    Ok(()) => expected[at..at + 50].copy_from_slice(&data),
+                    Err(Error::Corrupt { .. }) => corrupt += 1,
+                    Err(error) => return Err(wrong(error)),
+                }
+            }
+            match pool.get(object.clone()).await {
+                Ok(read) if read == expected => {}
+                Ok(_) => return Err(broken(Rule::Half, format!("write {skip} went astray: other bytes"))),
+                Err(Error::Corrupt { .. }) => corrupt += 1,
+                Err(error) => return Err(wrong(error)),
+            }
+            Ok(corrupt)
+        };
+        corrupt += sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))??;
+    }
+    Ok(corrupt)
 }
 
 /// The write of a record goes to the place at which the next segment of the journal begins, each in turn, and the device

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use futures::future::join_all;
 use seabed::{Error, LocalStore, Shard, ShardOptions, Transaction};
+use seabed_device::IoKind;
 use seabed_object::ObjectId;
 use seabed_types::ShardId;
 
@@ -13,7 +14,7 @@ use crate::crash::program::{Kind, Plan};
 use crate::crash::run::{formatted, record, record_on, shard_options, sim_options, superblock};
 use crate::crash::suite::{compare, open};
 use crate::crash::{Broken, Rule, broken};
-use crate::machine::{CrashMode, Faults, Latency, SimOptions, Simulation};
+use crate::machine::{Cache, CrashMode, EIO, Effect, Fault, Faults, Landed, Latency, SimOptions, Simulation};
 
 /// Images take a hundred times as long as records, so that leaves change, are evicted and split while their image is on its
 /// way; then the power is cut at many boundaries. How much was answered while a cached write was in flight.
@@ -46,6 +47,94 @@ pub fn slow_images(seed: u64) -> Result<u64, Broken> {
             .map_err(|broken| place(broken, "images on their way", boundary))?;
     }
     Ok(run.trace.marks_during_cached_writes())
+}
+
+/// Objects are changed while their record takes a hundred times as long as a read, in trees that are several times as large as the
+/// memory, so that leaves with changes that are not durable would be evicted and read again; then the power is cut, and
+/// nothing that was shown is gone. How many boundaries were looked at.
+pub fn slow_records(seed: u64) -> Result<u64, Broken> {
+    let mut kinds = vec![Kind::Stat; 8];
+    kinds.extend([Kind::SetAttributes, Kind::Touch]);
+    let plan = Plan {
+        clients: 24,
+        pools: 1,
+        steps: 2500,
+        kinds,
+        objects: 1500,
+        bytes_max: 300,
+        ops_max: 2,
+        closes: false,
+        rests: false,
+        disk_bytes: 6 << 20,
+        window_segments: 6,
+        memory_bytes: 192 << 10,
+        inline_bytes: 512,
+        pause_us: 0,
+        ..Plan::of(seed)
+    };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (history, least) = nothing(&plan);
+    let base = formatted(seed, &plan)?;
+    let latency = Latency { durable_write_us: 8000..=16_000, ..Latency::default() };
+    let options = SimOptions { latency, steps_max: 4_000_000, ..sim_options(&plan, Faults::none()) };
+    let run = record_on((seed, seed), &base, (&history, &least), &plan, options)?;
+    let mut looked = 0;
+    let boundaries = run.trace.boundaries();
+    for boundary in boundaries.iter().copied().step_by(boundaries.len() / 40 + 1) {
+        let image = run.trace.crash_image(boundary, CrashMode::Durable, &mut rng);
+        look(seed, &image, &run, &plan, &bounds_at(&run, boundary, &least))
+            .map_err(|broken| place(broken, "records on their way", boundary))?;
+        looked += 1;
+    }
+    Ok(looked)
+}
+
+/// Writes of images, or of a checkpoint's body, fail, each by itself, or flushes; then the power is cut. Nobody is told,
+/// and all is there. How many failed.
+pub fn failed_checkpoints(seed: u64, kind: IoKind) -> Result<u64, Broken> {
+    let plan = Plan {
+        clients: 4,
+        pools: 1,
+        steps: 120,
+        kinds: vec![Kind::OmapInsert, Kind::OmapInsert, Kind::SetAttributes, Kind::OmapRemove, Kind::Put],
+        objects: 12,
+        keys: 400,
+        bytes_max: 300,
+        ops_max: 3,
+        closes: false,
+        rests: false,
+        window_segments: 4,
+        memory_bytes: 512 << 10,
+        inline_bytes: 512,
+        is_faulty: true,
+        ..Plan::of(seed)
+    };
+    let sound = Plan { is_faulty: false, ..plan.clone() };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (history, least) = nothing(&plan);
+    let base = formatted(seed, &plan)?;
+    let run = record((seed, seed), &base, (&history, &least), &plan, Faults::none())?;
+    let (sites, effect) = if kind == IoKind::Flush {
+        let flushes = run.trace.counts().flushes;
+        ((0..flushes).collect(), Effect::FailFlush { errno: EIO, cache: Cache::Lost })
+    } else {
+        (run.trace.cached_records(), Effect::FailWrite { errno: EIO, landed: Landed::Nothing })
+    };
+    let mut failed = 0;
+    for site in sites.iter().step_by(sites.len() / 12 + 1) {
+        let faults = Faults::none().with(Fault::on(kind, effect).after(*site));
+        let run = record((seed, seed), &base, (&history, &least), &plan, faults)?;
+        // A flush of the mount that opens the store is told.
+        if run.failed > 0 && !run.program.is_empty() {
+            return Err(broken(Rule::Wrong, "somebody was told of a failed checkpoint"));
+        }
+        let end = run.trace.events();
+        let image = run.trace.crash_image(end, CrashMode::Durable, &mut rng);
+        look(seed, &image, &run, &sound, &bounds_at(&run, end, &least))
+            .map_err(|broken| place(broken, &format!("{kind} {site} failed"), end))?;
+        failed += 1;
+    }
+    Ok(failed)
 }
 
 /// What a store with plenty of memory left is opened with less and less. It opens and shows the same, or says how much it
@@ -134,6 +223,10 @@ pub fn slow_device(seed: u64) -> Result<[u64; 2], Broken> {
     let most = sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))??;
     let memory = most.into_iter().max().unwrap_or(0);
     let in_flight = sim.finish().writes_in_flight_max() as u64;
+    // Sixteen in the background, a record of the journal, bytes of a checkpoint's body.
+    if in_flight > 20 {
+        return Err(broken(Rule::Wrong, format!("{in_flight} writes in flight")));
+    }
     // Images on their way cannot be evicted, so on a slow device it is over its budget for a while.
     if memory > plan.memory_bytes as u64 * 2 {
         return Err(broken(Rule::Wrong, format!("{memory} bytes in memory of {}", plan.memory_bytes)));

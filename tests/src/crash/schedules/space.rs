@@ -8,12 +8,12 @@ use seabed_device::Machine;
 use seabed_object::ObjectId;
 use seabed_types::ShardId;
 
-use super::{bounds_at, look, nothing};
+use super::{bounds_at, look, nothing, place};
 use crate::crash::program::{Kind, Plan, stamped};
 use crate::crash::run::{Bounds, formatted, record, record_on, shard_options, sim_options, superblock};
 use crate::crash::suite::findings;
 use crate::crash::{Broken, Rule, broken};
-use crate::machine::{CrashMode, Faults, SimOptions, Simulation};
+use crate::machine::{CrashMode, Faults, Latency, SimOptions, Simulation};
 
 fn wrong(error: Error) -> Broken {
     broken(Rule::Wrong, error)
@@ -178,6 +178,57 @@ pub fn waiting_bulk_data(seed: u64) -> Result<u64, Broken> {
         }
         Ok(site.shard.stats().device_bytes_written / plan.disk_bytes)
     })
+}
+
+/// What takes long while the device is written over several times.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Slow {
+    /// Flushes: slots take long.
+    Flush,
+    /// Reads.
+    Read,
+}
+
+/// A small device is written over several times while slots, or reads, take as long as hundreds of writes: what was given
+/// up before the slots that no longer name it, or while somebody reads it, would be overwritten meanwhile. Then the power
+/// is cut at many boundaries. How often the device was written over.
+pub fn slow_and_overwritten(seed: u64, slow: Slow) -> Result<u64, Broken> {
+    let plan = Plan {
+        clients: 6,
+        pools: 1,
+        steps: 500,
+        objects: 4,
+        kinds: vec![Kind::Put, Kind::Put, Kind::Put, Kind::Whole, Kind::Touch],
+        bytes_max: 60_000,
+        ops_max: 1,
+        closes: false,
+        rests: false,
+        disk_bytes: 3 << 20,
+        window_segments: 4,
+        memory_bytes: 8 << 20,
+        bulk_bytes: 4096,
+        inline_bytes: 64,
+        pause_us: 0,
+        ..Plan::of(seed)
+    };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (history, least) = nothing(&plan);
+    let base = formatted(seed, &plan)?;
+    let latency = match slow {
+        Slow::Flush => Latency { flush_us: 20_000..=60_000, ..Latency::default() },
+        Slow::Read => Latency { read_us: 20_000..=60_000, ..Latency::default() },
+    };
+    let options = SimOptions { latency, steps_max: 4_000_000, ..sim_options(&plan, Faults::none()) };
+    let run = record_on((seed, seed), &base, (&history, &least), &plan, options)?;
+    let boundaries = run.trace.boundaries();
+    for boundary in boundaries.iter().copied().step_by(boundaries.len() / 60 + 1) {
+        let image = run.trace.crash_image(boundary, CrashMode::Durable, &mut rng);
+        findings(&image)
+            .map_err(|what| broken(Rule::Check, what))
+            .and_then(|()| look(seed, &image, &run, &plan, &bounds_at(&run, boundary, &least)))
+            .map_err(|broken| place(broken, "slow, and overwritten", boundary))?;
+    }
+    Ok(run.trace.counts().blocks_written * 4096 / plan.disk_bytes)
 }
 
 /// A device is filled, and then the power is cut `mounts` times in a row, each time somewhere in a mount on the full device
