@@ -94,6 +94,16 @@ impl Request {
         }
     }
 
+    /// It is over and leaves the line. Whoever waits for its record may have been told that the journal had failed while the
+    /// record was still on its way, and waits for the next mount now: no mount will take it, for the record is durable.
+    fn leave(&self) {
+        let is_durable_all_the_same =
+            matches!(&*self.state.borrow(), State::Applied(journal, _) if journal.healthy().is_err());
+        if is_durable_all_the_same {
+            self.end(Ok(()));
+        }
+    }
+
     /// Waits for its answer. Dropping the future changes nothing.
     pub(crate) async fn answer(&self) -> Result<()> {
         loop {
@@ -137,12 +147,19 @@ impl Unanswered {
                 }
                 requests.pop_front()
             };
-            drop(over);
+            if let Some(over) = over {
+                over.leave();
+            }
         }
     }
 
     /// All that have to be carried out again.
     pub(crate) fn take(&self) -> Vec<Rc<Request>> {
-        self.requests.take().into_iter().filter(|request| !request.is_over()).collect()
+        let (over, left): (Vec<_>, Vec<_>) =
+            self.requests.take().into_iter().partition(|request| request.is_over());
+        for request in over {
+            request.leave();
+        }
+        left
     }
 }

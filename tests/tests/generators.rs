@@ -29,3 +29,13 @@ fn whatever_fails_is_told_and_nothing_acknowledged_is_lost() {
         assert!(count > 0, "never: {what}: {}", all.line());
     }
 }
+
+/// A write failed while a record that was begun before it was still on its way. Who waited for that record was told that
+/// the journal had failed, and waited for the next mount to carry it out again. Then the record became durable; so the next
+/// mount did not take it, nor was it told of the fence, and who had submitted it waited for ever. Writes 0, 79 and 158 of
+/// this run fail, and the last of them is one of that kind.
+#[test]
+fn a_record_that_is_durable_although_the_journal_failed_is_answered() {
+    let counts = run_faults(26, 79).unwrap_or_else(|what| panic!("{what}"));
+    assert!(counts.writes > 2 && counts.fenced > 0, "{}", counts.line());
+}
