@@ -226,7 +226,8 @@ fn nothing_is_shown_of_rows_whose_record_takes_long() {
 fn a_checkpoint_survives_a_write_or_flush_that_fails() {
     for kind in [IoKind::Write, IoKind::Flush] {
         let mut failed = 0;
-        for seed in 1..4 {
+        // In 4 a record is on its way when a flush fails, and durable all the same: nobody was told.
+        for seed in 1..6 {
             failed += memory::failed_checkpoints(seed, kind)
                 .unwrap_or_else(|broken| panic!("{kind}, seed {seed}: {broken}"));
         }
