@@ -195,6 +195,11 @@ impl Mounted {
                     held.enter_again();
                 }
                 Outcome::Ready(effects) if effects.is_empty() && also == Also::Nothing => {
+                    // Those before it may have given up their places because this mount has failed; the next one carries
+                    // them out, and then this may change something.
+                    if let Some(error) = self.failure() {
+                        return Err(Error::Fenced(error));
+                    }
                     drop(place);
                     return self.settled(settled).await;
                 }

@@ -127,3 +127,40 @@ fn is_there(seed: u64, image: &DiskImage, plan: &Plan, closing: Closing) -> Resu
         Err(error) => Err(broken(Rule::FailedOpen, error)),
     }
 }
+
+/// A small write, in another pool a large one that makes an object and a removal of that object, submitted at once; an
+/// operation fails. The object must be gone in the end, since its removal was answered: how often the shard mounted itself in place.
+pub fn removed_behind_a_large_write(seed: u64, fault: Fault) -> Result<u64, Broken> {
+    let plan = Plan { memory_bytes: 1 << 20, bulk_bytes: 16 << 10, disk_bytes: 6 << 20, ..Plan::of(seed) };
+    let plan = Plan { window_segments: 4, node_bytes: 4096, inline_bytes: 512, ..plan };
+    let base = formatted(seed, &plan)?;
+    let superblock = superblock(seed, &plan);
+    let sim = Simulation::from_image(seed, &base, sim_options(&plan, Faults::none()));
+    let machine = sim.machine();
+    let run = async {
+        let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(&plan)).await?;
+        let store = LocalStore::new(Rc::clone(&shard));
+        // What the removal looks at must not wait for the record that fails, or it would not be answered anyway.
+        let (pool, other) = (store.create_pool("pool").await?, store.create_pool("other").await?);
+        machine.runtime.sleep(Duration::from_millis(100)).await;
+        sim.with_faults(|faults| faults.plan(fault));
+        let large = ObjectId::new("large");
+        let (mut made, mut removed) = (Transaction::new(), Transaction::new());
+        made.append(&large, Bytes::from(stamped(seed, STREAM_BYTES / 3)));
+        // Where there is no such object this changes nothing.
+        removed.touch(&large).remove(&large);
+        let appended = append(&other, seed, 0);
+        let (made, removed) = (pool.submit(made), pool.submit(removed));
+        let (appended, (made, removed)) = join(appended, join(made, removed)).await;
+        appended?;
+        made?;
+        removed?;
+        let is_there = pool.exists(large).await?;
+        Ok::<_, Error>((is_there, shard.stats().mounted_in_place))
+    };
+    match sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))? {
+        Ok((false, mounted)) => Ok(mounted),
+        Ok((true, _)) => Err(broken(Rule::Wrong, "its removal was answered, and the object is there")),
+        Err(error) => Err(broken(Rule::Wrong, error)),
+    }
+}
