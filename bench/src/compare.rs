@@ -1,8 +1,8 @@
 //! Compare: the same work on Seabed and on others, one trial at a time, and one table of all (`table`).
 //!
 //! The work: values of 4 KiB, for puts of 1 KiB, uniformly drawn, each client with one operation at a time; a write is
-//! counted when it is durable. A trial fills an empty place with all data, then measures; the caller runs each in a process of its own, so
-//! that memory and written bytes are the contestant's.
+//! counted when it is durable. A trial fills an empty place with all data, then measures; the caller runs each in a process
+//! of its own, so that memory and written bytes are the contestant's.
 //!
 //! | contestant | driven by | durable by | own count of device bytes |
 //! |---|---|---|---|
@@ -184,6 +184,11 @@ impl Setup {
 
     fn value_bytes(&self) -> u64 {
         self.work.value_bytes()
+    }
+
+    /// As [`Setup::value_bytes`], the length of a buffer.
+    fn value_len(&self) -> usize {
+        usize::try_from(self.value_bytes()).expect("small")
     }
 }
 

@@ -129,7 +129,6 @@ impl Mounted {
     /// Waits until `bytes` more may come, or says that they cannot. The caller holds no [`crate::mounted::Held`]: that would
     /// keep the segments it waits for from becoming free.
     pub(crate) async fn admit(self: &Rc<Self>, bytes: usize, purpose: Purpose) -> Result<()> {
-        seabed_types::reached!(AdmissionWaited);
         if bytes as u64 > self.usable_bytes() {
             return Err(self.no_space());
         }
@@ -151,30 +150,25 @@ impl Mounted {
                 return Err(Error::Closed);
             }
             let exhausted = self.trim.exhausted_at.get() == Some(self.table.losses());
-            let cycled = self.trim.completed.get() >= enough_cycles && self.table.cooling_count() == 0;
+            let cooling = self.table.cooling_count();
+            let mut has_cycled = self.trim.completed.get() >= enough_cycles;
+            let is_in_vain = has_cycled && cooling == 0 && losses == self.table.losses();
             // Who waits for the window or for pending changes only gets there, as long as there is space to trim in.
             let lacks_space = !self.fits(bytes, purpose) || self.trim.without_space.get();
-            if lacks_space && !graves_may_help() && (exhausted || cycled) {
-                if exhausted || losses == self.table.losses() {
-                    self.trim.exhausted_at.set(Some(self.table.losses()));
-                    return Err(self.no_space());
-                }
+            if lacks_space && !graves_may_help() && (exhausted || is_in_vain) {
+                self.trim.exhausted_at.set(Some(self.table.losses()));
+                return Err(self.no_space());
+            }
+            if has_cycled && losses != self.table.losses() {
                 // Something was given up since: one more cycle may turn it into space.
                 losses = self.table.losses();
                 enough_cycles = self.trim.begun.get() + 1;
+                has_cycled = false;
             }
             // What becomes free when running operations end needs no further cycle. Cycle upon cycle, a slow reader beside a
             // full device cost checkpoints without end.
-            let cooling = self.table.cooling_count();
-            let has_cycled = self.trim.completed.get() >= enough_cycles;
-            if has_cycled && losses != self.table.losses() {
-                losses = self.table.losses();
-                enough_cycles = self.trim.begun.get() + 1;
-            }
-            let waits_for_others = cooling > 0
-                && self.trim.completed.get() >= enough_cycles
-                && self.window_has_room()
-                && self.pending_has_room(purpose);
+            let waits_for_others =
+                cooling > 0 && has_cycled && self.window_has_room() && self.pending_has_room(purpose);
             if !waits_for_others {
                 self.trim.force();
             }
@@ -187,6 +181,7 @@ impl Mounted {
                     || waits_for_others
                         && (cooling != self.table.cooling_count() || losses != self.table.losses())
             };
+            seabed_types::reached!(AdmissionWaited);
             let waited = self.trim.moved.until(changed);
             let freed = self.table.changed.until(changed);
             futures::future::select(Box::pin(waited), Box::pin(freed)).await;

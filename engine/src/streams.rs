@@ -10,7 +10,8 @@
 //! written again too, and a checkpoint whose images moved while it waited for them is begun anew.
 //!
 //! A checkpoint places the images of all nodes that have none in one moment, which may be thousands. Of their records, and of
-//! the headers and inventories of the segments that they fill, so many are written at a time ([`BACKGROUND_WRITES_MAX`]), or a slow device would have hundreds in its queue before what users wait for.
+//! the headers and inventories of the segments that they fill, so many are written at a time ([`BACKGROUND_WRITES_MAX`]), or a
+//! slow device would have hundreds in its queue before what users wait for.
 //!
 //! Claims and seals are logged as they happen; they only tell the table (rule L5).
 //!

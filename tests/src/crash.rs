@@ -18,6 +18,7 @@
 //!
 //! Cost: some milliseconds for each state.
 
+mod crowd;
 mod engine;
 pub mod exhaustive;
 pub mod faults;

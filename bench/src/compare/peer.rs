@@ -34,7 +34,7 @@ pub(super) fn run<P: Peer>(
     open: impl FnOnce(&Setup) -> Result<P, CompareError>,
 ) -> Result<Trial, CompareError> {
     let peer = open(setup)?;
-    let bytes = usize::try_from(setup.value_bytes()).expect("small");
+    let bytes = setup.value_len();
     let payload = Payload::new(bytes);
     for first in (0..setup.values()).step_by(usize::try_from(LOAD_VALUES).expect("small")) {
         let numbers = first..setup.values().min(first + LOAD_VALUES);
@@ -50,7 +50,7 @@ pub(super) fn run<P: Peer>(
         let threads: Vec<_> = (0..setup.clients)
             .map(|client| {
                 let (peer, payload) = (&peer, &payload);
-                scope.spawn(move || Client { peer, payload, bytes, setup, start, until }.run(client))
+                scope.spawn(move || Client { peer, payload, setup, start, until }.run(client))
             })
             .collect();
         threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect::<Vec<_>>()
@@ -88,7 +88,6 @@ fn value(payload: &Payload, bytes: usize, number: u64, write: u64) -> Vec<u8> {
 struct Client<'a, P> {
     peer: &'a P,
     payload: &'a Payload,
-    bytes: usize,
     setup: &'a Setup,
     start: Instant,
     until: Instant,
@@ -103,7 +102,7 @@ impl<P: Peer> Client<'_, P> {
             let number = rng.u64(..self.setup.values());
             let latency: Duration = match self.setup.work {
                 Work::Overwrite | Work::Put => {
-                    let value = value(self.payload, self.bytes, number, rng.u64(..));
+                    let value = value(self.payload, self.setup.value_len(), number, rng.u64(..));
                     let start = Instant::now();
                     self.peer.write(number, &value)?;
                     start.elapsed()
@@ -113,7 +112,8 @@ impl<P: Peer> Client<'_, P> {
                     self.peer.read(number, &mut read)?;
                     let latency = start.elapsed();
                     let head = read.get(..HEAD_BYTES);
-                    let is_right = head == Some(&number.to_le_bytes()) && read.len() == self.bytes;
+                    let is_right =
+                        head == Some(&number.to_le_bytes()) && read.len() == self.setup.value_len();
                     wrong += u64::from(!is_right);
                     latency
                 }
@@ -132,7 +132,7 @@ pub(super) struct Nothing {
 impl Nothing {
     #[expect(clippy::unnecessary_wraps, reason = "as the others are opened")]
     pub(super) fn open(setup: &Setup) -> Result<Self, CompareError> {
-        Ok(Self { bytes: usize::try_from(setup.value_bytes()).expect("small") })
+        Ok(Self { bytes: setup.value_len() })
     }
 }
 

@@ -129,7 +129,8 @@ fn is_there(seed: u64, image: &DiskImage, plan: &Plan, closing: Closing) -> Resu
 }
 
 /// A small write, in another pool a large one that makes an object and a removal of that object, submitted at once; an
-/// operation fails. The object must be gone in the end, since its removal was answered: how often the shard mounted itself in place.
+/// operation fails. The object must be gone in the end, since its removal was answered: how often the shard mounted itself in
+/// place.
 pub fn removed_behind_a_large_write(seed: u64, fault: Fault) -> Result<u64, Broken> {
     let plan = Plan { memory_bytes: 1 << 20, bulk_bytes: 16 << 10, disk_bytes: 6 << 20, ..Plan::of(seed) };
     let plan = Plan { window_segments: 4, node_bytes: 4096, inline_bytes: 512, ..plan };

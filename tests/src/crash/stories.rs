@@ -13,6 +13,7 @@ use seabed_object::ObjectId;
 use seabed_segment::{SegmentHeader, SlotCopy, StreamKind};
 use seabed_types::{BLOCK_BYTES, Epoch, Incarnation, Lsn, SegmentId, ShardId};
 
+use super::crowd::crowd;
 use super::program::{Plan, stamped};
 use super::run::{formatted, record, shard_options, sim_options, superblock};
 use super::schedules::{bounds_at, look, nothing, place};
@@ -102,34 +103,13 @@ fn many_rows(seed: u64, plan: &Plan, rows: u32) -> Result<(u64, DiskImage), Brok
     let base = formatted(seed, plan)?;
     let options = SimOptions { steps_max: 20_000_000, ..sim_options(plan, Faults::none()) };
     let sim = Simulation::from_image(seed, &base, options);
-    let (machine, superblock) = (sim.machine(), superblock(seed, plan));
-    let wrong = |error: Error| broken(Rule::Wrong, error);
-    let run = async {
-        let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(plan)).await;
-        let shard = shard.map_err(wrong)?;
-        let pool = LocalStore::new(Rc::clone(&shard)).create_pool("pool").await.map_err(wrong)?;
-        let clients = (0..20).map(|client| {
-            let (pool, shard) = (pool.clone(), &shard);
-            async move {
-                let object = ObjectId::new(format!("object {client}"));
-                let mut most = 0;
-                for round in 0..rows / 800 {
-                    let mut transaction = Transaction::new();
-                    let pairs =
-                        (0..40).map(|row| (format!("key {round:05} {row:02}"), Bytes::from_static(b"value")));
-                    transaction.touch(&object).omap_insert(&object, pairs);
-                    pool.submit(transaction).await?;
-                    most = most.max(shard.stats().pending_bytes);
-                }
-                Ok(most)
-            }
-        });
-        let most: Result<Vec<u64>, Error> = join_all(clients).await.into_iter().collect();
-        most.map_err(wrong)
+    let fill = |transaction: &mut Transaction, object: &ObjectId, round: u32| {
+        let pairs = (0..40).map(|row| (format!("key {round:05} {row:02}"), Bytes::from_static(b"value")));
+        transaction.omap_insert(object, pairs);
     };
-    let most = sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))??;
+    let most = crowd((seed, plan, &sim), rows / 800, fill, |stats| stats.pending_bytes)?;
     let image = sim.frontier().crash_image(CrashMode::Durable, &mut fastrand::Rng::with_seed(seed));
-    Ok((most.into_iter().max().unwrap_or(0), image))
+    Ok((most, image))
 }
 
 /// Pending changes stay within a quarter of the window and an eighth of the budget, but for the transactions that are on

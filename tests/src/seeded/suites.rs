@@ -129,6 +129,18 @@ fn error<T, E: fmt::Display>(result: Result<T, E>) -> Option<String> {
     result.err().map(|error| error.to_string())
 }
 
+/// What is wrong with a result that is an error, or not right.
+fn unless<T: fmt::Debug, E: fmt::Display>(
+    result: Result<T, E>,
+    what: &str,
+    is_right: impl FnOnce(&T) -> bool,
+) -> Option<String> {
+    match result {
+        Ok(found) => (!is_right(&found)).then(|| format!("{what} {found:?}")),
+        Err(error) => Some(error.to_string()),
+    }
+}
+
 impl Suite {
     /// What is wrong with a seed.
     pub fn failure(self, seed: u64) -> Option<String> {
@@ -154,22 +166,18 @@ impl Suite {
             Self::FailingReads => error(medium::failing_reads(seed)),
             Self::SlowImages => error(memory::slow_images(seed)),
             Self::SmallerBudgets => error(memory::smaller_budgets(seed)),
-            Self::FullDevice => match space::full_device(seed, 6, 3000) {
-                Ok(held) if held.iter().all(|count| *count * 10 >= held[0] * 7) && held[0] > 10 => None,
-                Ok(held) => Some(format!("it held {held:?}")),
-                Err(broken) => Some(broken.to_string()),
-            },
+            Self::FullDevice => unless(space::full_device(seed, 6, 3000), "it held", |held| {
+                held.iter().all(|count| *count * 10 >= held[0] * 7) && held[0] > 10
+            }),
             Self::WaitingBulkData => error(space::waiting_bulk_data(seed)),
-            Self::ManyRows => match space::removal_of_many_rows(seed) {
-                Ok([first, second]) if first >= 5000 && second * 10 >= first * 7 => None,
-                Ok(held) => Some(format!("it held {held:?}")),
-                Err(broken) => Some(broken.to_string()),
-            },
-            Self::Pending => match stories::pending_is_bounded(seed, 1 << 20) {
-                Ok(seen) if seen < (128 << 10) + 20 * 7000 => None,
-                Ok(seen) => Some(format!("{seen} bytes of pending changes")),
-                Err(broken) => Some(broken.to_string()),
-            },
+            Self::ManyRows => unless(space::removal_of_many_rows(seed), "it held", |[first, second]| {
+                *first >= 5000 && second * 10 >= first * 7
+            }),
+            Self::Pending => {
+                unless(stories::pending_is_bounded(seed, 1 << 20), "bytes of pending changes:", |seen| {
+                    *seen < (128 << 10) + 20 * 7000
+                })
+            }
             Self::OlderSlot => error(stories::older_slot_while_a_mount_trims(seed)),
             Self::TornHeader => error(stories::torn_header_of_a_lost_use(seed)),
             Self::BulkWrites => error(stories::failed_bulk_writes(seed)),

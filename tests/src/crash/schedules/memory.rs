@@ -1,17 +1,14 @@
 //! Memory: leaves that change while their image is on its way to the device, and replays with less than the writer had.
 
-use std::rc::Rc;
-
 use bytes::Bytes;
-use futures::future::join_all;
-use seabed::{Error, LocalStore, Shard, ShardOptions, Transaction};
+use seabed::{ShardOptions, Transaction};
 use seabed_device::IoKind;
 use seabed_object::ObjectId;
-use seabed_types::ShardId;
 
 use super::{bounds_at, look, nothing, place};
+use crate::crash::crowd::crowd;
 use crate::crash::program::{Kind, Plan};
-use crate::crash::run::{formatted, record, record_on, shard_options, sim_options, superblock};
+use crate::crash::run::{formatted, record, record_on, shard_options, sim_options};
 use crate::crash::suite::{compare, open};
 use crate::crash::{Broken, Rule, broken};
 use crate::machine::{Cache, CrashMode, EIO, Effect, Fault, Faults, Landed, Latency, SimOptions, Simulation};
@@ -194,34 +191,12 @@ pub fn slow_device(seed: u64) -> Result<[u64; 2], Broken> {
     let latency = Latency { write_us: 2000..=5000, ..Latency::default() };
     let options = SimOptions { latency, steps_max: 50_000_000, ..sim_options(&plan, Faults::none()) };
     let sim = Simulation::from_image(seed, &base, options);
-    let (machine, superblock) = (sim.machine(), superblock(seed, &plan));
-    let wrong = |error: Error| broken(Rule::Wrong, error);
-    let run = async {
-        let shard =
-            Shard::mount(machine, superblock, ShardId(0), shard_options(&plan)).await.map_err(wrong)?;
-        let pool = LocalStore::new(Rc::clone(&shard)).create_pool("pool").await.map_err(wrong)?;
-        let clients = (0..20).map(|client| {
-            let (pool, shard) = (pool.clone(), &shard);
-            async move {
-                let object = ObjectId::new(format!("object {client}"));
-                let mut most = 0;
-                for round in 0..40 {
-                    let mut transaction = Transaction::new();
-                    let value = Bytes::from_static(&[7; 100]);
-                    let pairs = (0..20)
-                        .map(|row| (format!("key {:05}", (row * 7919 + round) % 50_000), value.clone()));
-                    transaction.touch(&object).omap_insert(&object, pairs);
-                    pool.submit(transaction).await?;
-                    most = most.max(shard.stats().memory_bytes);
-                }
-                Ok(most)
-            }
-        });
-        let most: Result<Vec<u64>, Error> = join_all(clients).await.into_iter().collect();
-        most.map_err(wrong)
+    let fill = |transaction: &mut Transaction, object: &ObjectId, round: u32| {
+        let value = Bytes::from_static(&[7; 100]);
+        let key = |row: u32| format!("key {:05}", (row * 7919 + round) % 50_000);
+        transaction.omap_insert(object, (0..20).map(|row| (key(row), value.clone())));
     };
-    let most = sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))??;
-    let memory = most.into_iter().max().unwrap_or(0);
+    let memory = crowd((seed, &plan, &sim), 40, fill, |stats| stats.memory_bytes)?;
     let in_flight = sim.finish().writes_in_flight_max() as u64;
     // Sixteen in the background, a record of the journal, bytes of a checkpoint's body.
     if in_flight > 20 {
