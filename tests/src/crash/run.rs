@@ -14,7 +14,7 @@ use seabed_segment::{Identity, Layout, Superblock};
 use seabed_types::{ShardId, Uuid};
 
 use super::engine::{Outcome, ask, id_of, outcome_of, transaction_of};
-use super::history::{PoolHistory, Proof, ReadRecord, Submission};
+use super::history::{PoolHistory, ReadRecord, Submission};
 use super::program::{Generator, Plan, Program, Read, SEGMENT_BYTES, Step};
 use super::{Broken, Rule, broken};
 use crate::machine::{CrashMode, DiskImage, Faults, Mark, SimOptions, Simulation, TaskOrder, Trace};
@@ -288,8 +288,7 @@ pub(super) fn record_on(
         let refused = |submission: &&Submission| submission.outcome == Some(Outcome::NoRoom);
         no_room += submissions.iter().filter(refused).count() as u64;
         let proven = submissions.iter().map(|submission| history.submit(submission));
-        proofs
-            .push(proven.collect::<Result<Vec<Proof>, String>>().map_err(|what| broken(Rule::Wrong, what))?);
+        proofs.push(proven.collect::<Result<Vec<u64>, String>>().map_err(|what| broken(Rule::Wrong, what))?);
     }
     let proven = proven(&shared, &history, &proofs, &recovered)?;
     let (failed, program) = (shared.failed.get(), shared.drawn.borrow().clone());
@@ -300,7 +299,7 @@ pub(super) fn record_on(
 fn proven(
     shared: &Shared,
     history: &[PoolHistory],
-    proofs: &[Vec<Proof>],
+    proofs: &[Vec<u64>],
     recovered: &[u64],
 ) -> Result<Vec<(usize, u64)>, Broken> {
     let told = shared.told.take();
@@ -309,16 +308,21 @@ fn proven(
         let Submission { operations, outcome, .. } = &shared.pools[pool].submissions.borrow()[index];
         *outcome == Some(Outcome::Done) && !operations.is_empty()
     };
-    // What a read had to see: the submissions to its pool that were done before it was asked.
+    // What a read had to see: the submissions to its pool that were done before it was asked. One that changed nothing may
+    // have been answered before others that it stood behind and did not look at. These are not durable then, and if the
+    // journal fails a read may come before they are carried out again; without a fault they are seen.
     let seen = |pool: usize, before: usize| {
         let done = told[..before].iter().map(|told| match told {
-            Told::Submission(of, index) if *of == pool && is_done(pool, *index) => proofs[pool][*index].seen,
+            Told::Submission(of, index) if *of == pool && is_done(pool, *index) => {
+                let number = shared.pools[pool].first.get() + *index as u64;
+                if shared.plan.is_faulty { proofs[pool][*index] } else { number }
+            }
             Told::Submission(..) | Told::Read(..) => 0,
         });
         done.max().unwrap_or(0).max(recovered[pool]).max(1)
     };
     let proven = told.iter().map(|event| match event {
-        Told::Submission(pool, index) => Ok((*pool, proofs[*pool][*index].durable)),
+        Told::Submission(pool, index) => Ok((*pool, proofs[*pool][*index])),
         Told::Read(read, before) => {
             let from = seen(read.pool, *before);
             let shown = history[read.pool].explains(read, from).ok_or_else(|| {
@@ -511,12 +515,8 @@ impl Client {
                 let shared = Rc::clone(shared);
                 let unheard = async move {
                     let outcome = outcome_of(submitted.await);
-                    let submission = &mut shared.pools[index].submissions.borrow_mut()[place];
-                    if shared.plan.is_faulty {
-                        submission.failed(outcome);
-                    } else {
-                        submission.outcome = Some(outcome);
-                    }
+                    let outcome = if shared.plan.is_faulty { outcome.of_fault() } else { Some(outcome) };
+                    shared.pools[index].submissions.borrow_mut()[place].outcome = outcome;
                 };
                 machine.runtime.spawn(Class::Foreground, Box::pin(unheard));
             }
@@ -553,7 +553,7 @@ impl Client {
 
 fn enter(run: &PoolRun, operations: Vec<(crate::model::ObjectId, Op)>) -> usize {
     let mut submissions = run.submissions.borrow_mut();
-    submissions.push(Submission { operations, outcome: None, has_failed: false });
+    submissions.push(Submission { operations, outcome: None });
     submissions.len() - 1
 }
 
@@ -574,7 +574,7 @@ fn answered(shared: &Shared, index: usize, place: usize, outcome: Outcome, mark:
         Outcome::NoRoom => "no room",
         Outcome::Failed(error) => {
             shared.failed("a submission failed", error);
-            run.submissions.borrow_mut()[place].failed(outcome);
+            run.submissions.borrow_mut()[place].outcome = outcome.of_fault();
             return;
         }
     };
