@@ -11,7 +11,9 @@
 //! 2 (journal) + 1 (nodes) + 2 (bodies), and for users 6 (window) + 2 (logged again) more.
 //!
 //! Who does not fit waits while graves are drained and while a trim cycle that began later than the request may free
-//! something; then it is `NoSpace`, and nothing was applied.
+//! something; then it is `NoSpace`, and nothing was applied. A removal waits as long as cycles get on: there is space only for
+//! the images of a part of the leaves that it and others changed, and those must be written, and free the segments of the
+//! old ones, before the next part can be.
 
 use std::rc::Rc;
 
@@ -135,6 +137,7 @@ impl Mounted {
         // A cycle that runs now may have passed what we wait for: only one that begins after now has seen all.
         let mut enough_cycles = self.trim.begun.get() + 1;
         let mut losses = self.table.losses();
+        let mut best = self.space_to_remove();
         if self.grave_work.unread.replace(false) {
             self.grave_work.more.set(true);
             self.grave_work.wake.notify_all();
@@ -149,19 +152,24 @@ impl Mounted {
             if self.is_ending() {
                 return Err(Error::Closed);
             }
-            let exhausted = self.trim.exhausted_at.get() == Some(self.table.losses());
+            let exhausted =
+                purpose == Purpose::Store && self.trim.exhausted_at.get() == Some(self.table.losses());
             let cooling = self.table.cooling_count();
             let mut has_cycled = self.trim.completed.get() >= enough_cycles;
-            let is_in_vain = has_cycled && cooling == 0 && losses == self.table.losses();
+            let now = self.space_to_remove();
+            let gets_on = purpose == Purpose::Remove && (now.0 > best.0 || now.1 < best.1);
+            let has_news = losses != self.table.losses() || gets_on;
+            let is_in_vain = has_cycled && cooling == 0 && !has_news;
             // Who waits for the window or for pending changes only gets there, as long as there is space to trim in.
             let lacks_space = !self.fits(bytes, purpose) || self.trim.without_space.get();
             if lacks_space && !graves_may_help() && (exhausted || is_in_vain) {
                 self.trim.exhausted_at.set(Some(self.table.losses()));
                 return Err(self.no_space());
             }
-            if has_cycled && losses != self.table.losses() {
-                // Something was given up since: one more cycle may turn it into space.
+            if has_cycled && has_news {
+                // Something was given up since, or leaves were written: one more cycle may turn it into space.
                 losses = self.table.losses();
+                best = (best.0.max(now.0), best.1.min(now.1));
                 enough_cycles = self.trim.begun.get() + 1;
                 has_cycled = false;
             }
@@ -186,6 +194,11 @@ impl Mounted {
             let freed = self.table.changed.until(changed);
             futures::future::select(Box::pin(waited), Box::pin(freed)).await;
         }
+    }
+
+    /// Free segments and bytes of pending changes: cycles that get on make more of the ones, or less of the others.
+    fn space_to_remove(&self) -> (usize, usize) {
+        (self.table.free_count(), self.world.borrow().pending_bytes())
     }
 
     pub(crate) fn no_space(&self) -> Error {

@@ -172,8 +172,12 @@ impl Cache {
             self.hand = if self.hand + 1 < self.frames.capacity() { self.hand + 1 } else { 0 };
             let Some(frame) = self.frames.get(self.hand) else { continue };
             let undurable = frame.settled_at > durable && !seabed_types::seeded!(17);
-            let keep = frame.pins > 0 || frame.writing || !frame.ptr.is_image() || undurable;
+            let keep = frame.pins > 0 || frame.writing || !frame.ptr.is_image();
             if keep || frame.looked_at.replace(false) {
+                continue;
+            }
+            if undurable {
+                seabed_types::reached!(KeptUndurable);
                 continue;
             }
             let frame = self.frames.remove(self.hand);

@@ -136,9 +136,9 @@ impl Mounted {
         loop {
             let streams = |family| self.streaming.has(id, family) && !seabed_types::seeded!(45);
             let (drained, wanted) = self.look(id, &held, |view| drain(view, &streams, rows));
-            let effects = match drained {
+            let (effects, is_last) = match drained {
                 Ok(Drained::Nothing) => return Ok(Slice::Nothing),
-                Ok(Drained::Slice { effects, .. }) => effects,
+                Ok(Drained::Slice { effects, is_last, .. }) => (effects, is_last),
                 Err(stop) => {
                     self.load_or_fail(id, stop, wanted, &mut held).await?;
                     continue;
@@ -162,6 +162,9 @@ impl Mounted {
                 continue;
             }
             self.apply(id, effects, &need, Also::Nothing, None)?;
+            if !is_last {
+                seabed_types::reached!(GraveLeft);
+            }
             return Ok(Slice::Done);
         }
     }

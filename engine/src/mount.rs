@@ -478,6 +478,7 @@ impl Mounted {
             if !seabed_types::seeded!(65) {
                 self.write_slot(&base.slot, base.first).await?;
             }
+            seabed_types::reached!(MountTrimmed);
             self.trim.logs.set(false);
             self.trim.first_slot.set(base.first);
             let completed = self.counters.stats.borrow().checkpoints;

@@ -274,6 +274,10 @@ impl Mounted {
             let world = &mut *self.world.borrow_mut();
             let mut rows = encoded.rows;
             rows.sort_by_key(|row| row.change == Change::Gone);
+            // Also rows without data of their own, which only their leaf has, take space.
+            if rows.last().is_some_and(|row| row.change == Change::Gone) {
+                self.table.rows_gone();
+            }
             for row in rows {
                 joined.delta((id.pool, row.tree), &row.key, change_ref(&row.change), &row.pieces);
                 for (at, bytes) in &row.pieces {

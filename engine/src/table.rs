@@ -449,6 +449,11 @@ impl Table {
         *inner.unproven.entry(lsn).or_default().entry(id).or_default() += i64::from(bytes);
     }
 
+    /// Rows went: images will shrink in time.
+    pub(crate) fn rows_gone(&self) {
+        self.inner.borrow_mut().losses += 1;
+    }
+
     /// Bytes died with a checkpoint at this moment; they count as dead for others once both of its slots are written.
     pub(crate) fn minus_unpublished(&self, id: SegmentId, bytes: u32) {
         let mut inner = self.inner.borrow_mut();
@@ -525,7 +530,7 @@ impl Table {
         self.inner.borrow().cooling.len()
     }
 
-    /// Grows whenever data dies, which may free a segment in time.
+    /// Grows whenever data dies or rows go, which may free a segment in time.
     pub(crate) fn losses(&self) -> u64 {
         self.inner.borrow().losses
     }

@@ -7,6 +7,7 @@ use seabed_tests::crash::schedules::{self, medium, memory, space};
 use seabed_tests::crash::shown::{Change, waits_until_durable};
 use seabed_tests::crash::{FlipPlaces, Structure, flip, stories};
 use seabed_tests::machine::{Cache, EIO, Effect, Fault, Landed};
+use seabed_types::reached;
 
 #[test]
 fn a_crash_loop_always_opens() {
@@ -217,8 +218,11 @@ fn memory_is_bounded_on_a_slow_device() {
 #[test]
 fn nothing_is_shown_of_rows_whose_record_takes_long() {
     for seed in 1..3 {
-        let looked = memory::slow_records(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
-        assert!(looked > 20, "{looked}");
+        let loads = memory::slow_records(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!(loads > 1000, "{loads}");
+    }
+    for (situation, count) in reached::counts(reached::Suite::Schedules) {
+        assert!(count > 0 || !reached::ARE_COUNTED, "{situation:?} was never reached");
     }
 }
 
@@ -259,6 +263,16 @@ fn an_object_with_very_many_rows_is_removed_from_a_full_device() {
     for seed in [1, 2] {
         let [first, second] =
             space::removal_of_many_rows(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!(first >= 5000, "{first} rows fill the device");
+        assert!(second * 10 >= first * 7, "{first} rows at first, {second} when they had been removed");
+    }
+}
+
+#[test]
+fn rows_of_a_full_device_are_removed_in_strides() {
+    for seed in [1, 2] {
+        let [first, second] = space::removals_in_strides_when_full(seed)
+            .unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         assert!(first >= 5000, "{first} rows fill the device");
         assert!(second * 10 >= first * 7, "{first} rows at first, {second} when they had been removed");
     }

@@ -29,6 +29,8 @@ pub enum Suite {
     Crash,
     /// `seabed-tests faults`.
     Faults,
+    /// A test of `tests/tests/schedules.rs`.
+    Schedules,
 }
 
 situations! {
@@ -52,6 +54,12 @@ situations! {
     LostUse = Crash,
     /// A leaf was read again with pending changes.
     LoadedPending = Crash,
+    /// Eviction passed over a node only because its changes were not durable.
+    KeptUndurable = Schedules,
+    /// A mount trimmed before it served.
+    MountTrimmed = Crash,
+    /// A slice of a grave left more of it.
+    GraveLeft = Crash,
     /// A node that had an image was changed in its structure.
     ImageLost = Crash,
     /// Trimming logged changes again.

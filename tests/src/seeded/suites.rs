@@ -51,6 +51,8 @@ pub enum Suite {
     WaitingBulkData,
     /// An object of very many rows is removed from a full device.
     ManyRows,
+    /// Every so many-th row on a full device is removed, again and again.
+    StridedRemovals,
     /// The bounds of pending changes.
     Pending,
     /// The newer slot is lost while a mount trims.
@@ -71,7 +73,7 @@ pub enum Suite {
     MisdirectedData,
     /// Two handles on a file.
     Lock,
-    /// Rows whose record takes long, in trees that are larger than the memory.
+    /// Objects whose record takes long, in trees that are larger than the memory.
     SlowRecords,
     /// Writes of images fail.
     FailedImages,
@@ -105,6 +107,7 @@ impl fmt::Display for Suite {
             Self::FullDevice => "schedule full_device",
             Self::WaitingBulkData => "schedule waiting_bulk_data",
             Self::ManyRows => "schedule removal_of_many_rows",
+            Self::StridedRemovals => "schedule removals_in_strides_when_full",
             Self::Pending => "schedule pending_is_bounded",
             Self::OlderSlot => "schedule older_slot_while_a_mount_trims",
             Self::TornHeader => "schedule torn_header_of_a_lost_use",
@@ -170,6 +173,7 @@ impl Suite {
                 held.iter().all(|count| *count * 10 >= held[0] * 7) && held[0] > 10
             }),
             Self::WaitingBulkData => error(space::waiting_bulk_data(seed)),
+            Self::StridedRemovals => error(space::removals_in_strides_when_full(seed)),
             Self::ManyRows => unless(space::removal_of_many_rows(seed), "it held", |[first, second]| {
                 *first >= 5000 && second * 10 >= first * 7
             }),

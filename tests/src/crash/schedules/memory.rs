@@ -1,14 +1,19 @@
 //! Memory: leaves that change while their image is on its way to the device, and replays with less than the writer had.
 
+use std::rc::Rc;
+use std::time::Duration;
+
 use bytes::Bytes;
-use seabed::{ShardOptions, Transaction};
-use seabed_device::IoKind;
+use futures::future::{join, join_all};
+use seabed::{Error, LocalStore, Shard, ShardOptions, Transaction};
+use seabed_device::{Class, IoKind};
 use seabed_object::ObjectId;
+use seabed_types::ShardId;
 
 use super::{bounds_at, look, nothing, place};
 use crate::crash::crowd::crowd;
-use crate::crash::program::{Kind, Plan};
-use crate::crash::run::{formatted, record, record_on, shard_options, sim_options};
+use crate::crash::program::{Kind, Plan, stamped};
+use crate::crash::run::{formatted, record, record_on, shard_options, sim_options, superblock};
 use crate::crash::suite::{compare, open};
 use crate::crash::{Broken, Rule, broken};
 use crate::machine::{Cache, CrashMode, EIO, Effect, Fault, Faults, Landed, Latency, SimOptions, Simulation};
@@ -46,44 +51,83 @@ pub fn slow_images(seed: u64) -> Result<u64, Broken> {
     Ok(run.trace.marks_during_cached_writes())
 }
 
-/// Objects are changed while their record takes a hundred times as long as a read, in trees that are several times as large as the
-/// memory, so that leaves with changes that are not durable would be evicted and read again; then the power is cut, and
-/// nothing that was shown is gone. How many boundaries were looked at.
+/// How long a record takes in [`slow_records`]: as long as thousands of reads.
+const STALL: Duration = Duration::from_millis(300);
+
+/// An object is changed, and while its record is on its way, so many others are read that its leaf would be evicted and read
+/// again several times over. Whoever asks for it then is answered when the record is durable, and not before (rule T3): a
+/// leaf that forgot whose changes it shows would show what a power cut takes back. How many nodes were read meanwhile.
 pub fn slow_records(seed: u64) -> Result<u64, Broken> {
-    let mut kinds = vec![Kind::Stat; 8];
-    kinds.extend([Kind::SetAttributes, Kind::Touch]);
+    const OBJECTS: usize = 500;
+    const ROUNDS: u64 = 8;
     let plan = Plan {
-        clients: 24,
-        pools: 1,
-        steps: 2500,
-        kinds,
-        objects: 1500,
-        bytes_max: 300,
-        ops_max: 2,
-        closes: false,
-        rests: false,
         disk_bytes: 6 << 20,
         window_segments: 6,
         memory_bytes: 192 << 10,
         inline_bytes: 512,
-        pause_us: 0,
+        node_bytes: 4096,
         ..Plan::of(seed)
     };
     let mut rng = fastrand::Rng::with_seed(seed);
-    let (history, least) = nothing(&plan);
     let base = formatted(seed, &plan)?;
-    let latency = Latency { durable_write_us: 8000..=16_000, ..Latency::default() };
-    let options = SimOptions { latency, steps_max: 4_000_000, ..sim_options(&plan, Faults::none()) };
-    let run = record_on((seed, seed), &base, (&history, &least), &plan, options)?;
-    let mut looked = 0;
-    let boundaries = run.trace.boundaries();
-    for boundary in boundaries.iter().copied().step_by(boundaries.len() / 40 + 1) {
-        let image = run.trace.crash_image(boundary, CrashMode::Durable, &mut rng);
-        look(seed, &image, &run, &plan, &bounds_at(&run, boundary, &least))
-            .map_err(|broken| place(broken, "records on their way", boundary))?;
-        looked += 1;
-    }
-    Ok(looked)
+    let stall = u64::try_from(STALL.as_micros()).expect("less than a second");
+    let latency = Latency { durable_write_us: stall..=stall, ..Latency::default() };
+    let options = SimOptions { latency, steps_max: 50_000_000, ..sim_options(&plan, Faults::none()) };
+    let sim = Simulation::from_image(seed, &base, options);
+    let (machine, superblock) = (sim.machine(), superblock(seed, &plan));
+    let wrong = |error: Error| broken(Rule::Wrong, error);
+    let object = |number: usize| ObjectId::new(format!("object {number}"));
+    let changed = |number: usize, round: u64| {
+        let mut transaction = Transaction::new();
+        let value = stamped((number as u64) << 8 | round, 300);
+        transaction.touch(&object(number)).set_attr(&object(number), b"name", value);
+        transaction
+    };
+    let runtime = &machine.runtime;
+    let run = async {
+        let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(&plan)).await;
+        let shard = shard.map_err(wrong)?;
+        let pool = LocalStore::new(Rc::clone(&shard)).create_pool("pool").await.map_err(wrong)?;
+        for made in join_all((0..OBJECTS).map(|number| pool.submit(changed(number, 0)))).await {
+            made.map_err(wrong)?;
+        }
+        let mut loads = 0;
+        for round in 1..=ROUNDS {
+            // Nothing is on its way, and nothing waits to be written.
+            runtime.sleep(STALL * 4).await;
+            let before = shard.stats().node_loads;
+            let which = rng.usize(..OBJECTS);
+            let submitted = pool.submit(changed(which, round));
+            let asked = runtime.now();
+            let others = async {
+                for _ in 0..4 {
+                    for number in (0..OBJECTS).step_by(3) {
+                        let (pool, object) = (pool.clone(), object(number));
+                        // What lies beside it waits with it; nobody waits for that.
+                        let read = async move { drop(pool.stat(object).await) };
+                        runtime.spawn(Class::Foreground, Box::pin(read));
+                    }
+                    runtime.sleep(STALL / 10).await;
+                }
+                let read = pool.attr(object(which), b"name").await;
+                (read, runtime.now().saturating_sub(asked))
+            };
+            let (submitted, (read, after)) = join(submitted, others).await;
+            submitted.map_err(wrong)?;
+            if read.map_err(wrong)? != stamped((which as u64) << 8 | round, 300) {
+                return Err(broken(Rule::Wrong, format!("object {which} in round {round}")));
+            }
+            if after < STALL {
+                let what =
+                    format!("object {which} was shown {after:?} after it was changed, in round {round}");
+                return Err(broken(Rule::Retracted, what));
+            }
+            loads += shard.stats().node_loads - before;
+        }
+        shard.close().await.map_err(wrong)?;
+        Ok(loads)
+    };
+    sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))?
 }
 
 /// Writes of images, or of a checkpoint's body, fail, each by itself, or flushes; then the power is cut. Nobody is told,

@@ -142,6 +142,61 @@ pub fn removal_of_many_rows(seed: u64) -> Result<[u64; 2], Broken> {
     })
 }
 
+/// An object's omap fills the device in the order of its keys, other objects take what is left, and then every so many-th row
+/// is removed, a few at a time, from one end of the omap to the other and again from the beginning: each removal changes many
+/// leaves, whose images together are much more than the device has left. Every one of them is carried out (rule S6): what
+/// trimming takes for images must leave a checkpoint its space, or nothing would ever become free. How many rows there were,
+/// and how many when the same is done again in the space that became free.
+pub fn removals_in_strides_when_full(seed: u64) -> Result<[u64; 2], Broken> {
+    let plan = Plan {
+        memory_bytes: 8 << 20,
+        disk_bytes: 4 << 20,
+        window_segments: 4,
+        node_bytes: 4096,
+        inline_bytes: 64,
+        ..Plan::of(seed)
+    };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    program(seed, &plan, async |site| {
+        let object = ObjectId::new("many rows");
+        let key = |row: u64| bytes::Bytes::from(format!("row {row:010}"));
+        let mut held = [0; 2];
+        for (round, rows) in held.iter_mut().enumerate() {
+            loop {
+                let mut transaction = Transaction::new();
+                let stamp = |row: u64| bytes::Bytes::from(stamped(row + round as u64, 40));
+                let pairs = (*rows..*rows + 100).map(|row| (key(row), stamp(row))).collect();
+                transaction.touch(&object).push(&object, seabed::Op::OmapInsert { pairs });
+                if !site.submit(transaction).await? {
+                    break;
+                }
+                *rows += 100;
+            }
+            let others = site.fill(1 + round as u64, 1000).await?;
+            let mut order: Vec<u64> = (0..*rows).collect();
+            let stride = rng.u64(16..40);
+            order.sort_by_key(|row| (row % stride, *row));
+            let mut rest = order.as_slice();
+            while !rest.is_empty() {
+                let (some, others) = rest.split_at(rng.usize(1..60).min(rest.len()));
+                let mut transaction = Transaction::new();
+                transaction.omap_remove(&object, some.iter().map(|row| key(*row)));
+                if !site.submit(transaction).await? {
+                    let what = format!("no space for a removal, with {} rows of {rows} left", rest.len());
+                    return Err(broken(Rule::Wrong, what));
+                }
+                rest = others;
+            }
+            for number in 0..others {
+                site.remove(&format!("object {number}")).await?;
+            }
+            site.remove("many rows").await?;
+            site.machine.runtime.sleep(Duration::from_millis(200)).await;
+        }
+        Ok(held)
+    })
+}
+
 /// Data of a streaming put lies in a segment in which everything else dies before the put is finished: the segment is not
 /// reused, although no live byte is in it. Then what is read is what was written. How often the device was written over.
 pub fn waiting_bulk_data(seed: u64) -> Result<u64, Broken> {
