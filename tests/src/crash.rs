@@ -13,8 +13,8 @@
 //! 5. the checker finds nothing, usage is that of the model, and a second mount, one that only reads, writes nothing and
 //!    shows the same.
 //!
-//! While a run goes on each answer is held against the model too. Nothing needs to be durable earlier than it is
-//! acknowledged: the boundary behind an acknowledgement, with nothing but what is durable, is a crash like any other.
+//! While a run goes on each answer is held against the model too. In the moment of an answer all that it promises is durable:
+//! a sample of these moments, with nothing but what is durable, is looked at besides the boundaries that are drawn.
 //!
 //! Cost: some milliseconds for each state.
 
@@ -26,6 +26,7 @@ mod flip;
 pub mod fuzzed;
 mod history;
 pub mod in_place;
+mod instants;
 mod program;
 mod repairs;
 mod rot;
@@ -37,6 +38,7 @@ pub mod stories;
 mod suite;
 
 pub use flip::{FlipCounts, FlipOutcomes, FlipPlaces, Structure, flip};
+pub use instants::{instants, notices_a_lost_write};
 pub use repairs::{RepairCounts, repairs};
 pub use suite::{Counts, Options, run_seed, run_seeds, seed_now, trace_hash};
 

@@ -1,6 +1,6 @@
 //! A short version of `seabed-tests crash`.
 
-use seabed_tests::crash::{Counts, run_seed, trace_hash};
+use seabed_tests::crash::{Counts, instants, notices_a_lost_write, run_seed, trace_hash};
 
 #[test]
 fn what_a_crash_leaves_is_a_prefix_of_what_was_done() {
@@ -16,6 +16,8 @@ fn what_a_crash_leaves_is_a_prefix_of_what_was_done() {
     assert!(all.states >= 300, "{}", all.line());
     for (what, count) in
         [("nested", all.nested), ("torn", all.torn), ("in a mount", all.in_mount), ("more", all.more)]
+            .into_iter()
+            .chain([("deep", all.deep), ("instants", all.instants)])
     {
         assert!(count > 0, "never: {what}: {}", all.line());
     }
@@ -31,4 +33,16 @@ fn the_same_seed_gives_the_same_trace_of_the_engine() {
         })
         .collect();
     assert_eq!(hashes.len(), 10, "another seed, another trace");
+}
+
+/// In the moment of each answer all that it promises is durable; on a disk that loses a write it is not.
+#[test]
+fn every_promise_is_durable_in_its_moment() {
+    let (mut promises, mut noticed) = (0, 0);
+    for seed in 3000..3012 {
+        promises += instants(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
+        noticed += u64::from(notices_a_lost_write(seed, 9 + seed % 4));
+    }
+    assert!(promises > 200, "{promises}");
+    assert!(noticed > 6, "{noticed}");
 }

@@ -172,6 +172,15 @@ impl PoolHistory {
         (lower.max(self.first)..=self.last()).find(same)
     }
 
+    /// The oldest number from `lower` on whose state is that of `number`.
+    pub(super) fn find_same(&self, lower: u64, number: u64) -> Option<u64> {
+        if number >= lower {
+            return Some(number);
+        }
+        let state = self.at(number);
+        (lower.max(self.first)..=self.last()).find(|other| self.at(*other) == state)
+    }
+
     /// How a state that is none of ours differs from the one that it is most like, from `lower` on.
     pub(super) fn closest(&self, lower: u64, dumped: Option<&[(ObjectId, Object)]>) -> String {
         let dumped = dumped.unwrap_or_default();

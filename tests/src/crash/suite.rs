@@ -1,7 +1,7 @@
 //! Suite: crashes the runs of a seed, looks at what is left, and counts.
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Mutex;
@@ -12,6 +12,7 @@ use seabed_types::ShardId;
 
 use super::engine::dump;
 use super::history::PoolHistory;
+use super::instants::{is_promise, still_holds};
 use super::program::{Plan, Program};
 use super::run::{Bounds, Run, formatted, names, record, shard_options, sim_options, superblock};
 use super::{Broken, Rule, broken};
@@ -28,6 +29,10 @@ pub fn seed_now() -> Option<u64> {
 
 /// How deep crashes are nested.
 const DEPTH: u32 = 3;
+/// The depth of a run that is not crashed and mounted further: that after a kill.
+const LEAF: u32 = DEPTH + 1;
+/// One of so many moments of promises is looked at.
+const INSTANTS: u64 = 3;
 
 /// How much to do.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +66,14 @@ pub struct Counts {
     pub nested: u64,
     /// Disks, duplicates among them, that a crash of a recovery left before the end of its mount.
     pub in_mount: u64,
+    /// Of the states, those of a run that began with a recovery from a crash of one that did, three deep.
+    pub deep: u64,
+    /// Of these, those left by a crash within a mount of what a crash within a mount had left.
+    pub mounts_deep: u64,
     /// Of the states, those in which more was recovered than was acknowledged.
     pub more: u64,
+    /// Promises held against what was durable in their very moment.
+    pub instants: u64,
     /// Runs, submissions and reads in them.
     pub runs: u64,
     /// Broken rules.
@@ -89,7 +100,7 @@ impl Counts {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 15] {
+    fn fields(&mut self) -> [&mut u64; 18] {
         [
             &mut self.seeds,
             &mut self.states,
@@ -97,7 +108,10 @@ impl Counts {
             &mut self.torn,
             &mut self.nested,
             &mut self.in_mount,
+            &mut self.deep,
+            &mut self.mounts_deep,
             &mut self.more,
+            &mut self.instants,
             &mut self.runs,
             &mut self.lost,
             &mut self.half,
@@ -130,11 +144,13 @@ impl Counts {
     /// The closing line.
     pub fn line(&self) -> String {
         let Self { states, duplicates, torn, nested, lost, half, retracted, failed_opens, .. } = *self;
-        let Self { seeds, runs, in_mount, more, check, wrong, stuck, .. } = *self;
+        let Self { seeds, runs, in_mount, deep, mounts_deep, more, instants, check, wrong, stuck, .. } =
+            *self;
         format!(
             "states={states} duplicates={duplicates} torn={torn} nested={nested} lost={lost} half={half} \
              retracted={retracted} failed_opens={failed_opens} check={check} wrong={wrong} stuck={stuck} \
-             in_mount={in_mount} more={more} seeds={seeds} runs={runs}"
+             in_mount={in_mount} deep={deep} mounts_deep={mounts_deep} more={more} instants={instants} \
+             seeds={seeds} runs={runs}"
         )
     }
 }
@@ -189,7 +205,7 @@ fn run(seed: u64, draw: u64, plan: &Plan, states: u64) -> (Counts, Result<(), Br
         seed,
         rng: fastrand::Rng::with_seed(seed ^ draw << 40),
         counts: Counts { seeds: 1, ..Counts::default() },
-        seen: BTreeSet::new(),
+        seen: BTreeMap::new(),
         place: Vec::new(),
         states,
     };
@@ -221,9 +237,21 @@ struct Suite {
     seed: u64,
     rng: fastrand::Rng,
     counts: Counts,
-    seen: BTreeSet<u128>,
+    /// By the hash of each disk: the run that it was met in last, and the number of each pool.
+    seen: BTreeMap<u128, (u64, Vec<u64>)>,
     place: Vec<String>,
     states: u64,
+}
+
+/// Where in the tree of runs a run is.
+#[derive(Clone, Copy, Default)]
+struct Nested {
+    /// The number of the run.
+    run: u64,
+    /// How many recoveries it follows.
+    depth: u32,
+    /// How many crashes within a mount, one of what the other left, left what it begins with.
+    mounts: u32,
 }
 
 /// What a mount showed.
@@ -241,7 +269,7 @@ impl Suite {
         let base = formatted(self.seed, plan)?;
         let history = vec![PoolHistory::new(); plan.pools];
         let zero = Bounds::new(vec![0; plan.pools]);
-        self.explore(&base, &history, plan, &zero, 0)
+        self.explore(&base, &history, plan, &zero, Nested::default())
     }
 
     /// Records a run on `base`, which cannot fall back behind `least`, and crashes it.
@@ -251,12 +279,17 @@ impl Suite {
         before: &[PoolHistory],
         plan: &Plan,
         least: &Bounds,
-        depth: u32,
+        nested: Nested,
     ) -> Result<(), Broken> {
+        let depth = nested.depth;
         let seed = if depth == 0 { self.seed } else { self.rng.u64(..1 << 40) };
         self.place.push(format!("run {seed}"));
         let run = record((seed, self.seed), base, (before, least), plan, Faults::none())?;
         self.counts.runs += 1;
+        let nested = Nested { run: self.counts.runs, ..nested };
+        if (1..=DEPTH).contains(&depth) {
+            self.seen.insert(base.hash(), (nested.run, run.recovered.clone()));
+        }
         let boundaries = run.trace.boundaries().len() as u64;
         // The first run gives half of the states, those within it the rest.
         let wanted = if depth == 0 { (self.states / 4).max(10) } else { 6 };
@@ -264,10 +297,20 @@ impl Suite {
         let mut passed = 0;
         let mut walk = run.trace.walk();
         while let Some(boundary) = walk.advance() {
-            for mark in &walk.marks()[passed..] {
+            let marks = &walk.marks()[passed..];
+            for mark in marks {
                 run.raise(&mut bounds, *mark);
             }
+            let promises = marks.iter().filter(|mark| is_promise(**mark)).count() as u64;
             passed = walk.marks().len();
+            if promises > 0 && self.rng.u64(..INSTANTS) == 0 {
+                // Nothing became durable since the first of them, so this is what was durable when it was made.
+                self.place.push(format!("instant {boundary}"));
+                let image = walk.frontier().crash_image(CrashMode::Durable, &mut self.rng);
+                self.state(&image, &run, plan, &bounds, Nested { mounts: 0, ..nested })?;
+                self.counts.instants += promises;
+                self.place.pop();
+            }
             if self.rng.u64(..boundaries) >= wanted {
                 continue;
             }
@@ -279,7 +322,8 @@ impl Suite {
                 let image = walk.frontier().crash_image(mode, &mut self.rng);
                 let mounted = walk.marks().contains(&Mark::Note { what: "mounted", number: 0 });
                 self.counts.in_mount += u64::from(depth > 0 && !mounted);
-                self.state(&image, &run, plan, &bounds, depth)?;
+                let mounts = if mounted { 0 } else { nested.mounts + 1 };
+                self.state(&image, &run, plan, &bounds, Nested { mounts, ..nested })?;
                 if mounted && self.rng.u8(..6) == 0 {
                     self.place.push("rot".to_owned());
                     super::rot::rotten((self.rng.u64(..), self.seed), &image, &run, plan, &bounds)?;
@@ -291,7 +335,8 @@ impl Suite {
                 self.place.push("killed".to_owned());
                 let image = walk.frontier().killed_image(&mut self.rng);
                 let plan = plan.again(self.rng.u64(..));
-                self.explore(&image, &run.history, &plan, &bounds, DEPTH)?;
+                let killed = Nested { depth: LEAF, mounts: 0, ..nested };
+                self.explore(&image, &run.history, &plan, &bounds, killed)?;
                 self.place.pop();
             }
             self.place.pop();
@@ -300,20 +345,28 @@ impl Suite {
         Ok(())
     }
 
+    /// Looks at one disk that a crash of a run left.
     fn state(
         &mut self,
         image: &DiskImage,
         run: &Run,
         plan: &Plan,
         bounds: &Bounds,
-        depth: u32,
+        nested: Nested,
     ) -> Result<(), Broken> {
-        if !self.seen.insert(image.hash()) {
+        let hash = image.hash();
+        if let Some((of, recovered)) = self.seen.get_mut(&hash) {
             self.counts.duplicates += 1;
+            // The disk is the same, but more was promised since: it must be in the state that was found.
+            if *of == nested.run {
+                return still_holds(recovered, &run.history, bounds);
+            }
             return Ok(());
         }
         self.counts.states += 1;
-        self.counts.nested += u64::from(depth > 0);
+        self.counts.nested += u64::from(nested.depth > 0);
+        self.counts.deep += u64::from(nested.depth == DEPTH);
+        self.counts.mounts_deep += u64::from(nested.depth == DEPTH && nested.mounts > 1);
         let options = ShardOptions {
             memory_bytes: if self.rng.bool() { plan.memory_bytes } else { 256 << 10 },
             ..shard_options(plan)
@@ -321,15 +374,19 @@ impl Suite {
         let opened = open((self.rng.u64(..), self.seed), image, plan, options)?;
         self.counts.torn += u64::from(opened.torn);
         let recovered = compare(&opened, &run.history, bounds)?;
+        self.seen.insert(hash, (nested.run, recovered.clone()));
         let more = recovered.iter().zip(&bounds.acknowledged).any(|(one, two)| one > two);
         self.counts.more += u64::from(more);
         mounts_again((self.rng.u64(..), self.seed), &opened, plan)?;
-        if depth < DEPTH && self.rng.u8(..12) == 0 {
+        // A crash within a recovery is followed more often, so that recoveries of recoveries are crashed too.
+        let share = if nested.depth > 0 && nested.mounts > 0 { 5 } else { 12 };
+        if nested.depth < DEPTH && self.rng.u8(..share) == 0 {
             let history: Vec<PoolHistory> =
                 run.history.iter().zip(&recovered).map(|(history, number)| history.until(*number)).collect();
             let plan = plan.again(self.rng.u64(..));
+            let deeper = Nested { depth: nested.depth + 1, ..nested };
             // What a power cut left is durable: it can never fall back from there.
-            self.explore(image, &history, &plan, &Bounds::new(recovered), depth + 1)?;
+            self.explore(image, &history, &plan, &Bounds::new(recovered), deeper)?;
         }
         Ok(())
     }
