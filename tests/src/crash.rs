@@ -13,11 +13,15 @@
 //! 5. the checker finds nothing, usage is that of the model, and a second mount, one that only reads, writes nothing and
 //!    shows the same.
 //!
+//! A sample of the stores goes on for longer than its device has space for (`alive`): removals work, space comes free (else:
+//! *stuck*).
+//!
 //! While a run goes on each answer is held against the model too. In the moment of an answer all that it promises is durable:
 //! a sample of these moments, with nothing but what is durable, is looked at besides the boundaries that are drawn.
 //!
 //! Cost: some milliseconds for each state.
 
+pub mod alive;
 mod crowd;
 mod engine;
 pub mod exhaustive;

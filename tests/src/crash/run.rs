@@ -13,15 +13,13 @@ use seabed_device::local::Notify;
 use seabed_segment::{Identity, Layout, Superblock};
 use seabed_types::{ShardId, Uuid};
 
+use super::alive::afterwards;
 use super::engine::{Outcome, ask, id_of, outcome_of, transaction_of};
 use super::history::{PoolHistory, ReadRecord, Submission};
 use super::program::{Generator, Plan, Program, Read, SEGMENT_BYTES, Step};
 use super::{Broken, Rule, broken};
 use crate::machine::{CrashMode, DiskImage, Faults, Mark, SimOptions, Simulation, TaskOrder, Trace};
 use crate::model::Op;
-
-/// Polls of tasks in which a few operations are answered after all faults have stopped, others' work among them.
-const STEPS_AFTERWARDS: u64 = 20_000;
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
@@ -333,31 +331,6 @@ fn proven(
         }
     });
     proven.collect()
-}
-
-/// Stops the faults and works on a pool of its own: everything is answered within a bounded number of steps. What the first
-/// error was.
-async fn afterwards(sim: &Simulation, store: &LocalStore) -> Result<Result<(), seabed::Error>, Broken> {
-    sim.with_faults(Faults::stop);
-    let began = sim.steps();
-    let work = async {
-        let pool = store.create_pool("afterwards").await?;
-        pool.put("object", vec![7; 9000]).await?;
-        pool.put("other", vec![8; 90]).await?;
-        let is_whole = pool.get("object").await? == vec![7; 9000];
-        pool.remove("other").await?;
-        let listed = pool.list_page(None, 9).await?.objects.len();
-        Ok(is_whole && listed == 1)
-    };
-    let told = work.await;
-    let steps = sim.steps() - began;
-    if steps > STEPS_AFTERWARDS {
-        return Err(broken(Rule::Stuck, format!("{steps} steps for a few operations after all faults")));
-    }
-    match told {
-        Ok(false) => Err(broken(Rule::Wrong, "what was put after all faults")),
-        told => Ok(told.map(|_| ())),
-    }
 }
 
 /// Mounts and finds out which number each pool has recovered to.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use seabed::{Access, LocalStore, Shard, ShardOptions};
 use seabed_types::ShardId;
 
+use super::alive::goes_on;
 use super::engine::dump;
 use super::history::PoolHistory;
 use super::instants::{is_promise, still_holds};
@@ -31,6 +32,8 @@ pub fn seed_now() -> Option<u64> {
 const DEPTH: u32 = 3;
 /// The depth of a run that is not crashed and mounted further: that after a kill.
 const LEAF: u32 = DEPTH + 1;
+/// One of so many states goes on for longer than its device has space for.
+const GOES_ON: u64 = 300;
 /// One of so many moments of promises is looked at.
 const INSTANTS: u64 = 3;
 
@@ -74,6 +77,12 @@ pub struct Counts {
     pub more: u64,
     /// Promises held against what was durable in their very moment.
     pub instants: u64,
+    /// Of the states, those from which the store went on for longer than its device has space for.
+    pub went_on: u64,
+    /// What was removed in these because there was no space.
+    pub made_room: u64,
+    /// Of the stores that went on, those that were so fragmented that a removal found no space.
+    pub wedged: u64,
     /// Runs, submissions and reads in them.
     pub runs: u64,
     /// Broken rules.
@@ -100,7 +109,7 @@ impl Counts {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 18] {
+    fn fields(&mut self) -> [&mut u64; 21] {
         [
             &mut self.seeds,
             &mut self.states,
@@ -112,6 +121,9 @@ impl Counts {
             &mut self.mounts_deep,
             &mut self.more,
             &mut self.instants,
+            &mut self.went_on,
+            &mut self.made_room,
+            &mut self.wedged,
             &mut self.runs,
             &mut self.lost,
             &mut self.half,
@@ -143,6 +155,7 @@ impl Counts {
 
     /// The closing line.
     pub fn line(&self) -> String {
+        let Self { went_on, made_room, wedged, .. } = *self;
         let Self { states, duplicates, torn, nested, lost, half, retracted, failed_opens, .. } = *self;
         let Self { seeds, runs, in_mount, deep, mounts_deep, more, instants, check, wrong, stuck, .. } =
             *self;
@@ -150,7 +163,7 @@ impl Counts {
             "states={states} duplicates={duplicates} torn={torn} nested={nested} lost={lost} half={half} \
              retracted={retracted} failed_opens={failed_opens} check={check} wrong={wrong} stuck={stuck} \
              in_mount={in_mount} deep={deep} mounts_deep={mounts_deep} more={more} instants={instants} \
-             seeds={seeds} runs={runs}"
+             went_on={went_on} made_room={made_room} wedged={wedged} seeds={seeds} runs={runs}"
         )
     }
 }
@@ -256,7 +269,7 @@ struct Nested {
 
 /// What a mount showed.
 pub(super) struct Opened {
-    dumped: Vec<Option<Vec<(crate::model::ObjectId, crate::model::Object)>>>,
+    pub(super) dumped: Vec<Option<Vec<(crate::model::ObjectId, crate::model::Object)>>>,
     usage: Vec<(i64, i64)>,
     torn: bool,
     pub(super) image: DiskImage,
@@ -378,6 +391,14 @@ impl Suite {
         let more = recovered.iter().zip(&bounds.acknowledged).any(|(one, two)| one > two);
         self.counts.more += u64::from(more);
         mounts_again((self.rng.u64(..), self.seed), &opened, plan)?;
+        if self.rng.u64(..GOES_ON) == 0 {
+            self.place.push("goes on".to_owned());
+            let went_on = goes_on((self.rng.u64(..), self.seed), image, plan, &opened.dumped)?;
+            self.counts.went_on += 1;
+            self.counts.made_room += went_on.removals;
+            self.counts.wedged += u64::from(went_on.is_wedged);
+            self.place.pop();
+        }
         // A crash within a recovery is followed more often, so that recoveries of recoveries are crashed too.
         let share = if nested.depth > 0 && nested.mounts > 0 { 5 } else { 12 };
         if nested.depth < DEPTH && self.rng.u8(..share) == 0 {
