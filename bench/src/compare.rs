@@ -8,6 +8,7 @@
 //! |---|---|---|---|
 //! | seabed | tasks on the shard's thread | its journal | yes |
 //! | raw-dsync, raw-flush | fio, io_uring, direct | each write O_DSYNC; fdatasync after each | yes |
+//! | bare | tasks of a bare glommio loop, direct | each write O_DSYNC | yes |
 //! | files | threads | pwrite, fdatasync | no |
 //! | rocksdb | threads | its log, synced, its own group commit | yes |
 //! | redb, fjall | threads | one commit for all writes that wait | no |
@@ -16,6 +17,7 @@
 //! Limits: peers that read through the kernel's page cache have all the memory of the machine as a cache besides their
 //! own; for reads take data that is larger than that.
 
+mod bare;
 mod files;
 #[cfg(feature = "peers")]
 mod fjall;
@@ -78,6 +80,8 @@ pub enum Contestant {
     RawDsync,
     /// The device, a flush after each write.
     RawFlush,
+    /// The device, by a bare loop on the runtime that shards run on.
+    Bare,
     /// Plain files.
     Files,
     /// RocksDB.
@@ -96,10 +100,11 @@ pub enum Contestant {
 
 impl Contestant {
     /// All of them; those that store nothing last.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Seabed,
         Self::RawDsync,
         Self::RawFlush,
+        Self::Bare,
         Self::Files,
         Self::RocksDb,
         Self::Redb,
@@ -115,6 +120,7 @@ impl Contestant {
             Self::Seabed => "seabed",
             Self::RawDsync => "raw-dsync",
             Self::RawFlush => "raw-flush",
+            Self::Bare => "bare",
             Self::Files => "files",
             Self::RocksDb => "rocksdb",
             Self::Redb => "redb",
@@ -139,7 +145,7 @@ impl Contestant {
     #[must_use]
     pub fn null(self) -> Self {
         match self {
-            Self::Seabed | Self::Null => Self::Null,
+            Self::Seabed | Self::Bare | Self::Null => Self::Null,
             Self::RawDsync | Self::RawFlush | Self::NullFio => Self::NullFio,
             Self::Files | Self::RocksDb | Self::Redb | Self::Fjall | Self::NullThreads => Self::NullThreads,
         }
@@ -147,7 +153,7 @@ impl Contestant {
 
     /// Whether it can do the work: a bare device has no objects.
     pub fn can_do(self, work: Work) -> bool {
-        work != Work::Put || self.null() != Self::NullFio
+        work != Work::Put || self.null() != Self::NullFio && self != Self::Bare
     }
 
     /// Whether it stores nothing.
@@ -228,6 +234,7 @@ pub fn run(setup: &Setup) -> Result<Trial, CompareError> {
     match setup.contestant {
         Contestant::Seabed | Contestant::Null => store::run(setup),
         Contestant::RawDsync | Contestant::RawFlush | Contestant::NullFio => raw::run(setup),
+        Contestant::Bare => bare::run(setup),
         Contestant::Files => peer::run(setup, files::Files::open),
         Contestant::NullThreads => peer::run(setup, peer::Nothing::open),
         #[cfg(feature = "peers")]
@@ -252,6 +259,9 @@ mod tests {
         let of_fio = |contestant: &Contestant| contestant.null() == Contestant::NullFio;
         for contestant in Contestant::ALL.into_iter().filter(|one| one.is_built() && !of_fio(one)) {
             for work in [Work::Overwrite, Work::Read, Work::Put] {
+                if !contestant.can_do(work) {
+                    continue;
+                }
                 let directory = tempfile::tempdir().expect("a directory");
                 let setup = Setup {
                     work,

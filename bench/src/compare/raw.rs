@@ -10,7 +10,8 @@ use super::{CompareError, Contestant, PERCENTILES, Setup, Trial, Work};
 pub(super) fn run(setup: &Setup) -> Result<Trial, CompareError> {
     let is_null = setup.contestant == Contestant::NullFio;
     if !is_null {
-        fio(setup, &["--rw=write", "--bs=1m", "--ioengine=psync", "--end_fsync=1"])?;
+        // Past the page cache: what is in there slows every direct write of it down.
+        fio(setup, &["--rw=write", "--bs=1m", "--ioengine=psync", "--direct=1", "--end_fsync=1"])?;
     }
     let seconds = format!("--runtime={}", setup.time.as_secs().max(1));
     let depth = format!("--iodepth={}", setup.clients);

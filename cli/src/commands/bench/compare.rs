@@ -20,10 +20,11 @@ use crate::output::Output;
 use crate::sizes;
 
 /// What is compared if nothing else is asked for.
-const STORE_SOMETHING: [Contestant; 7] = [
+const STORE_SOMETHING: [Contestant; 8] = [
     Contestant::Seabed,
     Contestant::RawDsync,
     Contestant::RawFlush,
+    Contestant::Bare,
     Contestant::Files,
     Contestant::RocksDb,
     Contestant::Redb,
@@ -54,7 +55,7 @@ pub(super) struct CompareArgs {
     #[arg(long, value_delimiter = ',', default_value = "1,4,16,64", value_name = "LIST",
         value_parser = clap::value_parser!(u32).range(1..=4096))]
     clients: Vec<u32>,
-    /// Only these: seabed, raw-dsync, raw-flush, files, rocksdb, redb, fjall
+    /// Only these: seabed, raw-dsync, raw-flush, bare, files, rocksdb, redb, fjall
     #[arg(long, value_delimiter = ',', value_name = "LIST", value_parser = stores_something)]
     only: Vec<Contestant>,
     /// As JSON
