@@ -44,6 +44,7 @@ mod lock;
 mod open;
 mod runtime;
 mod thread;
+mod turns;
 mod watchdog;
 
 use std::path::Path;

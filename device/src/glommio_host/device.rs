@@ -6,7 +6,7 @@
 //! harmless: glommio would cancel the read and free its buffer, also when the executor itself goes.
 //!
 //! An operation begins, up to its place in the submission queue, inside the call: the task is polled once on the
-//! spot. That runs no one else's code.
+//! spot. That runs no one else's code. Reads that complete together are answered a few at a time (`turns`).
 //!
 //! The kernel may do less than was asked. What is missing of a read is read again and put together; what is missing
 //! of a write is copied and written again; an operation that gets nowhere is an EIO.
@@ -31,6 +31,7 @@ use rustix::io::Errno;
 use seabed_types::BLOCK_BYTES;
 
 use super::open::{Access, Kind, Target};
+use super::turns::Turns;
 use super::{Discard, lock};
 use crate::local::Notify;
 use crate::{
@@ -57,6 +58,7 @@ struct Open {
     durable: Option<DmaFile>,
     in_flight: Cell<usize>,
     idle: Notify,
+    turns: Rc<Turns>,
 }
 
 /// One operation in flight.
@@ -90,7 +92,8 @@ impl GlommioDevice {
                 }
             },
         };
-        let open = Open { plain, durable, in_flight: Cell::new(0), idle: Notify::default() };
+        let open =
+            Open { plain, durable, in_flight: Cell::new(0), idle: Notify::default(), turns: Rc::default() };
         Ok(Self {
             geometry: target.geometry(),
             kind: target.kind(),
@@ -150,7 +153,14 @@ impl Device for GlommioDevice {
     fn read(&self, at: u64, bytes: usize, _: crate::Class) -> Local<Result<ReadBuf, DeviceError>> {
         assert!(bytes > 0 && bytes <= OPERATION_BYTES_MAX, "a read of {bytes} bytes");
         match self.begin(IoKind::Read, at, bytes as u64) {
-            Ok(operation) => started(async move { operation.read(bytes).await }),
+            Ok(operation) => {
+                operation.open.turns.begins();
+                started(async move {
+                    let read = operation.read(bytes).await;
+                    operation.open.turns.turn(operation.open.in_flight.get()).await;
+                    read
+                })
+            }
             Err(error) => Box::pin(ready(Err(error))),
         }
     }
