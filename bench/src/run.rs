@@ -92,6 +92,10 @@ pub struct Totals {
     pub journal_bytes: Option<u64>,
     /// Of those, the tree nodes'.
     pub node_bytes: Option<u64>,
+    /// Reads of the device.
+    pub device_reads: Option<u64>,
+    /// Of those, the tree nodes'.
+    pub node_loads: Option<u64>,
     /// Bytes that the kernel wrote for the process.
     pub kernel_bytes: Option<u64>,
     /// The most memory that the process has had so far.
@@ -132,6 +136,11 @@ impl Report {
     /// Operations of all jobs.
     pub fn operations(&self) -> u64 {
         self.jobs.iter().flat_map(|job| &job.records).map(Record::operations).sum()
+    }
+
+    /// Reads of all jobs.
+    pub fn reads(&self) -> u64 {
+        self.jobs.iter().map(|job| job.records[0].operations()).sum()
     }
 
     /// Bytes that all jobs wrote.
@@ -291,6 +300,8 @@ impl Totals {
         more(&mut self.device_bytes, &|taken| taken.stats.map(|stats| stats.device_bytes_written));
         more(&mut self.journal_bytes, &|taken| taken.stats.map(|stats| stats.journal_bytes_written));
         more(&mut self.node_bytes, &|taken| taken.stats.map(|stats| stats.node_bytes_written));
+        more(&mut self.device_reads, &|taken| taken.stats.map(|stats| stats.device_reads));
+        more(&mut self.node_loads, &|taken| taken.stats.map(|stats| stats.node_loads));
         more(&mut self.kernel_bytes, &|taken| taken.kernel_bytes);
     }
 }

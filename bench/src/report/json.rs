@@ -44,6 +44,8 @@ fn own(report: &Report) -> Value {
         "device_bytes": totals.device_bytes,
         "journal_bytes": totals.journal_bytes,
         "node_bytes": totals.node_bytes,
+        "device_reads": totals.device_reads,
+        "node_loads": totals.node_loads,
         "kernel_bytes": totals.kernel_bytes,
         "peak_memory_bytes": totals.peak_memory_bytes,
         "operations": report.operations(),

@@ -143,6 +143,13 @@ fn of_totals(out: &mut String, report: &Report) {
             line!(out, "  device bytes per byte written: {ratio:.3} ({bytes}, as {who} counts)");
         }
     }
+    let reads = report.reads();
+    if let (Some(of_device), Some(loads)) = (totals.device_reads, totals.node_loads)
+        && reads > 0
+    {
+        let ratio = real(of_device) / real(reads);
+        line!(out, "  device reads per read: {ratio:.3} ({of_device}, {loads} of them of tree nodes)");
+    }
 }
 
 #[cfg(test)]
