@@ -8,6 +8,7 @@ pub(crate) mod flip;
 pub(crate) mod golden;
 pub(crate) mod import;
 pub(crate) mod kill;
+pub(crate) mod metamorphic;
 pub(crate) mod open;
 pub(crate) mod replay;
 pub(crate) mod seeded_bugs;

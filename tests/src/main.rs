@@ -32,6 +32,8 @@ enum Command {
     Exhaustive(commands::exhaustive::Exhaustive),
     /// Let each read, write and flush of a run fail in turn, in each way
     Faults(commands::faults::FaultLoops),
+    /// Carry the same programs out on stores of other sizes: the same answers, the same objects
+    Metamorphic(commands::metamorphic::Metamorphic),
     /// Switch on a defect in the code, each in turn, and let the suite that guards the place find it
     SeededBugs(commands::seeded_bugs::SeededBugs),
     /// Open stores of different sizes after their process was killed: time, bytes, records, memory
@@ -67,6 +69,7 @@ fn main() -> ExitCode {
         Command::Import(command) => command.run(),
         Command::Golden(command) => command.run(),
         Command::Corpus(command) => command.run(),
+        Command::Metamorphic(command) => command.run(),
         Command::SeededBugs(command) => command.run(),
         Command::SeededHunt(command) => command.run(),
         Command::Stamped(command) => command.run(),

@@ -19,7 +19,7 @@ use seabed_object as object;
 use seabed_types::ShardId;
 
 use super::engine::{dump, id_of};
-use super::program::{Plan, SEGMENT_BYTES, stamped};
+use super::program::{Plan, stamped};
 use super::run::{formatted, names, record, shard_options, sim_options, superblock};
 use super::schedules::nothing;
 use super::suite::{findings, open};
@@ -73,6 +73,7 @@ struct Site<'a> {
     own: BTreeMap<u64, (u64, usize)>,
     removals: u64,
     segments: u64,
+    segment_bytes: u64,
 }
 
 /// How a store went on.
@@ -106,7 +107,9 @@ pub(super) fn goes_on(
             }
         }
         let (rng, segments) = (fastrand::Rng::with_seed(seed), superblock.layout.segment_count());
-        let mut site = Site { sim: &sim, rng, store, left, own: BTreeMap::new(), removals: 0, segments };
+        let segment_bytes = u64::from(plan.segment_bytes);
+        let mut site =
+            Site { sim: &sim, rng, store, left, own: BTreeMap::new(), removals: 0, segments, segment_bytes };
         let is_wedged = match site.pool_of_its_own().await? {
             Some(pool) => !site.overwrites(&pool, plan.disk_bytes * 5 / 4).await?,
             None => true,
@@ -209,7 +212,7 @@ impl Site<'_> {
     /// Less than half of what its segments in use hold is live.
     fn is_fragmented(&self) -> bool {
         let stats = self.store.stats();
-        stats.live_bytes * 2 < (self.segments - stats.free_segments) * u64::from(SEGMENT_BYTES)
+        stats.live_bytes * 2 < (self.segments - stats.free_segments) * self.segment_bytes
     }
 
     fn without_room(&self) -> Broken {

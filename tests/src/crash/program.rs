@@ -98,6 +98,7 @@ pub(super) struct Plan {
     pub(super) rests: bool,
     pub(super) node_bytes: u32,
     pub(super) disk_bytes: u64,
+    pub(super) segment_bytes: u32,
     pub(super) window_segments: u64,
     pub(super) memory_bytes: usize,
     pub(super) bulk_bytes: usize,
@@ -112,7 +113,7 @@ pub(super) struct Plan {
 /// The steps of each client, each with the pool that it is for.
 pub(super) type Program = Vec<Vec<(usize, Step)>>;
 
-/// All stores of the suite have segments of this size.
+/// The smallest segments; most stores of the suites have these.
 pub(super) const SEGMENT_BYTES: u32 = 64 << 10;
 
 /// Segments of a window that is longer than those of other stores.
@@ -153,6 +154,7 @@ impl Plan {
             rests: rng.u8(..4) == 0,
             node_bytes: pick(rng, &[4096, 4096, 4096, 8192]),
             disk_bytes: pick(rng, &[3 << 20, 4 << 20, 6 << 20]),
+            segment_bytes: SEGMENT_BYTES,
             window_segments: pick(rng, &[4, 4, 6]),
             memory_bytes,
             bulk_bytes: pick(rng, &[4096, 8192, 16 << 10, 128 << 10]),
@@ -189,6 +191,7 @@ impl Plan {
             rests: false,
             node_bytes: 4096,
             disk_bytes: 3 << 20,
+            segment_bytes: SEGMENT_BYTES,
             window_segments: 4,
             memory_bytes: 4 << 20,
             bulk_bytes: 8192,
@@ -207,6 +210,7 @@ impl Plan {
         Self {
             node_bytes: kept.node_bytes,
             disk_bytes: kept.disk_bytes,
+            segment_bytes: kept.segment_bytes,
             window_segments: if kept.window_segments == LONG_WINDOW { 4 } else { kept.window_segments },
             pools: kept.pools,
             steps,
@@ -214,7 +218,7 @@ impl Plan {
         }
     }
 
-    /// The limits of such a store, as the object model has them for its sizes.
+    /// The limits of a store with the smallest segments, as the object model has them; others take more, which no program asks for.
     pub(super) fn limits() -> Limits {
         let part = SEGMENT_BYTES as usize / 8;
         Limits { attribute_bytes: part, header_bytes: part, omap_value_bytes: part, ..Limits::default() }

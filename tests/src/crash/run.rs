@@ -16,7 +16,8 @@ use seabed_types::{ShardId, Uuid};
 use super::alive::afterwards;
 use super::engine::{Outcome, ask, id_of, outcome_of, transaction_of};
 use super::history::{PoolHistory, ReadRecord, Submission};
-use super::program::{Generator, Plan, Program, Read, SEGMENT_BYTES, Step};
+use super::metamorphic::Said;
+use super::program::{Generator, Plan, Program, Read, Step};
 use super::{Broken, Rule, broken};
 use crate::machine::{CrashMode, DiskImage, Faults, Mark, SimOptions, Simulation, TaskOrder, Trace};
 use crate::model::Op;
@@ -55,6 +56,8 @@ pub(super) struct Run {
     pub(super) afterwards: Option<Result<(), seabed::Error>>,
     /// What the clients did.
     pub(super) program: Program,
+    /// What they were told, in this order.
+    pub(super) said: Vec<Said>,
 }
 
 impl Run {
@@ -108,7 +111,7 @@ pub(super) fn superblock(seed: u64, plan: &Plan) -> Superblock {
     uuid[..8].copy_from_slice(&seed.to_le_bytes());
     let layout = Layout {
         device_bytes: plan.disk_bytes,
-        segment_bytes: SEGMENT_BYTES,
+        segment_bytes: plan.segment_bytes,
         node_bytes: plan.node_bytes,
         shards: 1,
     };
@@ -118,7 +121,7 @@ pub(super) fn superblock(seed: u64, plan: &Plan) -> Superblock {
         ro_compat: 0,
         incompat: 0,
         layout,
-        window_bytes: plan.window_segments * u64::from(SEGMENT_BYTES),
+        window_bytes: plan.window_segments * u64::from(plan.segment_bytes),
     }
 }
 
@@ -271,6 +274,7 @@ pub(super) fn record_on(
             stats,
             afterwards,
             program,
+            said: Vec::new(),
         });
     };
     let mut history: Vec<PoolHistory> =
@@ -288,9 +292,22 @@ pub(super) fn record_on(
         let proven = submissions.iter().map(|submission| history.submit(submission));
         proofs.push(proven.collect::<Result<Vec<u64>, String>>().map_err(|what| broken(Rule::Wrong, what))?);
     }
+    let said = said(&shared);
     let proven = proven(&shared, &history, &proofs, &recovered)?;
     let (failed, program) = (shared.failed.get(), shared.drawn.borrow().clone());
-    Ok(Run { trace, history, recovered, proven, no_room, failed, stats, afterwards, program })
+    Ok(Run { trace, history, recovered, proven, no_room, failed, stats, afterwards, program, said })
+}
+
+/// What the clients were told, in this order.
+fn said(shared: &Shared) -> Vec<Said> {
+    let told = shared.told.borrow();
+    let said = told.iter().filter_map(|told| match told {
+        Told::Submission(pool, index) => {
+            shared.pools[*pool].submissions.borrow()[*index].outcome.clone().map(Said::Submitted)
+        }
+        Told::Read(read, _) => Some(Said::Asked(read.answer.clone())),
+    });
+    said.collect()
 }
 
 /// The pool, and what is durable of it, by the number of each event that was told.

@@ -270,7 +270,7 @@ struct Nested {
 /// What a mount showed.
 pub(super) struct Opened {
     pub(super) dumped: Vec<Option<Vec<(crate::model::ObjectId, crate::model::Object)>>>,
-    usage: Vec<(i64, i64)>,
+    pub(super) usage: Vec<(i64, i64)>,
     torn: bool,
     pub(super) image: DiskImage,
     /// Reads of the device.
