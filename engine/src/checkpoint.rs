@@ -76,7 +76,7 @@ impl Mounted {
             }
         };
         if seabed_types::seeded!(22) {
-            self.table.leave_window(&self.journal()?.release_before(captured.start));
+            self.table.leave_window(&self.journal()?.release_before(captured.start, at));
         }
         self.write_slots(next, self.trim.first_slot.get()).await?;
         self.world.borrow_mut().ages.published(captured.start);
@@ -85,7 +85,7 @@ impl Mounted {
         drop(std::mem::replace(&mut *self.body_holds.borrow_mut(), holds));
         // Inventories of journal segments that filled up are on their way before their segments can be used for anything else.
         self.write_segment_ends();
-        let released = self.journal()?.release_before(captured.start);
+        let released = self.journal()?.release_before(captured.start, at);
         self.table.leave_window(&released);
         self.counters.count(|stats| stats.checkpoints += 1);
         Ok(())

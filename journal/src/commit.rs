@@ -646,11 +646,16 @@ impl Journal {
         self.state.borrow().segments.len()
     }
 
-    /// Forgets the segments that end before record `start`; they are returned, oldest first.
-    pub fn release_before(&self, start: Lsn) -> Vec<SegmentId> {
+    /// Forgets the segments before the one of which a checkpoint says that its window begins there, at `at` with record
+    /// `start`; they are returned, oldest first. That record may have gone to the next segment since, as it did not fit there:
+    /// the slots name the other one all the same.
+    pub fn release_before(&self, start: Lsn, at: Paddr) -> Vec<SegmentId> {
         let mut state = self.state.borrow_mut();
         let mut released = Vec::new();
-        while state.segments.len() > 1 && state.segments[1].first <= start {
+        while state.segments.len() > 1
+            && state.segments[1].first <= start
+            && state.segments[0].segment != at.segment
+        {
             released.extend(state.segments.pop_front().map(|segment| segment.segment));
         }
         while state.first_place < start {

@@ -3,7 +3,7 @@
 use seabed_device::IoKind;
 use seabed_tests::crash::in_place::{self, Closing};
 use seabed_tests::crash::schedules::space::Slow;
-use seabed_tests::crash::schedules::{self, medium, memory, space};
+use seabed_tests::crash::schedules::{self, medium, memory, records, space};
 use seabed_tests::crash::shown::{Change, waits_until_durable};
 use seabed_tests::crash::{FlipPlaces, Structure, flip, stories};
 use seabed_tests::machine::{Cache, EIO, Effect, Fault, Landed};
@@ -266,6 +266,27 @@ fn an_object_with_very_many_rows_is_removed_from_a_full_device() {
         assert!(first >= 5000, "{first} rows fill the device");
         assert!(second * 10 >= first * 7, "{first} rows at first, {second} when they had been removed");
     }
+}
+
+#[test]
+fn rows_in_several_records_are_whole() {
+    for seed in 1..4 {
+        records::patched_rows(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
+}
+
+#[test]
+fn what_a_rotten_last_record_gave_up_is_still_there() {
+    for seed in 1..4 {
+        let looked =
+            records::rotten_last_records(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!(looked > 100, "{looked}");
+    }
+}
+
+#[test]
+fn a_slice_of_a_grave_that_does_not_fit_a_record_is_made_smaller() {
+    space::grave_of_long_keys(1).unwrap_or_else(|broken| panic!("{broken}"));
 }
 
 #[test]

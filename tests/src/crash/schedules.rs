@@ -1,10 +1,12 @@
 //! Schedules: courses of events that broke drafts of the design, each by itself.
 //!
 //! Here: slots, superblocks and kills. Space: [`space`]. Old content where a write was lost, and reads that fail: [`medium`].
-//! Images on their way, and replays with less memory than the writer had: [`memory`].
+//! Images on their way, and replays with less memory than the writer had: [`memory`]. Rows in several records, and records
+//! that rot: [`records`].
 
 pub mod medium;
 pub mod memory;
+pub mod records;
 pub mod space;
 
 use seabed_device::IoKind;

@@ -268,7 +268,7 @@ impl User {
             body: parts,
         };
         write_slots(&self.machine, &slot, [SlotCopy::A, SlotCopy::B]).await?;
-        let mut freed = self.journal.release_before(start);
+        let mut freed = self.journal.release_before(start, start_at);
         freed.extend(old.body.iter().flatten().map(|part| part.at.segment));
         self.list.free.borrow_mut().extend(freed);
         self.start.set(start);

@@ -8,7 +8,7 @@ use crate::crash::exhaustive::{run_sequence, sequences};
 use crate::crash::faults::run_faults;
 use crate::crash::in_place::{self, Closing};
 use crate::crash::schedules::space::Slow;
-use crate::crash::schedules::{self, medium, memory, space};
+use crate::crash::schedules::{self, medium, memory, records, space};
 use crate::crash::shown::{Change, waits_until_durable};
 use crate::crash::{FlipPlaces, Structure, flip, run_seed, stories};
 use crate::journal_suite;
@@ -51,6 +51,10 @@ pub enum Suite {
     WaitingBulkData,
     /// An object of very many rows is removed from a full device.
     ManyRows,
+    /// Rows of which several records have a part.
+    PatchedRows,
+    /// The last record rots.
+    RottenRecords,
     /// Every so many-th row on a full device is removed, again and again.
     StridedRemovals,
     /// The bounds of pending changes.
@@ -107,6 +111,8 @@ impl fmt::Display for Suite {
             Self::FullDevice => "schedule full_device",
             Self::WaitingBulkData => "schedule waiting_bulk_data",
             Self::ManyRows => "schedule removal_of_many_rows",
+            Self::PatchedRows => "schedule patched_rows",
+            Self::RottenRecords => "schedule rotten_last_records",
             Self::StridedRemovals => "schedule removals_in_strides_when_full",
             Self::Pending => "schedule pending_is_bounded",
             Self::OlderSlot => "schedule older_slot_while_a_mount_trims",
@@ -173,6 +179,8 @@ impl Suite {
                 held.iter().all(|count| *count * 10 >= held[0] * 7) && held[0] > 10
             }),
             Self::WaitingBulkData => error(space::waiting_bulk_data(seed)),
+            Self::PatchedRows => error(records::patched_rows(seed)),
+            Self::RottenRecords => error(records::rotten_last_records(seed)),
             Self::StridedRemovals => error(space::removals_in_strides_when_full(seed)),
             Self::ManyRows => unless(space::removal_of_many_rows(seed), "it held", |[first, second]| {
                 *first >= 5000 && second * 10 >= first * 7

@@ -142,6 +142,29 @@ pub fn removal_of_many_rows(seed: u64) -> Result<[u64; 2], Broken> {
     })
 }
 
+/// An object has rows whose keys are so long that a slice of its grave does not fit a record. It is freed in smaller ones.
+pub fn grave_of_long_keys(seed: u64) -> Result<(), Broken> {
+    let plan = Plan { memory_bytes: 8 << 20, disk_bytes: 4 << 20, ..Plan::of(seed) };
+    program(seed, &plan, async |site| {
+        let object = ObjectId::new("long keys");
+        for batch in 0..20 {
+            let mut transaction = Transaction::new();
+            let key = |row: u32| format!("{batch:04} {row:04} {}", "k".repeat(500));
+            let pairs = (0..10).map(|row| (key(row).into(), bytes::Bytes::from_static(b"value"))).collect();
+            transaction.touch(&object).push(&object, seabed::Op::OmapInsert { pairs });
+            if !site.submit(transaction).await? {
+                return Err(broken(Rule::Wrong, "no space for 200 rows"));
+            }
+        }
+        site.remove("long keys").await?;
+        site.machine.runtime.sleep(Duration::from_millis(200)).await;
+        match site.pool.usage() {
+            usage if usage.objects == 0 && usage.omap == 0 => Ok(()),
+            usage => Err(broken(Rule::Wrong, format!("its rows are left: {usage:?}"))),
+        }
+    })
+}
+
 /// An object's omap fills the device in the order of its keys, other objects take what is left, and then every so many-th row
 /// is removed, a few at a time, from one end of the omap to the other and again from the beginning: each removal changes many
 /// leaves, whose images together are much more than the device has left. Every one of them is carried out (rule S6): what
