@@ -695,4 +695,37 @@ mod tests {
             join_all(seed, toys.into_iter());
         }
     }
+
+    /// A checkpoint of an empty window says that its first record goes where the log stood. Did it not fit there, it went to
+    /// the next segment while the slots were written, and the segment that the slots name was given up with those before it:
+    /// it was used again while both slots said that the window begins there (rule C3).
+    #[test]
+    fn the_segment_that_the_slots_say_a_window_begins_in_is_kept() {
+        let base = formatted(1).expect("no faults");
+        let sim = Simulation::from_image(1, &base, options(Faults::none()));
+        let machine = sim.machine();
+        let moved = sim.run(async {
+            let (user, _) = mount(machine, 0).await.expect("just formatted");
+            let toy = |bytes| Toy { sets: vec![(1, bytes)], live: Vec::new() };
+            let mut moved = 0;
+            for round in 0..60 {
+                user.space().await;
+                let (lsn, ..) = user.join(&toy(round * 2237 % 9000)).expect("it fits");
+                user.journal.durable(lsn).await.expect("no faults");
+                let tail = user.journal.cut().at.segment;
+                let checkpoint = user.checkpoint(|_, end| end);
+                let record = async {
+                    let (lsn, ..) = user.join(&toy(9000)).expect("it fits");
+                    user.journal.durable(lsn).await
+                };
+                let (checkpoint, record) = futures::future::join(checkpoint, record).await;
+                checkpoint.expect("no faults");
+                record.expect("no faults");
+                assert!(!user.list.free.borrow().contains(&tail), "{tail} is free");
+                moved += u32::from(user.journal.cut().at.segment != tail);
+            }
+            moved
+        });
+        assert!(moved.expect("ends") > 3, "the record always fitted");
+    }
 }
