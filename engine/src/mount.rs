@@ -565,8 +565,8 @@ impl Mounted {
                     self.table.found_header(*segment, found);
                 }
                 for (index, offset) in [0, last].into_iter().enumerate() {
-                    let is_blank = block(index).is_some_and(|block| block.iter().all(|byte| *byte == 0));
-                    let is_torn = found[index].is_none() && !is_blank && !seabed_types::seeded!(23);
+                    let is_blank = || block(index).is_some_and(|block| block[..] == [0; BLOCK_BYTES]);
+                    let is_torn = found[index].is_none() && !is_blank() && !seabed_types::seeded!(23);
                     if is_torn && self.table.is_free(*segment) {
                         seabed_types::reached!(TornHeader);
                         self.write_zeros(*segment, offset).await?;
