@@ -18,6 +18,8 @@ mod buffer;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod error;
+#[cfg(feature = "famine")]
+pub mod famine;
 pub mod glommio_host;
 #[cfg(test)]
 mod limit;

@@ -73,6 +73,8 @@ impl Semaphore {
     /// Waits for `count` permits; a count over the total waits for all of them. The place in the line is taken in the moment
     /// of the call; dropping the future leaves it.
     pub fn acquire(self: &Rc<Self>, count: usize) -> Acquire {
+        #[cfg(feature = "famine")]
+        crate::famine::ask(self);
         let wants = count.min(self.total);
         let waker = RefCell::default();
         let place = Rc::new(Waiting { wants, granted: Cell::new(false), left: Cell::new(false), waker });
@@ -83,12 +85,20 @@ impl Semaphore {
 
     /// `count` permits, if they are free and nobody waits for any.
     pub fn try_acquire(self: &Rc<Self>, count: usize) -> Option<Permit> {
+        #[cfg(feature = "famine")]
+        crate::famine::ask(self);
         let count = count.min(self.total);
         if !self.line.borrow().is_empty() || self.free.get() < count {
             return None;
         }
         self.free.set(self.free.get() - count);
         Some(Permit { of: Rc::clone(self), count })
+    }
+
+    /// All that nobody has.
+    #[cfg(feature = "famine")]
+    pub(crate) fn take_free(self: &Rc<Self>) -> Permit {
+        Permit { of: Rc::clone(self), count: self.free.take() }
     }
 
     fn give_back(&self, count: usize) {

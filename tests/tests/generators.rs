@@ -22,6 +22,7 @@ fn whatever_fails_is_told_and_nothing_acknowledged_is_lost() {
         ("reads", all.reads),
         ("writes", all.writes),
         ("flushes", all.flushes),
+        ("permits", all.permits),
         ("a mount that failed", all.unmounted),
         ("a failure", all.failed),
         ("a failure that nobody noticed", all.unnoticed),

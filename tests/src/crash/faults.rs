@@ -11,9 +11,11 @@
 //! in a state that is a prefix of what was submitted. What failed for sure (its read did) is not in the prefix; of what
 //! failed with the journal nobody knows before the mount.
 //!
-//! Not here: waits for memory cannot fail, they only wait; budgets have schedules of their own.
+//! Waits for memory cannot fail, they only wait. So each permit that is asked for in a run (of memory for requests and reads, of
+//! turns to write) finds none in turn, for a moment and for half a minute; nobody is told, everything is answered.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use seabed_device::IoKind;
 
@@ -23,6 +25,11 @@ use super::run::{Bounds, Run, formatted, record};
 use super::suite::verify;
 use super::{Broken, Rule, broken};
 use crate::machine::{Cache, CrashMode, EIO, ENODATA, ENOSPC, Effect, Fault, Faults, Landed};
+
+/// How long there are no permits where there are some again soon.
+const SHORT_FAMINE: Duration = Duration::from_millis(1);
+/// Longer than anything in a run waits by itself.
+const LONG_FAMINE: Duration = Duration::from_secs(30);
 
 thread_local! {
     static PLACE: RefCell<String> = const { RefCell::new(String::new()) };
@@ -42,6 +49,8 @@ pub struct FaultCounts {
     pub writes: u64,
     /// Flushes.
     pub flushes: u64,
+    /// Permits of memory, and of turns to write.
+    pub permits: u64,
     /// Runs with a fault.
     pub runs: u64,
     /// Of these, those whose mount said that it failed.
@@ -68,13 +77,14 @@ impl FaultCounts {
         }
     }
 
-    fn fields(&mut self) -> [&mut u64; 11] {
-        let Self { reads, writes, flushes, runs, unmounted, failed, unnoticed, .. } = self;
+    fn fields(&mut self) -> [&mut u64; 12] {
+        let Self { reads, writes, flushes, permits, runs, unmounted, failed, unnoticed, .. } = self;
         let Self { elsewhere, mounted_in_place, fenced, states, .. } = self;
         [
             reads,
             writes,
             flushes,
+            permits,
             runs,
             unmounted,
             failed,
@@ -88,10 +98,10 @@ impl FaultCounts {
 
     /// The closing line.
     pub fn line(&self) -> String {
-        let Self { reads, writes, flushes, runs, unmounted, failed, unnoticed, .. } = self;
+        let Self { reads, writes, flushes, permits, runs, unmounted, failed, unnoticed, .. } = self;
         let Self { elsewhere, mounted_in_place, fenced, states, .. } = self;
         format!(
-            "reads={reads} writes={writes} flushes={flushes} runs={runs} unmounted={unmounted} failed={failed} \
+            "reads={reads} writes={writes} flushes={flushes} permits={permits} runs={runs} unmounted={unmounted} failed={failed} \
              unnoticed={unnoticed} elsewhere={elsewhere} mounted_in_place={mounted_in_place} fenced={fenced} \
              states={states}"
         )
@@ -126,7 +136,7 @@ pub fn run_faults(seed: u64, step: usize) -> Result<FaultCounts, String> {
         if sound.failed > 0 {
             return Err(broken(Rule::Wrong, "an error without a fault"));
         }
-        let operations = sound.trace.counts();
+        let (operations, permits) = (sound.trace.counts(), sound.permits);
         let mut counts = FaultCounts::default();
         for (kind, count) in [
             (IoKind::Read, operations.reads),
@@ -151,6 +161,26 @@ pub fn run_faults(seed: u64, step: usize) -> Result<FaultCounts, String> {
                     })
                     .map_err(|broken| Broken { what: format!("{place}: {}", broken.what), ..broken })?;
                 }
+            }
+        }
+        for nth in (0..permits).step_by(step) {
+            counts.permits += 1;
+            for time in [SHORT_FAMINE, LONG_FAMINE] {
+                let place = format!("seed {seed}, permit {nth}, none for {time:?}");
+                PLACE.set(place.clone());
+                let plan = Plan { famine: Some((nth, time)), ..plan.clone() };
+                let run = record((seed, seed), &base, (&history, &least), &plan, Faults::none());
+                run.and_then(|run| {
+                    if run.failed > 0 || run.program.is_empty() {
+                        return Err(broken(Rule::Wrong, "somebody was told that memory was used up"));
+                    }
+                    if run.permits <= nth {
+                        return Err(broken(Rule::Wrong, "nobody asked for that permit"));
+                    }
+                    survived(&run, 1, &mut counts)?;
+                    look(seed, &run, &plan, &least, &mut counts)
+                })
+                .map_err(|broken| Broken { what: format!("{place}: {}", broken.what), ..broken })?;
             }
         }
         Ok(counts)
@@ -185,7 +215,7 @@ fn look(seed: u64, run: &Run, plan: &Plan, least: &Bounds, counts: &mut FaultCou
     counts.elsewhere += u64::from(run.stats.quarantined_segments > 0);
     let mut rng = fastrand::Rng::with_seed(seed);
     let end = run.trace.events();
-    let sound = Plan { is_faulty: false, ..plan.clone() };
+    let sound = Plan { is_faulty: false, famine: None, ..plan.clone() };
     let some = rng.usize(..=end);
     for (boundary, mode) in [
         (end, CrashMode::Durable),

@@ -117,6 +117,8 @@ pub enum FlipPlaces {
     All,
     /// So many drawn from the seed, of each structure about as many.
     Sample(u64),
+    /// Each of one structure.
+    Of(Structure),
 }
 
 /// Flips one bit of each byte asked for, in turn, on so many threads.
@@ -127,6 +129,7 @@ pub fn flip(seed: u64, places: FlipPlaces, threads: usize) -> Result<FlipCounts,
     let places: Vec<usize> = match places {
         FlipPlaces::All => (0..image.len()).collect(),
         FlipPlaces::Sample(count) => sample(seed, &structures, count),
+        FlipPlaces::Of(structure) => (0..image.len()).filter(|at| structures[*at] == structure).collect(),
     };
     let total = Mutex::new(Ok(FlipCounts::default()));
     std::thread::scope(|scope| {

@@ -6,6 +6,7 @@
 //! Every 16 bytes of data say which data they are of and where in it, so that wrong bytes are told whatever they are.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::model::{Bytes, Condition, Direction, Hint, Limits, ObjectId, Op};
 
@@ -108,6 +109,8 @@ pub(super) struct Plan {
     pub(super) program: Option<Arc<Program>>,
     /// Faults are planned: what fails by one is no wrong answer.
     pub(super) is_faulty: bool,
+    /// Which permit of memory, or of turns to write, finds none, and for how long.
+    pub(super) famine: Option<(u64, Duration)>,
 }
 
 /// The steps of each client, each with the pool that it is for.
@@ -162,6 +165,7 @@ impl Plan {
             pause_us: pick(rng, &[0, 50, 2000]),
             program: None,
             is_faulty: false,
+            famine: None,
         };
         // In some the rows are of few objects, so that graves are freed in several slices, and the window is long.
         if fastrand::Rng::with_seed(seed ^ 0x6_1a7e).u8(..10) == 0 {
@@ -199,6 +203,7 @@ impl Plan {
             pause_us: 0,
             program: None,
             is_faulty: false,
+            famine: None,
         }
     }
 

@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use seabed::{LocalPool, LocalStore, Shard, ShardOptions};
-use seabed_device::Class;
 use seabed_device::local::Notify;
+use seabed_device::{Class, famine};
 use seabed_segment::{Identity, Layout, Superblock};
 use seabed_types::{ShardId, Uuid};
 
@@ -50,6 +50,8 @@ pub(super) struct Run {
     no_room: u64,
     /// What failed by a fault: submissions, reads, the mount.
     pub(super) failed: u64,
+    /// Permits of memory, and of turns to write, that were asked for.
+    pub(super) permits: u64,
     /// The engine's counters at the end, before it was closed.
     pub(super) stats: seabed::Stats,
     /// What new operations were told after all faults had stopped; none without faults.
@@ -222,6 +224,22 @@ pub(super) fn record(
     record_on((seed, store_seed), base, (before, least), plan, sim_options(plan, faults))
 }
 
+/// Ends the famine of a run with it, however it ends.
+struct Famine;
+
+impl Famine {
+    fn begin(plan: &Plan) -> Self {
+        famine::plan(plan.famine.map(|(nth, _)| nth));
+        Self
+    }
+}
+
+impl Drop for Famine {
+    fn drop(&mut self) {
+        famine::end();
+    }
+}
+
 /// The same on a machine with these options.
 pub(super) fn record_on(
     (seed, store_seed): (u64, u64),
@@ -233,7 +251,18 @@ pub(super) fn record_on(
     let sim = Simulation::from_image(seed, base, options);
     let (machine, mark) = (sim.machine(), sim.marker());
     let superblock = superblock(store_seed, plan);
+    let _famine = Famine::begin(plan);
+    let permits = Cell::new(0);
     let result = sim.run(async {
+        if let Some((_, time)) = plan.famine {
+            let runtime = Rc::clone(&machine.runtime);
+            let ends = async move {
+                famine::struck().await;
+                runtime.sleep(time).await;
+                famine::end();
+            };
+            machine.runtime.spawn(Class::Foreground, Box::pin(ends));
+        }
         let (shard, recovered) = match mounted(&machine, superblock, plan, before, least).await {
             Ok(mounted) => mounted,
             // A fault that the mount met: it said so, and there was no run.
@@ -248,6 +277,8 @@ pub(super) fn record_on(
         if plan.rests {
             machine.runtime.sleep(Duration::from_millis(200)).await;
         }
+        permits.set(famine::asked());
+        famine::end();
         let afterwards = if plan.is_faulty { Some(afterwards(&sim, &store).await?) } else { None };
         let stats = shard.stats();
         if plan.closes
@@ -271,6 +302,7 @@ pub(super) fn record_on(
             proven,
             no_room: 0,
             failed: 1,
+            permits: permits.get(),
             stats,
             afterwards,
             program,
@@ -295,7 +327,8 @@ pub(super) fn record_on(
     let said = said(&shared);
     let proven = proven(&shared, &history, &proofs, &recovered)?;
     let (failed, program) = (shared.failed.get(), shared.drawn.borrow().clone());
-    Ok(Run { trace, history, recovered, proven, no_room, failed, stats, afterwards, program, said })
+    let permits = permits.get();
+    Ok(Run { trace, history, recovered, proven, no_room, failed, permits, stats, afterwards, program, said })
 }
 
 /// What the clients were told, in this order.

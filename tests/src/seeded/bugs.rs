@@ -83,7 +83,7 @@ pub const BUGS: &[Bug] = &[
     bug(48, "rot in nodes", "engine/src/mounted.rs", "the checksum of a tree node is not compared", Suite::Flip, 3),
     bug(49, "rot in slots", "journal/src/slot.rs", "the checksum of a slot is not compared", Suite::Flip, 5),
     bug(50, "rot in superblocks", "segment/src/superblock.rs", "the checksum of a superblock is not compared, and the first copy is chosen", Suite::Flip, 3),
-    bug(51, "rot in bodies", "engine/src/mount.rs", "the checksum of a checkpoint's body is not compared", Suite::Flip, 5),
+    bug(51, "rot in bodies", "engine/src/mount.rs", "the checksum of a checkpoint's body is not compared", Suite::FlipBodies, 5),
     bug(52, "rot in the journal", "segment/src/record.rs", "the checksum of a record's header is not compared", Suite::Flip, 1),
     bug(53, "lost write", "segment/src/superblock.rs", "the first valid superblock is chosen, not what most agree on", Suite::OlderStore, 1),
     bug(54, "misdirected write", "engine/src/mounted.rs", "what a write of a part of a chunk is merged with is not verified", Suite::MisdirectedData, 2),

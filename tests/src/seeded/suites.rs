@@ -25,6 +25,8 @@ pub enum Suite {
     Faults,
     /// `flip`, 1,300 bytes.
     Flip,
+    /// `flip`, every byte of checkpoint bodies.
+    FlipBodies,
     /// The suite of the journal alone.
     Journal,
     /// What a completed answer showed is durable.
@@ -98,6 +100,7 @@ impl fmt::Display for Suite {
             Self::Exhaustive => "exhaustive",
             Self::Faults => "faults",
             Self::Flip => "flip",
+            Self::FlipBodies => "flip, bodies",
             Self::Journal => "journal",
             Self::Shown => "shown",
             Self::CrashLoop => "schedule crash_loop",
@@ -162,6 +165,7 @@ impl Suite {
             }
             Self::Faults => error(run_faults(seed, 7)),
             Self::Flip => flipped(seed),
+            Self::FlipBodies => error(flip(seed, FlipPlaces::Of(Structure::Body), 1)),
             Self::Journal => error(journal_suite::run(seed)),
             Self::Shown => {
                 let changes = [Change::Make, Change::Overwrite, Change::Remove];
