@@ -2,7 +2,8 @@
 //!
 //! A record is taken if its header and entries are valid, it is of the incarnation that is asked for, and, in another
 //! stream than the journal, it carries the checksum of the segment's header, if that is there. A scan that meets anything
-//! else goes on at the next block (rule L4).
+//! else goes on at the next block (rule L4). So it does behind the first block of a record whose data is not sound: it may be
+//! of a use that a crash took, header and claim and all, and records of the next use may stand in its data.
 //!
 //! The contents of a bulk or node record are its entries, as an inventory has them; those of a journal record are the
 //! pieces that its deltas list.
@@ -46,7 +47,8 @@ pub(crate) fn scan(source: &Source<'_>, wanted: Wanted, mut each: impl FnMut(Tak
                 None
             }
         };
-        let bytes = taken.as_ref().map_or(SEGMENT_HEADER_BYTES, |taken| taken.header.record_bytes);
+        let whole = taken.as_ref().filter(|taken| taken.data_is_sound);
+        let bytes = whole.map_or(SEGMENT_HEADER_BYTES, |taken| taken.header.record_bytes);
         taken.into_iter().for_each(&mut each);
         at = at.plus(bytes);
     }
