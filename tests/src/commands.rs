@@ -16,6 +16,7 @@ pub(crate) mod stamped;
 pub(crate) mod tree;
 
 use std::fmt::Display;
+use std::ops::Range;
 use std::process::ExitCode;
 
 /// Tells a failure and the line that repeats it.
@@ -37,6 +38,20 @@ fn commit() -> String {
         || "unknown".to_owned(),
         |output| String::from_utf8_lossy(&output.stdout).trim().to_owned(),
     )
+}
+
+/// Calls `each` with every seed of a range, on so many threads, at least one.
+pub(crate) fn for_seeds(seeds: Range<u64>, threads: u64, each: impl Fn(u64) + Sync) {
+    let threads = threads.max(1);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let (seeds, each) = (seeds.clone(), &each);
+            scope.spawn(move || {
+                let mine = seeds.filter(|seed| seed % threads == thread);
+                mine.for_each(each);
+            });
+        }
+    });
 }
 
 /// "4096", "64K", "1G"; powers of 1024.
@@ -69,6 +84,17 @@ pub(crate) fn reached(suite: seabed_types::reached::Suite) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_seed_has_its_turn_once() {
+        for threads in 0..4 {
+            let met = std::sync::Mutex::new(Vec::new());
+            for_seeds(5..12, threads, |seed| met.lock().expect("no panic while it is held").push(seed));
+            let mut met = met.into_inner().expect("all threads have ended");
+            met.sort_unstable();
+            assert_eq!(met, [5, 6, 7, 8, 9, 10, 11], "{threads}");
+        }
+    }
 
     #[test]
     fn sizes_have_units() {

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::future::Future;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::future::try_join_all;
 use seabed::glommio::io::{DmaFile, OpenOptions};
@@ -19,8 +19,6 @@ use crate::payload::Payload;
 use crate::record::Record;
 
 /// As the shards' default.
-const SPIN: Duration = Duration::from_micros(5);
-/// As the shards' default.
 const IO_MEMORY: usize = 8 << 20;
 /// The file is written in pieces of this size.
 const PIECE_BYTES: usize = 1 << 20;
@@ -28,10 +26,10 @@ const PIECE_BYTES: usize = 1 << 20;
 /// Runs a trial.
 pub(super) fn run(setup: &Setup) -> Result<Trial, CompareError> {
     fill(setup).map_err(|error| CompareError::Io { doing: "writing the file", error })?;
-    let plan = setup.clone();
+    let (plan, spin) = (setup.clone(), seabed::OpenOptions::default().spin_before_park);
     let thread = LocalExecutorBuilder::new(Placement::Unbound)
         .name("bare")
-        .spin_before_park(SPIN)
+        .spin_before_park(spin.unwrap_or_default())
         .io_memory(IO_MEMORY)
         .spawn(move || async move { measure(&plan).await.map_err(|error| failed(&error)) })
         .map_err(|error| failed(&error))?;

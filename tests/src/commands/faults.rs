@@ -34,22 +34,15 @@ impl FaultLoops {
             println!("FAILED by a panic: {}", fault_now());
         }));
         let total = Mutex::new((FaultCounts::default(), 0));
-        std::thread::scope(|scope| {
-            for thread in 0..threads.max(1) {
-                let total = &total;
-                scope.spawn(move || {
-                    for seed in (seed + thread..seed + seeds).step_by(usize::try_from(threads).unwrap_or(1)) {
-                        let result = run_faults(seed, step.max(1));
-                        let mut total = total.lock().expect("no panic while it is held");
-                        match result {
-                            Ok(counts) => total.0.add(&counts),
-                            Err(what) => {
-                                total.1 += 1;
-                                super::failed(what, &format!("faults --seed {seed} --seeds 1"));
-                            }
-                        }
-                    }
-                });
+        super::for_seeds(seed..seed + seeds, threads, |seed| {
+            let result = run_faults(seed, step.max(1));
+            let mut total = total.lock().expect("no panic while it is held");
+            match result {
+                Ok(counts) => total.0.add(&counts),
+                Err(what) => {
+                    total.1 += 1;
+                    super::failed(what, &format!("faults --seed {seed} --seeds 1"));
+                }
             }
         });
         let (counts, failed) = total.into_inner().expect("all threads have ended");

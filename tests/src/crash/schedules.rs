@@ -15,13 +15,38 @@ use seabed_types::{BLOCK_BYTES, ShardId};
 
 use super::history::PoolHistory;
 use super::program::Plan;
-use super::run::{Bounds, Run, formatted, record, shard_options, superblock};
+use super::run::{Bounds, Run, formatted, record, record_on, shard_options, superblock};
 use super::suite::{compare, findings, open};
 use super::{Broken, Rule, broken};
-use crate::machine::{CrashMode, DiskImage, Effect, Fault, Faults};
+use crate::machine::{CrashMode, DiskImage, Effect, Fault, Faults, SimOptions};
 
 pub(super) fn nothing(plan: &Plan) -> (Vec<PoolHistory>, Bounds) {
     (vec![PoolHistory::new(); plan.pools], Bounds::new(vec![0; plan.pools]))
+}
+
+/// The run of a plan on a fresh store and a machine with these options, and what no crash may take back from before it.
+fn recorded_on(seed: u64, plan: &Plan, options: SimOptions) -> Result<(Run, Bounds), Broken> {
+    let (history, least) = nothing(plan);
+    let base = formatted(seed, plan)?;
+    let run = record_on((seed, seed), &base, (&history, &least), plan, options)?;
+    Ok((run, least))
+}
+
+/// A device so small that clients, one transaction of one operation at a time, write it over several times.
+fn written_over(seed: u64) -> Plan {
+    Plan {
+        pools: 1,
+        ops_max: 1,
+        closes: false,
+        rests: false,
+        disk_bytes: 3 << 20,
+        window_segments: 4,
+        memory_bytes: 8 << 20,
+        bulk_bytes: 4096,
+        inline_bytes: 64,
+        pause_us: 0,
+        ..Plan::of(seed)
+    }
 }
 
 /// Mounts a state, compares it, and lets the checker look at what the mount left: the number of each pool.

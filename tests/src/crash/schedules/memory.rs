@@ -10,10 +10,10 @@ use seabed_device::{Class, IoKind};
 use seabed_object::ObjectId;
 use seabed_types::ShardId;
 
-use super::{bounds_at, look, nothing, place};
+use super::{bounds_at, look, nothing, place, recorded_on};
 use crate::crash::crowd::crowd;
 use crate::crash::program::{Kind, Plan, stamped};
-use crate::crash::run::{formatted, record, record_on, shard_options, sim_options, superblock};
+use crate::crash::run::{formatted, record, shard_options, sim_options, superblock};
 use crate::crash::suite::{compare, open};
 use crate::crash::{Broken, Rule, broken};
 use crate::machine::{Cache, CrashMode, EIO, Effect, Fault, Faults, Landed, Latency, SimOptions, Simulation};
@@ -37,11 +37,9 @@ pub fn slow_images(seed: u64) -> Result<u64, Broken> {
         ..Plan::of(seed)
     };
     let mut rng = fastrand::Rng::with_seed(seed);
-    let (history, least) = nothing(&plan);
-    let base = formatted(seed, &plan)?;
     let latency = Latency { write_us: 4000..=9000, ..Latency::default() };
     let options = SimOptions { latency, ..sim_options(&plan, Faults::none()) };
-    let run = record_on((seed, seed), &base, (&history, &least), &plan, options)?;
+    let (run, least) = recorded_on(seed, &plan, options)?;
     for boundary in run.trace.boundaries().into_iter().step_by(7) {
         let mode = CrashMode::ALL[rng.usize(..6)];
         let image = run.trace.crash_image(boundary, mode, &mut rng);

@@ -1,9 +1,9 @@
 //! Records: rows of which several records have a part, and what others did because of a record that rots.
 
-use super::{nothing, place};
+use super::{place, recorded_on, written_over};
 use crate::crash::program::{Kind, Plan};
 use crate::crash::rot::rotten_record;
-use crate::crash::run::{formatted, record_on, sim_options};
+use crate::crash::run::sim_options;
 use crate::crash::suite::{findings, run_plan};
 use crate::crash::{Broken, Rule, broken};
 use crate::machine::{CrashMode, Faults, SimOptions};
@@ -42,27 +42,15 @@ pub fn patched_rows(seed: u64) -> Result<(), Broken> {
 pub fn rotten_last_records(seed: u64) -> Result<u64, Broken> {
     let plan = Plan {
         clients: 20,
-        pools: 1,
         steps: 300,
         objects: 9,
         kinds: vec![Kind::Put, Kind::Put, Kind::Put, Kind::Remove],
         bytes_max: 90_000,
-        ops_max: 1,
-        closes: false,
-        rests: false,
-        disk_bytes: 3 << 20,
-        window_segments: 4,
-        memory_bytes: 8 << 20,
-        bulk_bytes: 4096,
-        inline_bytes: 64,
-        pause_us: 0,
-        ..Plan::of(seed)
+        ..written_over(seed)
     };
     let mut rng = fastrand::Rng::with_seed(seed);
-    let (history, least) = nothing(&plan);
-    let base = formatted(seed, &plan)?;
     let options = SimOptions { steps_max: 4_000_000, ..sim_options(&plan, Faults::none()) };
-    let run = record_on((seed, seed), &base, (&history, &least), &plan, options)?;
+    let (run, _) = recorded_on(seed, &plan, options)?;
     let (mut walk, mut looked) = (run.trace.walk(), 0);
     let boundaries = run.trace.boundaries().len() as u64;
     while let Some(boundary) = walk.advance() {

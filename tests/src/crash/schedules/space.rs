@@ -8,9 +8,9 @@ use seabed_device::Machine;
 use seabed_object::ObjectId;
 use seabed_types::ShardId;
 
-use super::{bounds_at, look, nothing, place};
+use super::{bounds_at, look, place, recorded_on, written_over};
 use crate::crash::program::{Kind, Plan, stamped};
-use crate::crash::run::{Bounds, formatted, record, record_on, shard_options, sim_options, superblock};
+use crate::crash::run::{Bounds, formatted, record, shard_options, sim_options, superblock};
 use crate::crash::suite::findings;
 use crate::crash::{Broken, Rule, broken};
 use crate::machine::{CrashMode, Faults, Latency, SimOptions, Simulation};
@@ -273,31 +273,19 @@ pub enum Slow {
 pub fn slow_and_overwritten(seed: u64, slow: Slow) -> Result<u64, Broken> {
     let plan = Plan {
         clients: 6,
-        pools: 1,
         steps: 500,
         objects: 4,
         kinds: vec![Kind::Put, Kind::Put, Kind::Put, Kind::Whole, Kind::Touch],
         bytes_max: 60_000,
-        ops_max: 1,
-        closes: false,
-        rests: false,
-        disk_bytes: 3 << 20,
-        window_segments: 4,
-        memory_bytes: 8 << 20,
-        bulk_bytes: 4096,
-        inline_bytes: 64,
-        pause_us: 0,
-        ..Plan::of(seed)
+        ..written_over(seed)
     };
     let mut rng = fastrand::Rng::with_seed(seed);
-    let (history, least) = nothing(&plan);
-    let base = formatted(seed, &plan)?;
     let latency = match slow {
         Slow::Flush => Latency { flush_us: 20_000..=60_000, ..Latency::default() },
         Slow::Read => Latency { read_us: 20_000..=60_000, ..Latency::default() },
     };
     let options = SimOptions { latency, steps_max: 4_000_000, ..sim_options(&plan, Faults::none()) };
-    let run = record_on((seed, seed), &base, (&history, &least), &plan, options)?;
+    let (run, least) = recorded_on(seed, &plan, options)?;
     let boundaries = run.trace.boundaries();
     for boundary in boundaries.iter().copied().step_by(boundaries.len() / 60 + 1) {
         let image = run.trace.crash_image(boundary, CrashMode::Durable, &mut rng);
@@ -323,10 +311,8 @@ pub fn crash_loop_when_full(seed: u64, mounts: u64) -> Result<usize, Broken> {
         pause_us: 0,
         ..Plan::of(seed)
     };
-    let (history, least) = nothing(&filling);
-    let base = formatted(seed, &filling)?;
     let options = SimOptions { steps_max: 100_000_000, ..sim_options(&filling, Faults::none()) };
-    let run = record_on((seed, seed), &base, (&history, &least), &filling, options)?;
+    let (run, least) = recorded_on(seed, &filling, options)?;
     if run.refused_for_space() == 0 {
         return Err(broken(Rule::Wrong, "the device was not filled"));
     }
