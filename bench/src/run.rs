@@ -96,6 +96,14 @@ pub struct Totals {
     pub device_reads: Option<u64>,
     /// Of those, the tree nodes'.
     pub node_loads: Option<u64>,
+    /// Chunks of data that were answered from memory.
+    pub data_hits: Option<u64>,
+    /// Chunks of data that were looked for there and read from the device.
+    pub data_misses: Option<u64>,
+    /// Of these, chunks that were then kept in memory.
+    pub data_admitted: Option<u64>,
+    /// Bytes of memory for data at the end.
+    pub data_bytes: Option<u64>,
     /// Bytes that the kernel wrote for the process.
     pub kernel_bytes: Option<u64>,
     /// The most memory that the process has had so far.
@@ -302,6 +310,10 @@ impl Totals {
         more(&mut self.node_bytes, &|taken| taken.stats.map(|stats| stats.node_bytes_written));
         more(&mut self.device_reads, &|taken| taken.stats.map(|stats| stats.device_reads));
         more(&mut self.node_loads, &|taken| taken.stats.map(|stats| stats.node_loads));
+        more(&mut self.data_hits, &|taken| taken.stats.map(|stats| stats.data_hits));
+        more(&mut self.data_misses, &|taken| taken.stats.map(|stats| stats.data_misses));
+        more(&mut self.data_admitted, &|taken| taken.stats.map(|stats| stats.data_admitted));
+        self.data_bytes = after.stats.map(|stats| stats.data_bytes);
         more(&mut self.kernel_bytes, &|taken| taken.kernel_bytes);
     }
 }

@@ -30,6 +30,9 @@ pub(crate) struct Global {
     /// Memory that the engine may use
     #[arg(long, global = true, value_name = "SIZE", default_value = "512M", value_parser = sizes::parse)]
     pub(crate) memory: u64,
+    /// Of it, memory for data that is read again; 0 for none [default: an eighth]
+    #[arg(long, global = true, value_name = "SIZE", value_parser = sizes::parse)]
+    pub(crate) data_cache: Option<u64>,
     /// Say nothing but errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,

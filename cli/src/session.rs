@@ -33,8 +33,14 @@ impl Session {
     }
 
     fn open(path: &Path, access: Access, global: &Global) -> Outcome<Self> {
-        let memory_bytes = usize::try_from(global.memory).unwrap_or(usize::MAX);
-        let options = OpenOptions { access, memory_bytes, lock_wait: LOCK_WAIT, ..OpenOptions::default() };
+        let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
+        let options = OpenOptions {
+            access,
+            memory_bytes: bytes(global.memory),
+            data_cache_bytes: global.data_cache.map(bytes),
+            lock_wait: LOCK_WAIT,
+            ..OpenOptions::default()
+        };
         let store = block_on(Store::open(path, options)).map_err(|error| of_store(path, &error))?;
         Ok(Self { store, shown: shown(path) })
     }

@@ -27,6 +27,7 @@ use seabed_types::{BLOCK_BYTES, Crc, Epoch, Incarnation, Lsn, NodePtr, Paddr, Se
 
 use crate::admit::Purpose;
 use crate::cache::Pin;
+use crate::data_cache::DataCache;
 use crate::graves::GraveWork;
 use crate::mount::Home;
 use crate::options::ShardOptions;
@@ -48,7 +49,7 @@ const READ_SHARE: usize = 8;
 const REQUEST_SHARE: usize = 8;
 /// How often one operation reads a leaf whose rows belong elsewhere, before its parent is taken to be damaged.
 const STRAYS_MAX: usize = 32;
-/// The share of the budget for nodes.
+/// The share of the budget for nodes, and for pending changes.
 const CACHE_SHARE: usize = 2;
 
 /// What a mount found.
@@ -107,6 +108,9 @@ pub(crate) struct Mounted {
     pub(crate) making: Rc<Making>,
     /// Bytes of reads in memory.
     pub(crate) reads: Rc<Semaphore>,
+    pub(crate) data: RefCell<DataCache>,
+    /// Reads that were answered from memory since one of them let others run.
+    pub(crate) answered: Cell<u32>,
     /// Writes for which nobody waits by themselves, each a turn.
     pub(crate) background_writes: Rc<Semaphore>,
     pub(crate) grave_work: GraveWork,
@@ -181,6 +185,8 @@ impl Mounted {
             requests: Semaphore::new(memory / REQUEST_SHARE),
             making: Rc::default(),
             reads: Semaphore::new(memory / READ_SHARE),
+            data: RefCell::new(DataCache::new(options.data_bytes())),
+            answered: Cell::new(0),
             background_writes: Semaphore::new(BACKGROUND_WRITES_MAX),
             grave_work: GraveWork::default(),
             loading: RefCell::default(),
@@ -267,7 +273,9 @@ impl Mounted {
         let requests = self.options.memory_bytes / REQUEST_SHARE - self.requests.free();
         let reads = self.options.memory_bytes / READ_SHARE - self.reads.free();
         let nodes = world.cache.len() * (world.node_bytes + 128);
-        stats.memory_bytes = (nodes + world.pending_bytes() + requests + reads) as u64;
+        let data = self.data.borrow().bytes();
+        stats.data_bytes = data as u64;
+        stats.memory_bytes = (nodes + world.pending_bytes() + requests + reads + data) as u64;
         stats
     }
 
@@ -292,6 +300,7 @@ impl Mounted {
     pub(crate) async fn has_ended(&self) {
         let Some(error) = self.failure() else { return };
         self.device.ended.set(Some(error));
+        self.data.borrow_mut().limit(0);
         // A segment into which a write failed is not written into again.
         if let DeviceError::Io { kind: IoKind::Write, at, .. } = error {
             let segment = Paddr::of_device_offset(at, self.layout.segment_bytes).segment;
@@ -446,10 +455,17 @@ impl Mounted {
         let mut world = self.world.borrow_mut();
         let frame_bytes = world.node_bytes + 128;
         let pending = world.pending_bytes();
-        let budget = (self.options.memory_bytes / CACHE_SHARE).saturating_sub(pending);
+        let memory = self.options.memory_bytes;
+        // Nodes, pending changes and data share what requests and reads leave; half of it all is nobody's but theirs.
+        let shared = memory - memory / REQUEST_SHARE - memory / READ_SHARE;
+        let share = (memory / CACHE_SHARE).min(shared - self.options.data_bytes());
+        let budget = share.saturating_sub(pending);
         let durable = self.durable_below();
         let count = if seabed_types::seeded!(60) { usize::MAX } else { budget / frame_bytes };
         world.cache.shrink(count, durable);
+        // Nodes that have to stay may take more than their share: data gives way first.
+        let kept = world.cache.len() * frame_bytes + pending;
+        self.data.borrow_mut().limit(shared.saturating_sub(kept));
     }
 
     async fn load_node(&self, id: CollectionId, tree: TreeKind, ptr: NodePtr) -> Result<Option<Pin>> {

@@ -35,6 +35,14 @@ pub struct Stats {
     pub node_loads: u64,
     /// Tree nodes in memory.
     pub cached_nodes: u64,
+    /// Chunks of data that were read and answered from memory.
+    pub data_hits: u64,
+    /// Chunks of data that were looked for in memory and read from the device.
+    pub data_misses: u64,
+    /// Of these, chunks that were then kept in memory.
+    pub data_admitted: u64,
+    /// Bytes of memory for data that is read again.
+    pub data_bytes: u64,
     /// Changes that their leaf's image lacks, in bytes of memory.
     pub pending_bytes: u64,
     /// Bytes that trimming logged again.

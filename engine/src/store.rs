@@ -219,6 +219,7 @@ impl Store {
             let shard = ShardOptions {
                 access: options.access,
                 memory_bytes: options.memory_bytes,
+                data_cache_bytes: options.data_cache_bytes,
                 ..ShardOptions::default()
             };
             let engine = Mutex::new(Some(Engine { superblock, options: shard, jobs, mounted, closed }));

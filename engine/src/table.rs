@@ -318,6 +318,11 @@ impl Table {
         self.inner.borrow().free.contains(&id)
     }
 
+    /// Which use of a segment this is; none if there is no such segment.
+    pub(crate) fn incarnation(&self, id: SegmentId) -> Option<Incarnation> {
+        self.inner.borrow_mut().get_mut(id).map(|segment| segment.incarnation)
+    }
+
     /// A header of this use of a segment was found: the next use is a later one (rule S1).
     pub(crate) fn found_header(&self, id: SegmentId, incarnation: Incarnation) {
         let mut inner = self.inner.borrow_mut();

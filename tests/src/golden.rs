@@ -161,7 +161,13 @@ fn sim_options() -> SimOptions {
 }
 
 fn shard_options(access: Access) -> ShardOptions {
-    ShardOptions { access, memory_bytes: 4 << 20, bulk_bytes: 16 << 10, inline_bytes: 64 }
+    ShardOptions {
+        access,
+        memory_bytes: 4 << 20,
+        bulk_bytes: 16 << 10,
+        inline_bytes: 64,
+        ..ShardOptions::default()
+    }
 }
 
 /// The superblock of the stores of the present version.

@@ -208,7 +208,13 @@ async fn write_all(
 }
 
 fn options(access: Access) -> ShardOptions {
-    ShardOptions { access, memory_bytes: 8 << 20, bulk_bytes: 16 << 10, inline_bytes: 64 }
+    ShardOptions {
+        access,
+        memory_bytes: 8 << 20,
+        bulk_bytes: 16 << 10,
+        inline_bytes: 64,
+        ..ShardOptions::default()
+    }
 }
 
 /// Mounts what was left in memory, for reading; it must hold what was acknowledged, or one write more of each client, and

@@ -3,7 +3,7 @@
 use seabed_device::IoKind;
 use seabed_tests::crash::in_place::{self, Closing};
 use seabed_tests::crash::schedules::space::Slow;
-use seabed_tests::crash::schedules::{self, medium, memory, records, space};
+use seabed_tests::crash::schedules::{self, cached, medium, memory, records, space};
 use seabed_tests::crash::shown::{Change, waits_until_durable};
 use seabed_tests::crash::{FlipPlaces, Structure, flip, stories};
 use seabed_tests::machine::{Cache, EIO, Effect, Fault, Landed};
@@ -114,6 +114,28 @@ fn a_replay_with_less_memory_than_the_writer_had() {
         counts = [counts[0] + seen[0], counts[1] + seen[1]];
     }
     assert!(counts[0] > 100, "{counts:?}");
+}
+
+#[test]
+fn data_is_answered_from_memory_at_once_and_as_it_is() {
+    for seed in 1..6 {
+        cached::answered_from_memory(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
+}
+
+#[test]
+fn what_stood_at_an_address_before_is_not_answered() {
+    for seed in 1..4 {
+        let counts = cached::reused_addresses(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!(counts[0] >= 3 && counts[1] >= 1500, "{counts:?}");
+    }
+}
+
+#[test]
+fn rotten_data_is_an_error_each_time_and_is_not_kept() {
+    for seed in 1..6 {
+        cached::rotten_data(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
 }
 
 #[test]

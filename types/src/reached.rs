@@ -76,6 +76,10 @@ situations! {
     AdmissionWaited = Crash,
     /// An idle shard logged an empty record.
     IdleRecord = Crash,
+    /// Data was answered from memory.
+    DataHit = Crash,
+    /// Data in memory gave way to other data.
+    DataEvicted = Crash,
     /// A failed read was tried again.
     ReadAgain = Faults,
     /// A segment took a write that failed, and was quarantined.

@@ -150,6 +150,17 @@ fn of_totals(out: &mut String, report: &Report) {
         let ratio = real(of_device) / real(reads);
         line!(out, "  device reads per read: {ratio:.3} ({of_device}, {loads} of them of tree nodes)");
     }
+    if let (Some(hits), Some(misses)) = (totals.data_hits, totals.data_misses)
+        && hits + misses > 0
+    {
+        let percent = 100.0 * real(hits) / real(hits + misses);
+        let (admitted, held) =
+            (totals.data_admitted.unwrap_or(0), words::bytes(real(totals.data_bytes.unwrap_or(0))));
+        line!(
+            out,
+            "  chunks answered from memory: {percent:.1} % ({hits}; {misses} read, {admitted} of them kept; {held} held)"
+        );
+    }
 }
 
 #[cfg(test)]

@@ -40,6 +40,7 @@ fn a_job_file_with_groups() {
     assert!(report["seabed"]["device_bytes"].as_u64().expect("a number") > 4 << 20);
     assert!(report["seabed"]["device_reads"].as_u64().expect("a number") >= of("read"));
     assert!(report["seabed"]["node_loads"].is_u64());
+    assert!(report["seabed"]["data_misses"].is_u64());
     world.is_clean();
 }
 

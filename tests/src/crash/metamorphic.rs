@@ -1,6 +1,6 @@
 //! Metamorphic: the same program on stores of other sizes gives the same answers and ends with the same objects.
 //!
-//! One client's program is drawn once, and carried out on stores with other segments, nodes, windows and memory budgets, and
+//! One client's program is drawn once, and carried out on stores with other segments, nodes, windows, memory budgets and caches, and
 //! with other bounds of what is stored beside a record or within a row. In between the power is cut twice and the store
 //! mounted again: as one client waits for each answer, nothing is open then. Answers on the way, objects, bytes, attributes,
 //! omaps and usage must be the same in all of them. Each run is held against the model too.
@@ -107,6 +107,9 @@ fn others(plan: &Plan) -> Vec<(&'static str, Plan)> {
         ("a longer window", Plan { window_segments, ..plan() }),
         ("256 KiB of memory", Plan { memory_bytes: 256 << 10, ..plan() }),
         ("64 MiB of memory", Plan { memory_bytes: 64 << 20, ..plan() }),
+        ("no data kept in memory", Plan { data_cache_bytes: Some(0), ..plan() }),
+        ("three chunks kept in memory", Plan { data_cache_bytes: Some(13 << 10), ..plan() }),
+        ("much data kept in memory", Plan { data_cache_bytes: Some(4 << 20), ..plan() }),
         ("all data stored ahead", Plan { bulk_bytes: 4096, inline_bytes: 0, ..plan() }),
         ("no data stored ahead", Plan { bulk_bytes: 128 << 10, inline_bytes: 512, ..plan() }),
     ]

@@ -102,6 +102,8 @@ pub(super) struct Plan {
     pub(super) segment_bytes: u32,
     pub(super) window_segments: u64,
     pub(super) memory_bytes: usize,
+    /// Memory for data that is read again.
+    pub(super) data_cache_bytes: Option<usize>,
     pub(super) bulk_bytes: usize,
     pub(super) inline_bytes: usize,
     pub(super) pause_us: u64,
@@ -121,6 +123,9 @@ pub(super) const SEGMENT_BYTES: u32 = 64 << 10;
 
 /// Segments of a window that is longer than those of other stores.
 const LONG_WINDOW: u64 = 12;
+
+/// None, some chunks, and what is the default: an eighth of the memory.
+const DATA_CACHES: [Option<usize>; 4] = [Some(0), Some(9 << 10), Some(40 << 10), None];
 
 fn pick<T: Copy>(rng: &mut fastrand::Rng, of: &[T]) -> T {
     of[rng.usize(..of.len())]
@@ -160,6 +165,7 @@ impl Plan {
             segment_bytes: SEGMENT_BYTES,
             window_segments: pick(rng, &[4, 4, 6]),
             memory_bytes,
+            data_cache_bytes: pick(&mut fastrand::Rng::with_seed(seed ^ 0xc_acf8), &DATA_CACHES),
             bulk_bytes: pick(rng, &[4096, 8192, 16 << 10, 128 << 10]),
             inline_bytes: pick(rng, &[0, 64, 512]),
             pause_us: pick(rng, &[0, 50, 2000]),
@@ -198,6 +204,7 @@ impl Plan {
             segment_bytes: SEGMENT_BYTES,
             window_segments: 4,
             memory_bytes: 4 << 20,
+            data_cache_bytes: Some(0),
             bulk_bytes: 8192,
             inline_bytes: 64,
             pause_us: 0,

@@ -131,6 +131,7 @@ pub(super) fn superblock(seed: u64, plan: &Plan) -> Superblock {
 pub(super) fn shard_options(plan: &Plan) -> ShardOptions {
     ShardOptions {
         memory_bytes: plan.memory_bytes,
+        data_cache_bytes: plan.data_cache_bytes,
         bulk_bytes: plan.bulk_bytes,
         inline_bytes: plan.inline_bytes,
         ..ShardOptions::default()

@@ -71,6 +71,7 @@ fn open(image: Vec<u8>, is_store: bool) {
         memory_bytes: 2 << 20,
         bulk_bytes: 16 << 10,
         inline_bytes: 64,
+        ..ShardOptions::default()
     };
     let ran = sim.run(async {
         let Ok(shard) = Shard::mount(machine, superblock, ShardId(0), options).await else { return };

@@ -98,4 +98,5 @@ pub const BUGS: &[Bug] = &[
     bug(63, "crash", "journal/src/commit.rs", "data of a record on its way is read from the device", Suite::Crash, 40),
     bug(64, "L6", "engine/src/read.rs", "usage counts what is not durable", Suite::Shown, 1),
     bug(65, "C3", "engine/src/mount.rs", "a mount trims before the older slot names what the newer one does", Suite::OlderSlot, 12),
+    bug(66, "S4", "engine/src/data_cache.rs", "data in memory is known by its address alone", Suite::ReusedAddresses, 1),
 ];

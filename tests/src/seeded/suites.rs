@@ -8,7 +8,7 @@ use crate::crash::exhaustive::{run_sequence, sequences};
 use crate::crash::faults::run_faults;
 use crate::crash::in_place::{self, Closing};
 use crate::crash::schedules::space::Slow;
-use crate::crash::schedules::{self, medium, memory, records, space};
+use crate::crash::schedules::{self, cached, medium, memory, records, space};
 use crate::crash::shown::{Change, waits_until_durable};
 use crate::crash::{FlipPlaces, Structure, flip, run_seed, stories};
 use crate::journal_suite;
@@ -89,6 +89,8 @@ pub enum Suite {
     SlowSlots,
     /// Reads take long while the device is written over.
     SlowReads,
+    /// Data comes to addresses whose earlier bytes are in memory.
+    ReusedAddresses,
     /// A write or a flush fails once while clients work.
     InPlace,
 }
@@ -132,6 +134,7 @@ impl fmt::Display for Suite {
             Self::FailedFlushes => "schedule failed_checkpoints, flushes",
             Self::SlowSlots => "schedule slow_and_overwritten, flushes",
             Self::SlowReads => "schedule slow_and_overwritten, reads",
+            Self::ReusedAddresses => "schedule reused_addresses",
             Self::InPlace => "in_place",
         })
     }
@@ -208,6 +211,7 @@ impl Suite {
             Self::FailedFlushes => error(memory::failed_checkpoints(seed, IoKind::Flush)),
             Self::SlowSlots => error(space::slow_and_overwritten(seed, Slow::Flush)),
             Self::SlowReads => error(space::slow_and_overwritten(seed, Slow::Read)),
+            Self::ReusedAddresses => error(cached::reused_addresses(seed)),
             Self::InPlace => failing_in_place(seed),
         }
     }

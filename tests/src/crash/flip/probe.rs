@@ -109,7 +109,9 @@ impl Probe {
         let machine =
             Machine { device: Rc::clone(&device) as Rc<dyn Device>, runtime: sim.machine().runtime };
         let mut opened = BlockSet::new();
-        let options = ShardOptions { access: Access::ReadOnly, ..shard_options(&self.plan) };
+        // What is answered from memory would not meet a flip.
+        let options =
+            ShardOptions { access: Access::ReadOnly, data_cache_bytes: Some(0), ..shard_options(&self.plan) };
         let asked = sim.run(async {
             let superblock = choose(&device).await.ok_or(Refused::Open)?;
             let shard = Shard::mount(machine, superblock, ShardId(0), options).await;
