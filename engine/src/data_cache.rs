@@ -11,12 +11,16 @@
 //! one miss in 17 finds its fingerprint still there, and copies 4 KiB; of a store that fits 98 of 100 reads are hits after ten
 //! rounds. Eviction is a clock: a chunk answered from since the hand passed gets another round, a new one has none yet.
 //!
+//! A hit shares the cached bytes with whoever asked, without a copy, which would be of cold memory; only parts that are
+//! smaller than half of their chunk, and runs of several chunks, are copied. So who keeps an answer keeps at most twice its
+//! bytes, and what is evicted goes with its last reader, as memory of that reader.
+//!
 //! A run is answered whole or read whole: that is one read of the device however many of its chunks are here. Runs of more
 //! than [`RUN_CHUNKS_MAX`] chunks go past the cache: what they cost is their bytes, and one of them would push out many.
 //!
 //! Invariants: 1. A frame holds bytes that had the checksum of its key. 2. Each key has one frame, each frame one key.
-//! Cost: a hit is one look-up and one copy for each chunk. Memory: [`FRAME_BYTES`] a chunk; frames are allocated as they fill
-//! up, [`SLAB_FRAMES`] together, and given back when the budget needs them ([`DataCache::limit`]).
+//! Cost: a hit is one look-up for each chunk. Memory: [`FRAME_BYTES`] a chunk, given back when the budget needs it
+//! ([`DataCache::limit`]).
 //! Not here: freshly written chunks (a copy of each write, most never read), values of attributes and omaps.
 
 use std::hash::BuildHasher;
@@ -27,12 +31,11 @@ use seabed_object::read::Run;
 use seabed_types::{CHUNK_BYTES, Crc, Incarnation, Paddr};
 use smallvec::SmallVec;
 
-/// A chunk, its key, its place in an index that may be half empty, and a fingerprint.
-pub(crate) const FRAME_BYTES: usize = CHUNK_BYTES + 80;
+/// A chunk as the allocator has it, what counts its readers, its frame, its place in an index that may be half empty, and a
+/// fingerprint.
+const FRAME_BYTES: usize = CHUNK_BYTES + 16 + 32 + 48 + 48 + 2;
 /// The fewest fingerprints: what is missed in turns by a few clients must not overwrite one another's.
 const FINGERPRINTS_MIN: usize = 64;
-/// Frames that are allocated together.
-const SLAB_FRAMES: usize = 64;
 /// The most chunks of a run that is looked for.
 const RUN_CHUNKS_MAX: usize = 16;
 
@@ -46,17 +49,18 @@ struct Key {
 #[derive(Clone, Copy)]
 struct Place {
     frame: u32,
-    /// The last chunk of an object may be shorter than others.
-    bytes: u16,
     looked_at: bool,
+}
+
+struct Frame {
+    key: Key,
+    bytes: Bytes,
 }
 
 /// The chunks in memory.
 pub(crate) struct DataCache {
     index: FxHashMap<Key, Place>,
-    /// Of each frame in use; they are used from the first on.
-    keys: Vec<Key>,
-    slabs: Vec<Box<[u8]>>,
+    frames: Vec<Frame>,
     /// How many frames may be in use now.
     limit: usize,
     frames_max: usize,
@@ -70,8 +74,7 @@ impl DataCache {
         let frames_max = bytes / FRAME_BYTES;
         Self {
             index: FxHashMap::default(),
-            keys: Vec::new(),
-            slabs: Vec::new(),
+            frames: Vec::new(),
             limit: frames_max,
             frames_max,
             hand: 0,
@@ -81,7 +84,7 @@ impl DataCache {
 
     /// Bytes in use.
     pub(crate) fn bytes(&self) -> usize {
-        self.keys.len() * FRAME_BYTES
+        self.frames.len() * FRAME_BYTES
     }
 
     /// Whether runs of this length are looked for at all.
@@ -92,33 +95,41 @@ impl DataCache {
     /// From now on takes at most so many bytes, and never more than it was made for.
     pub(crate) fn limit(&mut self, bytes: usize) {
         self.limit = (bytes / FRAME_BYTES).min(self.frames_max);
-        if self.keys.len() > self.limit {
-            for key in self.keys.drain(self.limit..) {
-                self.index.remove(&key);
+        if self.frames.len() > self.limit {
+            for frame in self.frames.drain(self.limit..) {
+                self.index.remove(&frame.key);
             }
-            if self.index.capacity() / 4 > self.limit {
+            if self.frames.capacity() / 4 > self.limit {
+                self.frames.shrink_to_fit();
                 self.index.shrink_to_fit();
             }
-            self.slabs.truncate(self.limit.div_ceil(SLAB_FRAMES));
         }
     }
 
     /// What was asked for of a run, if all its chunks are here.
     pub(crate) fn find(&mut self, run: &Run, incarnation: Incarnation) -> Option<Bytes> {
-        let mut frames = SmallVec::<[u32; RUN_CHUNKS_MAX]>::new();
+        let mut found = SmallVec::<[&Bytes; RUN_CHUNKS_MAX]>::new();
         for (key, bytes) in chunks(run, incarnation) {
-            let place = self.index.get_mut(&key).filter(|place| usize::from(place.bytes) == bytes)?;
+            let place = self.index.get_mut(&key)?;
             place.looked_at = true;
-            frames.push(place.frame);
-        }
-        let (from, to) = (run.skip as usize, (run.skip + run.take) as usize);
-        let mut found = Vec::with_capacity(to - from);
-        for (index, frame) in frames.into_iter().enumerate() {
-            let clip = |at: usize| at.saturating_sub(index * CHUNK_BYTES).min(CHUNK_BYTES);
-            found.extend_from_slice(&self.frame(frame as usize)[clip(from)..clip(to)]);
+            // A row may be damaged so that it has the right checksum and another length.
+            found.push(
+                &self.frames.get(place.frame as usize).filter(|frame| frame.bytes.len() == bytes)?.bytes,
+            );
         }
         seabed_types::reached!(DataHit);
-        Some(found.into())
+        let asked = run.skip as usize..(run.skip + run.take) as usize;
+        if let [chunk] = found.as_slice()
+            && asked.len() * 2 >= chunk.len()
+        {
+            return Some(chunk.slice(asked));
+        }
+        let mut joined = Vec::with_capacity(asked.len());
+        for (index, chunk) in found.into_iter().enumerate() {
+            let clip = |at: usize| at.saturating_sub(index * CHUNK_BYTES).min(chunk.len());
+            joined.extend_from_slice(&chunk[clip(asked.start)..clip(asked.end)]);
+        }
+        Some(joined.into())
     }
 
     /// Is told of the verified bytes of a run that was read because it was not found. How many chunks it took.
@@ -135,45 +146,32 @@ impl DataCache {
 
     fn insert(&mut self, key: Key, chunk: &[u8]) {
         debug_assert_eq!(Crc::of(chunk), key.crc, "invariant 1");
-        let frame = if self.keys.len() < self.limit {
-            self.keys.push(key);
-            self.keys.len() - 1
+        let frame = Frame { key, bytes: Bytes::copy_from_slice(chunk) };
+        let at = if self.frames.len() < self.limit {
+            self.frames.push(frame);
+            self.frames.len() - 1
         } else {
-            let frame = self.evict();
-            self.keys[frame] = key;
-            frame
+            let at = self.evict();
+            self.frames[at] = frame;
+            at
         };
-        if frame / SLAB_FRAMES == self.slabs.len() {
-            let frames = (self.frames_max - frame).min(SLAB_FRAMES);
-            self.slabs.push(vec![0; frames * CHUNK_BYTES].into());
-        }
-        let begin = frame % SLAB_FRAMES * CHUNK_BYTES;
-        self.slabs[frame / SLAB_FRAMES][begin..begin + chunk.len()].copy_from_slice(chunk);
-        let place = Place {
-            frame: u32::try_from(frame).expect("2^32 frames are 16 TiB"),
-            bytes: u16::try_from(chunk.len()).expect("a chunk has 4096 bytes at most"),
-            looked_at: false,
-        };
-        let before = self.index.insert(key, place);
+        let at = u32::try_from(at).expect("2^32 frames are 16 TiB");
+        let before = self.index.insert(key, Place { frame: at, looked_at: false });
         assert!(before.is_none(), "invariant 2");
     }
 
-    /// A frame, whose key is not in the index any more.
+    /// A frame whose key is not in the index any more.
     fn evict(&mut self) -> usize {
         loop {
-            self.hand = if self.hand + 1 < self.keys.len() { self.hand + 1 } else { 0 };
-            let place = self.index.get_mut(&self.keys[self.hand]).expect("invariant 2");
+            self.hand = if self.hand + 1 < self.frames.len() { self.hand + 1 } else { 0 };
+            let key = self.frames[self.hand].key;
+            let place = self.index.get_mut(&key).expect("invariant 2");
             if !std::mem::take(&mut place.looked_at) {
                 seabed_types::reached!(DataEvicted);
-                self.index.remove(&self.keys[self.hand]);
+                self.index.remove(&key);
                 return self.hand;
             }
         }
-    }
-
-    fn frame(&self, frame: usize) -> &[u8] {
-        let begin = frame % SLAB_FRAMES * CHUNK_BYTES;
-        &self.slabs[frame / SLAB_FRAMES][begin..begin + CHUNK_BYTES]
     }
 }
 
@@ -365,19 +363,34 @@ mod tests {
     }
 
     #[test]
+    fn a_hit_is_shared_unless_it_is_a_small_part() {
+        let mut cache = DataCache::new(FRAME_BYTES);
+        read_all(&mut cache, [7; 2]);
+        let (whole, bytes) = run(7..8);
+        let [one, two] = [(); 2].map(|()| cache.find(&whole, FIRST).expect("kept"));
+        assert_eq!(one.as_ptr(), two.as_ptr());
+        let part = cache.find(&Run { skip: 10, take: 100, ..whole }, FIRST).expect("kept");
+        assert_eq!(part, bytes[10..110]);
+        assert_ne!(part.as_ptr(), one[10..].as_ptr());
+        // Another chunk takes its frame; who has the old one keeps it.
+        read_all(&mut cache, [8; 3]);
+        assert_eq!((one, cache.bytes()), (bytes.into(), FRAME_BYTES));
+    }
+
+    #[test]
     fn memory_is_given_back_and_taken_again() {
         let mut cache = DataCache::new(200 * FRAME_BYTES);
         let fill = |cache: &mut DataCache| read_all(cache, (0..900).map(|step| step % 150));
         fill(&mut cache);
         assert!(cache.bytes() > 140 * FRAME_BYTES);
         cache.limit(10 * FRAME_BYTES);
-        assert_eq!((cache.bytes(), cache.index.len(), cache.slabs.len()), (10 * FRAME_BYTES, 10, 1));
+        assert_eq!((cache.bytes(), cache.index.len(), cache.frames.len()), (10 * FRAME_BYTES, 10, 10));
         fill(&mut cache);
         assert_eq!(cache.bytes(), 10 * FRAME_BYTES);
         cache.limit(0);
         assert!(!cache.serves(&run(0..1).0));
         fill(&mut cache);
-        assert_eq!((cache.bytes(), cache.slabs.len()), (0, 0));
+        assert_eq!((cache.bytes(), cache.index.len()), (0, 0));
         cache.limit(usize::MAX);
         fill(&mut cache);
         assert!(cache.bytes() > 140 * FRAME_BYTES);
