@@ -13,8 +13,9 @@ use crate::crash::run::{formatted, shard_options, sim_options, superblock};
 use crate::crash::{Broken, Rule, broken};
 use crate::machine::{CrashMode, DiskImage, Faults, Simulation};
 
-/// How often data is read until it is answered from memory: it is kept when it is missed for the second time.
-const READS: u64 = 3;
+/// How often data is read until it is answered from memory: it is kept when it is missed for the second time, or later if the
+/// fingerprint of another chunk is where its own would be.
+const READS: u64 = 5;
 /// Bytes of an object: a chunk and a part of one.
 const BYTES: usize = 6000;
 
