@@ -11,8 +11,8 @@
 //! 4. A flush covers the writes that completed before it was called, a durable write covers itself alone.
 //! 5. Bytes tear at multiples of 512.
 //! 6. `spawn` schedules and never polls inline.
-//! 7. A device operation begins when its method is called, not when its future is first polled.
-#![forbid(unsafe_code)]
+//! 7. A device operation begins when its method is called, not when its future is first polled. A write of [`Class::Commit`]
+//!    is on its way when the call returns; others may go a little later, together.
 
 mod buffer;
 #[cfg(feature = "conformance")]

@@ -60,7 +60,7 @@ pub(super) fn run(plan: Plan) -> Result<(), Panicked> {
 
 async fn inside(plan: Plan) -> Result<(), Panicked> {
     let Plan { target, options, epoch, main, opened, go, .. } = plan;
-    let device = match GlommioDevice::open(&target, options.discard).await {
+    let device = match GlommioDevice::open(&target, options.discard, options.spin_before_park).await {
         Ok(device) => Rc::new(device),
         Err(error) => {
             let _ = opened.send(Err(error));
