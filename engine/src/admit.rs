@@ -63,6 +63,7 @@ impl Mounted {
         match claimer {
             Claimer::Checkpoint => JOURNAL_SEGMENTS,
             Claimer::Trim if seabed_types::seeded!(43) => 0,
+            Claimer::Clean => JOURNAL_SEGMENTS + self.checkpoint_segments() - 1,
             Claimer::Trim | Claimer::User => JOURNAL_SEGMENTS + self.checkpoint_segments(),
         }
     }
@@ -178,6 +179,10 @@ impl Mounted {
             let waits_for_others =
                 cooling > 0 && has_cycled && self.window_has_room() && self.pending_has_room(purpose);
             if !waits_for_others {
+                // Who brings bytes would only fill what was packed tighter, and leave removals no slack.
+                if purpose == Purpose::Remove && !self.fits(bytes, purpose) {
+                    self.trim.is_for_space.set(true);
+                }
                 self.trim.force();
             }
             let seen = (self.trim.completed.get(), graves_may_help());

@@ -7,6 +7,7 @@ pub mod blocking;
 mod bulk;
 mod cache;
 mod checkpoint;
+mod clean;
 mod data_cache;
 mod error;
 mod format;

@@ -39,7 +39,7 @@ use crate::{Error, Result};
 use seabed_journal::CollectionId;
 
 /// Images of one record.
-const IMAGES_PER_RECORD: usize = 16;
+pub(crate) const IMAGES_PER_RECORD: usize = 16;
 /// Writes of images, and of what segments begin and end with, that the device has at a time.
 pub(crate) const BACKGROUND_WRITES_MAX: usize = 16;
 /// How often bytes are written, each time elsewhere, before whoever wrote them fails.
@@ -123,6 +123,11 @@ fn listed_bytes(what: &ListedWhat) -> usize {
 }
 
 impl Streams {
+    /// Bytes of records that the open segment of the node stream still takes.
+    pub(crate) fn nodes_room(&self) -> usize {
+        self.nodes.as_ref().map_or(0, |open| open.room(0))
+    }
+
     fn open(&mut self, stream: StreamKind) -> &mut Option<OpenSegment> {
         if stream == StreamKind::Bulk { &mut self.bulk } else { &mut self.nodes }
     }

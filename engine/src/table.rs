@@ -39,6 +39,8 @@ pub(crate) enum Claimer {
     User,
     /// Trimming: images of leaves, as far as a checkpoint stays possible.
     Trim,
+    /// Moving images together, which frees more than it takes.
+    Clean,
     /// A checkpoint: the images that it must have, and its body.
     Checkpoint,
 }
@@ -523,6 +525,18 @@ impl Table {
         let generation = inner.generation;
         inner.running[(generation % 2) as usize] += 1;
         Running { table: Rc::clone(self), generation }
+    }
+
+    /// The segments of the node stream that take nothing more, with their live bytes, as far as they would be free without.
+    pub(crate) fn sealed_of_nodes(&self) -> Vec<(SegmentId, i64)> {
+        let inner = self.inner.borrow();
+        let segments = (inner.first..).map(SegmentId).zip(&inner.segments);
+        let sealed = segments.filter(|(_, segment)| {
+            segment.usage == Use::Sealed
+                && segment.stream == Some(StreamKind::Nodes)
+                && !(segment.in_window || segment.quarantined || segment.kept)
+        });
+        sealed.map(|(id, segment)| (id, segment.live)).collect()
     }
 
     /// Segments that may be claimed.

@@ -56,6 +56,8 @@ pub(crate) struct TrimState {
     pub(crate) begun: Cell<u64>,
     pub(crate) completed: Cell<u64>,
     forced: Cell<bool>,
+    /// A removal waits for space: the next cycle moves images together.
+    pub(crate) is_for_space: Cell<bool>,
     /// The cycle is there to free memory, so it writes leaves and logs nothing again.
     writes_only: Cell<bool>,
     /// Bytes logged when the cycle began.
@@ -85,6 +87,7 @@ impl Default for TrimState {
             begun: Cell::new(0),
             completed: Cell::new(0),
             forced: Cell::new(false),
+            is_for_space: Cell::new(false),
             writes_only: Cell::new(false),
             begun_at: Cell::new(0),
             logged_again: RefCell::default(),
@@ -201,6 +204,7 @@ impl Mounted {
     /// One cycle and its checkpoint.
     pub(crate) async fn cycle(self: &Rc<Self>) -> Result<()> {
         let forced = self.trim.forced.replace(false);
+        let is_for_space = self.trim.is_for_space.replace(false);
         self.trim.writes_only.set(self.lacks_memory());
         self.trim.begun.set(self.trim.begun.get() + 1);
         let first = self.journal()?.next_lsn();
@@ -226,6 +230,9 @@ impl Mounted {
                     }
                 }
             }
+        }
+        if is_for_space && self.trim.logs.get() {
+            self.clean_nodes(full).await?;
         }
         // What was logged again may have filled segments of the journal; held, they could not become free.
         self.write_segment_ends();
@@ -256,7 +263,7 @@ impl Mounted {
     }
 
     /// Lets others run after every few leaves: looking at I/O after each would cost more than the leaf.
-    async fn look_at_io(&self) {
+    pub(crate) async fn look_at_io(&self) {
         let (leaves, since) = self.trim.since_io.get();
         let now = self.machine.runtime.now();
         if leaves + 1 < LEAVES_AT_ONCE && now.saturating_sub(since) < WORK_AT_ONCE {

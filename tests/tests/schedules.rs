@@ -2,7 +2,7 @@
 
 use seabed_device::IoKind;
 use seabed_tests::crash::in_place::{self, Closing};
-use seabed_tests::crash::schedules::space::Slow;
+use seabed_tests::crash::schedules::space::{Order, Slow};
 use seabed_tests::crash::schedules::{self, cached, medium, memory, records, space};
 use seabed_tests::crash::shown::{Change, waits_until_durable};
 use seabed_tests::crash::{FlipPlaces, Structure, flip, stories};
@@ -312,10 +312,10 @@ fn a_slice_of_a_grave_that_does_not_fit_a_record_is_made_smaller() {
 }
 
 #[test]
-fn rows_of_a_full_device_are_removed_in_strides() {
-    for seed in [1, 2] {
-        let [first, second] = space::removals_in_strides_when_full(seed)
-            .unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+fn rows_of_a_full_device_are_removed_in_any_order() {
+    for (seed, order) in [(1, Order::Strides), (2, Order::Strides), (3, Order::Random), (4, Order::Random)] {
+        let [first, second] = space::removals_of_rows_when_full(seed, order)
+            .unwrap_or_else(|broken| panic!("seed {seed}, {order:?}: {broken}"));
         assert!(first >= 5000, "{first} rows fill the device");
         assert!(second * 10 >= first * 7, "{first} rows at first, {second} when they had been removed");
     }

@@ -66,6 +66,8 @@ situations! {
     LoggedAgain = Crash,
     /// Trimming wrote a leaf.
     LeafWritten = Crash,
+    /// A segment of node images was emptied because space was short.
+    NodesCleaned = Crash,
     /// A segment was used again.
     SegmentReused = Crash,
     /// An answer waited until what it saw was durable.

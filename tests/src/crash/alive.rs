@@ -5,9 +5,7 @@
 //! all was removed takes data, and each operation ends within a bounded number of steps. In the end the store holds what was
 //! written and, of what the crash left, all that was not removed; the checker finds nothing.
 //!
-//! Limit: a removal may find no space in a store that is fragmented, as there is no cleaner (rule S6): less than half of what
-//! its segments in use hold is live. Such a store is counted as *wedged*, and goes on no further. Where it is not fragmented
-//! a removal works, or a rule is broken.
+//! A removal always finds space (rule S6), however fragmented the store is.
 //!
 //! Cost: some hundred operations.
 
@@ -72,31 +70,21 @@ struct Site<'a> {
     /// Objects of the pool of its own: which data, and how much.
     own: BTreeMap<u64, (u64, usize)>,
     removals: u64,
-    segments: u64,
-    segment_bytes: u64,
 }
 
-/// How a store went on.
-#[derive(Clone, Copy)]
-pub(super) struct WentOn {
-    /// How often something was removed because there was no space.
-    pub(super) removals: u64,
-    /// It was fragmented, and a removal found no space.
-    pub(super) is_wedged: bool,
-}
-
-/// Mounts what a crash left, in which these objects were found, and lets it go on.
+/// Mounts what a crash left, in which these objects were found, and lets it go on: how often something was removed because
+/// there was no space.
 pub(super) fn goes_on(
     (seed, store_seed): (u64, u64),
     image: &DiskImage,
     plan: &Plan,
     dumped: &[Dumped],
-) -> Result<WentOn, Broken> {
+) -> Result<u64, Broken> {
     let options =
         SimOptions { steps_max: STEPS_OF_ONE * OPERATIONS_MAX, ..sim_options(plan, Faults::none()) };
     let sim = Simulation::from_image(seed, image, options);
     let (machine, superblock) = (sim.machine(), superblock(store_seed, plan));
-    let went_on = sim.run(async {
+    let removals = sim.run(async {
         let shard = Shard::mount(machine, superblock, ShardId(0), shard_options(plan)).await;
         let shard = shard.map_err(|error| broken(Rule::FailedOpen, error))?;
         let store = LocalStore::new(Rc::clone(&shard));
@@ -106,28 +94,23 @@ pub(super) fn goes_on(
                 left.push((store.pool(name).await.map_err(wrong)?, objects.clone()));
             }
         }
-        let (rng, segments) = (fastrand::Rng::with_seed(seed), superblock.layout.segment_count());
-        let segment_bytes = u64::from(plan.segment_bytes);
-        let mut site =
-            Site { sim: &sim, rng, store, left, own: BTreeMap::new(), removals: 0, segments, segment_bytes };
-        let is_wedged = match site.pool_of_its_own().await? {
-            Some(pool) => !site.overwrites(&pool, plan.disk_bytes * 5 / 4).await?,
-            None => true,
-        };
+        let rng = fastrand::Rng::with_seed(seed);
+        let mut site = Site { sim: &sim, rng, store, left, own: BTreeMap::new(), removals: 0 };
+        let pool = site.pool_of_its_own().await?;
+        site.overwrites(&pool, plan.disk_bytes * 5 / 4).await?;
         site.compare(plan, dumped).await?;
         shard.close().await.map_err(wrong)?;
-        Ok(WentOn { removals: site.removals, is_wedged })
+        Ok(site.removals)
     });
-    let went_on =
-        went_on.map_err(|stuck| broken(Rule::Stuck, format!("a store that goes on: {stuck}")))??;
+    let removals =
+        removals.map_err(|stuck| broken(Rule::Stuck, format!("a store that goes on: {stuck}")))??;
     let image = sim.frontier().crash_image(CrashMode::Everything, &mut fastrand::Rng::with_seed(seed));
     findings(&image).map_err(|what| broken(Rule::Check, what))?;
-    Ok(went_on)
+    Ok(removals)
 }
 
-/// A seed's first run, crashed somewhere and gone on from: how often something was removed because there was no space, and
-/// whether the store was wedged in the end.
-pub fn went_on_after_a_crash(seed: u64) -> Result<(u64, bool), Broken> {
+/// A seed's first run, crashed somewhere and gone on from: how often something was removed because there was no space.
+pub fn went_on_after_a_crash(seed: u64) -> Result<u64, Broken> {
     let plan = Plan::of(seed);
     let mut rng = fastrand::Rng::with_seed(seed);
     let (history, least) = nothing(&plan);
@@ -137,8 +120,7 @@ pub fn went_on_after_a_crash(seed: u64) -> Result<(u64, bool), Broken> {
     let boundary = boundaries[rng.usize(..boundaries.len())];
     let image = run.trace.crash_image(boundary, CrashMode::random(&mut rng), &mut rng);
     let opened = open((seed, seed), &image, &plan, shard_options(&plan))?;
-    let went_on = goes_on((seed, seed), &image, &plan, &opened.dumped)?;
-    Ok((went_on.removals, went_on.is_wedged))
+    goes_on((seed, seed), &image, &plan, &opened.dumped)
 }
 
 fn wrong(error: Error) -> Broken {
@@ -169,20 +151,17 @@ impl Site<'_> {
         }
     }
 
-    /// None: the store is wedged.
-    async fn pool_of_its_own(&mut self) -> Result<Option<LocalPool>, Broken> {
+    async fn pool_of_its_own(&mut self) -> Result<LocalPool, Broken> {
         loop {
             if let Some(pool) = self.one("making a pool", self.store.create_pool("afterwards")).await? {
-                return Ok(Some(pool));
+                return Ok(pool);
             }
-            if !self.makes_room(None).await? {
-                return Ok(None);
-            }
+            self.makes_room(None).await?;
         }
     }
 
-    /// Removes the first object of a pool because there is no space. False: the store is wedged.
-    async fn makes_room(&mut self, own: Option<&LocalPool>) -> Result<bool, Broken> {
+    /// Removes the first object of a pool because there is no space.
+    async fn makes_room(&mut self, own: Option<&LocalPool>) -> Result<(), Broken> {
         self.removals += 1;
         let other = self.left.iter().position(|(_, objects)| !objects.is_empty());
         let (pool, id, from) = match (own.filter(|_| !self.own.is_empty()), other) {
@@ -200,19 +179,13 @@ impl Site<'_> {
             }
         };
         if self.one("a removal", pool.remove(id.clone())).await?.is_none() {
-            return if self.is_fragmented() { Ok(false) } else { Err(self.without_room()) };
+            return Err(self.without_room());
         }
         match from {
             Some(index) => drop(self.left[index].1.remove(0)),
             None => self.own.retain(|number, _| name_of(*number) != id),
         }
-        Ok(true)
-    }
-
-    /// Less than half of what its segments in use hold is live.
-    fn is_fragmented(&self) -> bool {
-        let stats = self.store.stats();
-        stats.live_bytes * 2 < (self.segments - stats.free_segments) * self.segment_bytes
+        Ok(())
     }
 
     fn without_room(&self) -> Broken {
@@ -225,8 +198,8 @@ impl Site<'_> {
         )
     }
 
-    /// Writes so many bytes in all, in objects that are overwritten or removed. False: the store is wedged.
-    async fn overwrites(&mut self, pool: &LocalPool, bytes: u64) -> Result<bool, Broken> {
+    /// Writes so many bytes in all, in objects that are overwritten or removed.
+    async fn overwrites(&mut self, pool: &LocalPool, bytes: u64) -> Result<(), Broken> {
         // A few objects again and again, or more and more until there is no space.
         let objects = [3, 12, u64::MAX][self.rng.usize(..3)];
         let most = [90, 3000, 9000, 40_000, 120_000][self.rng.usize(..5)];
@@ -237,16 +210,14 @@ impl Site<'_> {
             stamp += 1;
             let put = pool.put(name_of(name), stamped(stamp, size));
             if self.one("a put", put).await?.is_none() {
-                if !self.makes_room(Some(pool)).await? {
-                    return Ok(false);
-                }
+                self.makes_room(Some(pool)).await?;
                 continue;
             }
             self.own.insert(name, (stamp, size));
             // A record has a block for its header.
             written += 4096 + size.next_multiple_of(4096) as u64;
             if written > bytes {
-                return Ok(true);
+                return Ok(());
             }
         }
         Err(broken(Rule::Stuck, format!("{OPERATIONS_MAX} operations stored {written} of {bytes} bytes")))

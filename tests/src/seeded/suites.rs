@@ -7,7 +7,7 @@ use seabed_device::IoKind;
 use crate::crash::exhaustive::{run_sequence, sequences};
 use crate::crash::faults::run_faults;
 use crate::crash::in_place::{self, Closing};
-use crate::crash::schedules::space::Slow;
+use crate::crash::schedules::space::{Order, Slow};
 use crate::crash::schedules::{self, cached, medium, memory, records, space};
 use crate::crash::shown::{Change, waits_until_durable};
 use crate::crash::{FlipPlaces, Structure, flip, run_seed, stories};
@@ -118,7 +118,7 @@ impl fmt::Display for Suite {
             Self::ManyRows => "schedule removal_of_many_rows",
             Self::PatchedRows => "schedule patched_rows",
             Self::RottenRecords => "schedule rotten_last_records",
-            Self::StridedRemovals => "schedule removals_in_strides_when_full",
+            Self::StridedRemovals => "schedule removals_of_rows_when_full, in strides",
             Self::Pending => "schedule pending_is_bounded",
             Self::OlderSlot => "schedule older_slot_while_a_mount_trims",
             Self::TornHeader => "schedule torn_header_of_a_lost_use",
@@ -188,7 +188,7 @@ impl Suite {
             Self::WaitingBulkData => error(space::waiting_bulk_data(seed)),
             Self::PatchedRows => error(records::patched_rows(seed)),
             Self::RottenRecords => error(records::rotten_last_records(seed)),
-            Self::StridedRemovals => error(space::removals_in_strides_when_full(seed)),
+            Self::StridedRemovals => error(space::removals_of_rows_when_full(seed, Order::Strides)),
             Self::ManyRows => unless(space::removal_of_many_rows(seed), "it held", |[first, second]| {
                 *first >= 5000 && second * 10 >= first * 7
             }),

@@ -165,12 +165,21 @@ pub fn grave_of_long_keys(seed: u64) -> Result<(), Broken> {
     })
 }
 
-/// An object's omap fills the device in the order of its keys, other objects take what is left, and then every so many-th row
-/// is removed, a few at a time, from one end of the omap to the other and again from the beginning: each removal changes many
-/// leaves, whose images together are much more than the device has left. Every one of them is carried out (rule S6): what
-/// trimming takes for images must leave a checkpoint its space, or nothing would ever become free. How many rows there were,
-/// and how many when the same is done again in the space that became free.
-pub fn removals_in_strides_when_full(seed: u64) -> Result<[u64; 2], Broken> {
+/// In which order rows are removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Order {
+    /// Every so many-th, from one end to the other and again from the beginning.
+    Strides,
+    /// At random.
+    Random,
+}
+
+/// An object's omap fills the device in the order of its keys, other objects take what is left, and then its rows are removed
+/// in another order, a few at a time: each removal changes many leaves, whose images together are much more than the device has
+/// left. Every one of them is carried out (rule S6): what trimming takes for images must leave a checkpoint its space, or
+/// nothing would ever become free, and images that died here and there must be made into free segments. How many rows there
+/// were, and how many when the same is done again in the space that became free.
+pub fn removals_of_rows_when_full(seed: u64, order: Order) -> Result<[u64; 2], Broken> {
     let plan = Plan {
         memory_bytes: 8 << 20,
         disk_bytes: 4 << 20,
@@ -196,10 +205,15 @@ pub fn removals_in_strides_when_full(seed: u64) -> Result<[u64; 2], Broken> {
                 *rows += 100;
             }
             let others = site.fill(1 + round as u64, 1000).await?;
-            let mut order: Vec<u64> = (0..*rows).collect();
-            let stride = rng.u64(16..40);
-            order.sort_by_key(|row| (row % stride, *row));
-            let mut rest = order.as_slice();
+            let mut numbers: Vec<u64> = (0..*rows).collect();
+            match order {
+                Order::Strides => {
+                    let stride = rng.u64(16..40);
+                    numbers.sort_by_key(|row| (row % stride, *row));
+                }
+                Order::Random => rng.shuffle(&mut numbers),
+            }
+            let mut rest = numbers.as_slice();
             while !rest.is_empty() {
                 let (some, others) = rest.split_at(rng.usize(1..60).min(rest.len()));
                 let mut transaction = Transaction::new();

@@ -1,0 +1,353 @@
+//! Clean: gives segments of node images free by writing the few images that live in them again, packed.
+//!
+//! A segment with one live image is not free. Images die leaf by leaf, so on a full device the segments of the node stream
+//! come to hold one or two live images each, until there is no space for the images and checkpoints that removals need. When
+//! a removal waits for space, a trim cycle therefore ends with this, before its checkpoint:
+//! 1. The sealed segments of the node stream with the fewest live bytes are the candidates.
+//! 2. All trees are walked down to their leaves' pointers: which nodes have their images in a candidate, and which nodes above
+//!    those have to be written again too.
+//! 3. Of the candidates, the emptiest first, as many are taken as give more than they take.
+//! 4. Their nodes are loaded and get new images, leaves first; the nodes above them follow in the checkpoint. When that is
+//!    published, the segments are empty.
+//!
+//! Example: 11 segments with 24 live images of 4 KiB, six of which fit a segment: 4 segments are written, 11 come free.
+//!
+//! Progress: what is taken needs fewer segments than it frees; nothing is begun that does not find its space in the open
+//! segment and in those that may be claimed. Those leave what the checkpoint and the journal need ([`Claimer::Clean`]), so a
+//! cycle that cleans ends with a checkpoint. Where trimming has found no space for the leaves that it has to write, as many
+//! segments as come free are enough: those leaves' changes are pending no more.
+//!
+//! Not for those who bring bytes: they would only fill what was packed tighter, and leave removals no slack for images.
+//!
+//! A node that cannot be read stays where it is, and so does its segment.
+//!
+//! Crash: the old images stay until both slots name the new ones, as in every checkpoint.
+//! Cost: reads of all inner nodes, at most, and one read and write per node that is moved; only when space is short.
+//! Limits: segments of data are not cleaned. Of so many nodes as a share of the memory budget holds, no more is moved at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use seabed_btree::Stop as TreeStop;
+use seabed_journal::CollectionId;
+use seabed_journal::entry::SMALL_ENTRY_BYTES;
+use seabed_segment::record_bytes_of;
+use seabed_types::{BLOCK_BYTES, NodePtr, SegmentId, TreeKind, round_up_to_block};
+
+use crate::Result;
+use crate::mounted::{Held, Mounted};
+use crate::streams::IMAGES_PER_RECORD;
+use crate::table::Claimer;
+use crate::view::Wanted;
+use crate::world::slot;
+
+/// The share of the memory budget for what is known of nodes to be moved, and what is known of one.
+const MEMORY_SHARE: usize = 16;
+const NODE_BYTES_KNOWN: usize = 256;
+/// So many nodes may be moved whatever the budget.
+const NODES_MIN: usize = 64;
+
+/// A node whose image lies in a candidate.
+struct Found {
+    id: CollectionId,
+    tree: TreeKind,
+    level: u8,
+    /// Where its interval begins.
+    lower: Vec<u8>,
+    ptr: NodePtr,
+    /// The images of the nodes above it.
+    above: Vec<NodePtr>,
+}
+
+/// One step of the walk over a tree's leaves.
+struct Step {
+    /// The leaf's image and those above it, the leaf first.
+    way: Vec<NodePtr>,
+    lower: Vec<u8>,
+    upper: Option<Vec<u8>>,
+}
+
+/// What became of a node that is to be moved.
+enum Moved {
+    /// It has a new image, or need not have one.
+    Done,
+    /// This must be in memory first.
+    Absent(NodePtr),
+    NoSpace,
+}
+
+/// What node images take of segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Packing {
+    node_bytes: usize,
+    /// Bytes that an image takes in the list of its record, and of its segment.
+    listed: usize,
+    record_bytes_max: usize,
+    segment_bytes: usize,
+}
+
+impl Packing {
+    fn record_bytes(&self, images: usize) -> usize {
+        record_bytes_of(images * self.node_bytes, images * self.listed)
+    }
+
+    /// How many images fit records that follow one another in so many bytes.
+    fn images_in(&self, bytes: usize) -> usize {
+        let fitting = |bytes: usize| {
+            let most = bytes.min(self.record_bytes_max);
+            (1..=IMAGES_PER_RECORD).take_while(|images| self.record_bytes(*images) <= most).count()
+        };
+        let whole = fitting(self.record_bytes_max);
+        if whole == 0 {
+            return 0;
+        }
+        let records = bytes / self.record_bytes(whole);
+        records * whole + fitting(bytes - records * self.record_bytes(whole))
+    }
+
+    /// How many images a segment takes.
+    fn images_of_segment(&self) -> usize {
+        let inventory = round_up_to_block(self.segment_bytes / self.node_bytes * self.listed);
+        self.images_in(self.segment_bytes.saturating_sub(2 * BLOCK_BYTES + inventory))
+    }
+}
+
+impl Mounted {
+    /// Moves images together, as far as that frees segments. `pending_gains`: as many segments as are written are enough.
+    pub(crate) async fn clean_nodes(self: &Rc<Self>, pending_gains: bool) -> Result<()> {
+        self.images_written().await?;
+        let candidates = self.clean_candidates();
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let mut found = self.find_nodes(&candidates).await?;
+        for segment in self.worth_cleaning(&candidates, &found, pending_gains) {
+            seabed_types::reached!(NodesCleaned);
+            for node in found.remove(&segment).into_iter().flatten() {
+                if !self.move_node(&node).await? {
+                    return Ok(());
+                }
+                self.images_in_bounds().await;
+                self.look_at_io().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// The segments of the node stream that have the fewest live images, with how many each has to lose to be empty, as far as
+    /// memory goes.
+    fn clean_candidates(&self) -> BTreeMap<SegmentId, usize> {
+        let node_bytes = self.layout.node_bytes as usize;
+        let streams = self.streams.borrow();
+        let fresh: BTreeSet<SegmentId> = streams.unpublished.iter().map(|image| image.at.segment).collect();
+        let mut dead: BTreeMap<SegmentId, usize> = BTreeMap::new();
+        for image in &streams.dead {
+            *dead.entry(image.at.segment).or_default() += 1;
+        }
+        let mut segments: Vec<(usize, SegmentId)> = self
+            .table
+            .sealed_of_nodes()
+            .into_iter()
+            .filter(|(segment, _)| !fresh.contains(segment))
+            .map(|(segment, live)| {
+                let images = usize::try_from(live).unwrap_or(usize::MAX).div_ceil(node_bytes);
+                (images.saturating_sub(dead.get(&segment).copied().unwrap_or(0)), segment)
+            })
+            .filter(|(images, _)| *images > 0)
+            .collect();
+        segments.sort_unstable();
+        let mut room = (self.options.memory_bytes / MEMORY_SHARE / NODE_BYTES_KNOWN).max(NODES_MIN);
+        let fitting = segments.into_iter().take_while(|(images, _)| {
+            let fits = *images <= room;
+            room = room.saturating_sub(*images);
+            fits
+        });
+        fitting.map(|(images, segment)| (segment, images)).collect()
+    }
+
+    /// The nodes whose images lie in candidates, by segment, leaves before inner nodes. A tree of which a node cannot be read
+    /// is left at that node.
+    async fn find_nodes(
+        self: &Rc<Self>,
+        candidates: &BTreeMap<SegmentId, usize>,
+    ) -> Result<BTreeMap<SegmentId, Vec<Found>>> {
+        let mut found: BTreeMap<SegmentId, Vec<Found>> = BTreeMap::new();
+        let ids: Vec<CollectionId> = self.world.borrow().collections.keys().copied().collect();
+        for (id, tree) in ids.into_iter().flat_map(|id| TreeKind::ALL.map(|tree| (id, tree))) {
+            let (mut key, mut before) = (Vec::new(), Vec::new());
+            while let Some(Step { way, lower, upper }) = self.clean_step(id, tree, &key).await? {
+                for (level, ptr) in (0..).zip(&way) {
+                    let segment = ptr.at.segment;
+                    // A node above several leaves is met with the first of them, which begins where it does.
+                    if !ptr.is_image() || !candidates.contains_key(&segment) || before.contains(ptr) {
+                        continue;
+                    }
+                    let above = way.iter().skip(usize::from(level) + 1).filter(|ptr| ptr.is_image());
+                    let (above, lower, ptr) = (above.copied().collect(), lower.clone(), *ptr);
+                    found.entry(segment).or_default().push(Found { id, tree, level, lower, ptr, above });
+                }
+                before = way;
+                match upper {
+                    Some(upper) => key = upper,
+                    None => break,
+                }
+                self.look_at_io().await;
+            }
+        }
+        for nodes in found.values_mut() {
+            nodes.sort_by_key(|node| node.level);
+        }
+        Ok(found)
+    }
+
+    /// The leaf at a key and the nodes above it, which are loaded for that. None: there is none, or one cannot be read.
+    async fn clean_step(
+        self: &Rc<Self>,
+        id: CollectionId,
+        tree: TreeKind,
+        key: &[u8],
+    ) -> Result<Option<Step>> {
+        let mut held = Held::new(self);
+        loop {
+            let step = {
+                let world = self.world.borrow();
+                let of = &world.collection(id).trees[slot(tree)];
+                let step = || -> std::result::Result<Option<Step>, TreeStop> {
+                    let Some(leaf) = of.leaf_of(&world.cache, key)? else { return Ok(None) };
+                    let mut way = vec![leaf.ptr];
+                    for level in 1.. {
+                        match of.node_at(&world.cache, level, &leaf.lower)? {
+                            Some(ptr) => way.push(ptr),
+                            None => break,
+                        }
+                    }
+                    Ok(Some(Step { way, lower: leaf.lower, upper: leaf.upper }))
+                };
+                step()
+            };
+            match step {
+                Ok(step) => return Ok(step),
+                Err(TreeStop::Absent(ptr)) => {
+                    if let Err(error) = self.load(id, vec![Wanted::Node(tree, ptr)], &mut held).await {
+                        self.journal()?.healthy()?;
+                        tracing::warn!(%error, "nodes below one that cannot be read stay where they are");
+                        return Ok(None);
+                    }
+                }
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Which candidates to empty, the emptiest first: such that what is written, in them and above, needs fewer segments than
+    /// come free, and no more than there are.
+    fn worth_cleaning(
+        &self,
+        candidates: &BTreeMap<SegmentId, usize>,
+        found: &BTreeMap<SegmentId, Vec<Found>>,
+        pending_gains: bool,
+    ) -> Vec<SegmentId> {
+        let listed = found.values().flatten().map(|node| node.lower.len()).max().unwrap_or(0);
+        let packing = Packing {
+            node_bytes: self.layout.node_bytes as usize,
+            listed: SMALL_ENTRY_BYTES + listed,
+            record_bytes_max: self.layout.record_bytes_max(),
+            segment_bytes: self.layout.segment_bytes as usize,
+        };
+        let room = packing.images_in(self.streams.borrow().nodes_room());
+        let each = packing.images_of_segment().max(1);
+        let most = self.table.free_count().saturating_sub(self.reserve_against(Claimer::Clean));
+        // Of a candidate all nodes must be known, or it would not become empty.
+        let mut whole: Vec<(usize, SegmentId)> = found
+            .iter()
+            .filter(|(segment, nodes)| candidates.get(segment).is_some_and(|images| nodes.len() >= *images))
+            .map(|(segment, nodes)| (nodes.len(), *segment))
+            .collect();
+        whole.sort_unstable();
+        let mut written: BTreeSet<NodePtr> = BTreeSet::new();
+        let in_memory = self.world.borrow().cache.memory_nodes();
+        let mut best = 0;
+        for (index, (_, segment)) in whole.iter().enumerate() {
+            for node in found.get(segment).into_iter().flatten() {
+                written.insert(node.ptr);
+                written.extend(&node.above);
+            }
+            let taken = (written.len() + in_memory).saturating_sub(room).div_ceil(each);
+            if taken > most {
+                break;
+            }
+            if taken < index + 1 || pending_gains && taken == index + 1 {
+                best = index + 1;
+            }
+        }
+        whole.into_iter().take(best).map(|(_, segment)| segment).collect()
+    }
+
+    /// Gives a node a new image, unless it has another than was found by now. False: there is no space.
+    async fn move_node(self: &Rc<Self>, node: &Found) -> Result<bool> {
+        let mut held = Held::new(self);
+        loop {
+            match self.place_found(node) {
+                Moved::Done => return Ok(true),
+                Moved::NoSpace => return Ok(false),
+                Moved::Absent(ptr) => {
+                    if !self.clean_load(node, ptr, &mut held).await? {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+    }
+
+    fn place_found(self: &Rc<Self>, node: &Found) -> Moved {
+        let Found { id, tree, level, lower, ptr, .. } = node;
+        let upper = {
+            let world = self.world.borrow();
+            let of = &world.collection(*id).trees[slot(*tree)];
+            match of.node_at(&world.cache, *level, lower) {
+                Ok(Some(now)) if now == *ptr => {}
+                Err(TreeStop::Absent(absent)) => return Moved::Absent(absent),
+                Ok(_) | Err(_) => return Moved::Done,
+            }
+            if !world.cache.has(*ptr) {
+                return Moved::Absent(*ptr);
+            }
+            match of.leaf_of(&world.cache, lower) {
+                Ok(Some(leaf)) if *level == 0 => leaf.upper,
+                _ => None,
+            }
+        };
+        let bounds = (*level, lower.as_slice(), upper.as_deref());
+        let is_placed = self.place_image(*id, *tree, bounds, *ptr, Claimer::Clean);
+        if is_placed { Moved::Done } else { Moved::NoSpace }
+    }
+
+    /// Loads what is needed to move a node. False: it cannot be read.
+    async fn clean_load(self: &Rc<Self>, node: &Found, ptr: NodePtr, held: &mut Held) -> Result<bool> {
+        let loaded = self.load(node.id, vec![Wanted::Node(node.tree, ptr)], held).await;
+        if let Err(error) = &loaded {
+            self.journal()?.healthy()?;
+            tracing::warn!(%error, "a node that cannot be read stays where it is");
+        }
+        Ok(loaded.is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A record of a store with the smallest segments has three images.
+    #[test]
+    fn images_are_packed_as_records_are() {
+        let listed = SMALL_ENTRY_BYTES + 20;
+        let small = Packing { node_bytes: 4096, listed, record_bytes_max: 16 << 10, segment_bytes: 64 << 10 };
+        assert_eq!(small.images_in(0), 0);
+        assert_eq!(small.images_in(small.record_bytes(1)), 1);
+        assert_eq!(small.images_in(16 << 10), 3);
+        assert_eq!(small.images_of_segment(), 9);
+        let large = Packing { node_bytes: 16384, listed, record_bytes_max: 1 << 20, segment_bytes: 64 << 20 };
+        assert_eq!(large.images_in(large.record_bytes(16)), 16);
+        assert!(large.images_of_segment() > 64 * 64 * 9 / 10, "{}", large.images_of_segment());
+    }
+}
