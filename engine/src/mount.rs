@@ -406,6 +406,7 @@ impl Mounted {
             table.inherit(&before.table);
             world.inherit(&before.world.borrow());
         }
+        table.pass_lost_uses(base.epoch.0.saturating_sub(body.epoch.0));
         table.free_all_unused();
         if before.is_some() {
             match table.claim_journal() {
@@ -460,6 +461,7 @@ impl Mounted {
         match tail {
             None => {
                 self.read_ends().await?;
+                self.read_body_uses(&base.slot).await;
                 self.void_seals().await?;
             }
             // The mount before may have sealed it with what it had only queued. A block that cannot be written has no seal.
@@ -476,7 +478,9 @@ impl Mounted {
             // What the older slot still names was given up when the newer one was written, and may be claimed from here on. So
             // it first names the same as the newer one, or that would be the only one that opens the store (rules C3, S4).
             if !seabed_types::seeded!(65) {
-                self.write_slot(&base.slot, base.first).await?;
+                // With the new epoch: should a crash come before the checkpoint, the next mount has a later one, and gives
+                // out later incarnations than this trim.
+                self.write_slot(&Slot { epoch: base.epoch, ..base.slot.clone() }, base.first).await?;
             }
             seabed_types::reached!(MountTrimmed);
             self.trim.logs.set(false);
@@ -562,7 +566,7 @@ impl Mounted {
                 let found = [header.map(|(header, _)| header.incarnation), seal.map(|seal| seal.incarnation)];
                 // A crash may have left the one and not the other.
                 if let Some(found) = found.into_iter().flatten().max() {
-                    self.table.found_header(*segment, found);
+                    self.table.found_use(*segment, found);
                 }
                 for (index, offset) in [0, last].into_iter().enumerate() {
                     let is_blank = || block(index).is_some_and(|block| block[..] == [0; BLOCK_BYTES]);
@@ -575,6 +579,25 @@ impl Mounted {
             }
         }
         Ok(())
+    }
+
+    /// Learns from the records of checkpoint bodies in which use of its segment a body stands: nothing waits for the claims of
+    /// those segments. What cannot be read, or lies elsewhere, tells nothing.
+    async fn read_body_uses(&self, slot: &Slot) {
+        for part in slot.body.iter().flatten() {
+            let Some(offset) = part.at.offset.checked_sub(SEGMENT_HEADER_BYTES) else { continue };
+            let at = Paddr::new(part.at.segment, offset);
+            if !self.layout.contains(at, BLOCK_BYTES as u64) || !(offset as usize).is_multiple_of(BLOCK_BYTES)
+            {
+                continue;
+            }
+            let read =
+                self.machine.device.read(self.layout.device_offset(at), BLOCK_BYTES, Class::Foreground);
+            let Ok(block) = read.await else { continue };
+            if let Ok(header) = RecordHeader::decode(&block, &self.identity, &self.layout, at) {
+                self.table.found_use(at.segment, header.place.incarnation);
+            }
+        }
     }
 
     /// Ends the log of an idle store with an empty record, so that nothing ambiguous stands there (rule L7).

@@ -157,6 +157,7 @@ impl Mounted {
             return true;
         }
         let Some((segment, incarnation)) = self.table.claim(stream, reserve, 0) else { return false };
+        let mut logged_in = None;
         if self.trim.logs.get()
             && let Some(journal) = &self.journal
         {
@@ -168,11 +169,13 @@ impl Mounted {
                 }
             });
             // Nothing may be written into a segment whose claim is not in the log (rule L5).
-            if joined.is_err() {
+            let Ok((lsn, ())) = joined else {
                 self.table.give_back(segment);
                 return false;
-            }
+            };
+            logged_in = Some(lsn);
         }
+        self.table.claimed_in(segment, logged_in);
         let (_, header_crc) = self.header_of(segment, incarnation, stream);
         let fresh = OpenSegment::new(&self.layout, segment, incarnation, stream, header_crc);
         assert!(fresh.room(listed) >= bytes, "records are at most a quarter of a segment");

@@ -13,6 +13,17 @@
 //! the device makes of the failed write is not known. Segment states on the device say nothing of it, so it ends when the
 //! store is opened the next time; a write that fails again brings it back.
 //!
+//! **Incarnations.** A crash may take a use of a segment with its claim and its header, and leave records of it. No later use may
+//! have the same incarnation (rule S1), or there would be no telling which records are of which. So
+//! - a mount takes for granted that each segment that nothing needs had one use for each mount since the checkpoint that it
+//!   reads: it gives them out from behind those ([`Table::pass_lost_uses`]). The next checkpoint says so of segments that
+//!   are still not used, so the numbers of a mount pass those of the mounts before whatever became durable of them;
+//! - a segment is held until its claim is durable. So of all uses of a segment in one mount the claim of the last at most is
+//!   lost, and one for each mount is enough.
+//!
+//! Example: a checkpoint of epoch 4 says 7; the mount of epoch 5 gives out 7 + 1 + 1 = 9 and a crash takes the claim; that of
+//! epoch 6 gives out 7 + 2 + 1 = 10.
+//!
 //! Operations are counted in two generations: a segment that becomes free waits until the operations of its generation and
 //! of the one before have ended, without anyone asking them.
 //!
@@ -61,7 +72,7 @@ struct Segment {
     usage: Use,
     stream: Option<StreamKind>,
     incarnation: Incarnation,
-    /// What its header says, if that is a later use, of which no claim is left.
+    /// No use that a crash took had a later one, as far as its header or what mounts there were can tell.
     lost: Incarnation,
     age: u64,
     /// Live bytes as the log will say them.
@@ -90,6 +101,10 @@ struct Inner {
     /// Segments that became free, by generation.
     cooling: VecDeque<(u64, SegmentId)>,
     sealed_journal: Vec<OpenSegment>,
+    /// Segments whose claim is in this record, which is not durable; each is held.
+    undurable_claims: BTreeMap<Lsn, Vec<SegmentId>>,
+    /// Segments that a mount claims without logging it, each held until a checkpoint says so.
+    unlogged_claims: Vec<SegmentId>,
     claimed_headers: Vec<(SegmentId, Incarnation, StreamKind)>,
     live_total: i64,
     /// How many are quarantined: every transaction asks.
@@ -175,6 +190,8 @@ impl Table {
                 generation: 0,
                 cooling: VecDeque::new(),
                 sealed_journal: Vec::new(),
+                undurable_claims: BTreeMap::new(),
+                unlogged_claims: Vec::new(),
                 claimed_headers: Vec::new(),
                 live_total,
                 quarantined: 0,
@@ -295,6 +312,18 @@ impl Table {
         }
     }
 
+    /// Crashes of so many mounts may have taken a use of each segment that nothing needs. To be called when all that is needed is
+    /// held and counted.
+    pub(crate) fn pass_lost_uses(&self, mounts: u64) {
+        let mounts = u32::try_from(mounts).unwrap_or(u32::MAX);
+        let mut inner = self.inner.borrow_mut();
+        let unused = |segment: &&mut Segment| segment.live == 0 && segment.holds == 0 && !segment.in_window;
+        for segment in inner.segments.iter_mut().filter(unused).filter(|_| !seabed_types::seeded!(37)) {
+            let passed = Incarnation(segment.incarnation.0.saturating_add(mounts));
+            segment.lost = segment.lost.max(passed);
+        }
+    }
+
     /// After a mount, once all that is needed is held: everything else without live bytes is free at once.
     pub(crate) fn free_all_unused(&self) {
         let mut inner = self.inner.borrow_mut();
@@ -325,14 +354,15 @@ impl Table {
         self.inner.borrow_mut().get_mut(id).map(|segment| segment.incarnation)
     }
 
-    /// A header of this use of a segment was found: the next use is a later one (rule S1).
-    pub(crate) fn found_header(&self, id: SegmentId, incarnation: Incarnation) {
+    /// A header of this use of a segment, or a record, was found: the next use is a later one (rule S1).
+    pub(crate) fn found_use(&self, id: SegmentId, incarnation: Incarnation) {
         let mut inner = self.inner.borrow_mut();
         if let Some(segment) = inner.get_mut(id) {
             if incarnation > segment.incarnation {
                 seabed_types::reached!(LostUse);
             }
-            segment.lost = if seabed_types::seeded!(37) { segment.incarnation } else { incarnation };
+            segment.lost =
+                segment.lost.max(if seabed_types::seeded!(37) { Incarnation(0) } else { incarnation });
         }
     }
 
@@ -365,6 +395,27 @@ impl Table {
         let incarnation = segment.incarnation;
         inner.claimed_headers.push((id, incarnation, stream));
         Some((id, incarnation))
+    }
+
+    /// The claim of a segment is in this record, or only in the next checkpoint: until that is durable it is held.
+    pub(crate) fn claimed_in(&self, id: SegmentId, lsn: Option<Lsn>) {
+        self.hold(id);
+        let inner = &mut *self.inner.borrow_mut();
+        match lsn {
+            Some(lsn) => inner.undurable_claims.entry(lsn).or_default().push(id),
+            None => inner.unlogged_claims.push(id),
+        }
+    }
+
+    /// All records below `lsn` are durable.
+    fn claims_durable(&self, lsn: Lsn) {
+        let mut inner = self.inner.borrow_mut();
+        let later = inner.undurable_claims.split_off(&lsn);
+        let durable = std::mem::replace(&mut inner.undurable_claims, later);
+        drop(inner);
+        for id in durable.into_values().flatten() {
+            self.unhold(id);
+        }
     }
 
     /// A segment whose claim could not be logged is free again.
@@ -479,12 +530,17 @@ impl Table {
             }
             inner.cool_if_free(*id);
         }
+        let claims = std::mem::take(&mut inner.unlogged_claims);
         drop(inner);
+        for id in claims {
+            self.unhold(id);
+        }
         self.changed.notify_all();
     }
 
     /// All records below `lsn` are provably durable.
     pub(crate) fn proven(&self, lsn: Lsn) {
+        self.claims_durable(lsn);
         let mut inner = self.inner.borrow_mut();
         let later = inner.unproven.split_off(&lsn);
         let proven = std::mem::replace(&mut inner.unproven, later);
@@ -559,16 +615,17 @@ impl Table {
         self.inner.borrow().live_total
     }
 
-    /// The states for a checkpoint body: every segment that was ever used.
+    /// The states for a checkpoint body: every segment that was ever used, or may have been. One that is not used since a
+    /// mount passed its lost uses is no stream's.
     pub(crate) fn states(&self) -> Vec<SegmentState> {
         let inner = self.inner.borrow();
-        let used = inner.segments.iter().enumerate().filter(|(_, segment)| segment.incarnation.0 > 0);
-        used.map(|(index, segment)| SegmentState {
-            segment: SegmentId(
-                inner.first + u32::try_from(index).expect("the layout counts segments in a u32"),
-            ),
-            incarnation: segment.incarnation,
-            stream: segment.stream,
+        let newest = |segment: &Segment| segment.incarnation.max(segment.lost);
+        let segments = (inner.first..).map(SegmentId).zip(&inner.segments);
+        let used = segments.filter(|(_, segment)| newest(segment).0 > 0);
+        used.map(|(id, segment)| SegmentState {
+            segment: id,
+            incarnation: newest(segment),
+            stream: segment.stream.filter(|_| segment.incarnation >= segment.lost),
             age: segment.age,
             live: segment.live,
         })
@@ -639,6 +696,7 @@ impl Space for Table {
     }
 
     fn settled(&self, settled: Settled) {
+        self.claims_durable(settled.lsn.next());
         self.proven(if seabed_types::seeded!(11) { settled.lsn.next() } else { settled.lsn });
     }
 }
@@ -689,5 +747,43 @@ mod tests {
         assert_eq!(table.claim_journal(), None);
         table.give_back(id);
         assert_eq!(table.claim_journal(), Some((id, Incarnation(3))));
+    }
+
+    /// A power cut took a use's claim and header and left a record of its bulk data; the next use had the same incarnation, so
+    /// that the old record could be taken for one of it. Whatever crashes take, no mount gives out a number again.
+    #[test]
+    fn no_incarnation_is_given_out_twice() {
+        let mut rng = fastrand::Rng::with_seed(5);
+        let layout = Layout { device_bytes: 3 << 20, segment_bytes: 64 << 10, node_bytes: 4096, shards: 1 };
+        let mut given = BTreeSet::new();
+        // What is durable: a checkpoint, its epoch, and the claims behind it.
+        let (mut states, mut of, mut log) = (Vec::new(), 0, Vec::new());
+        for epoch in 1..400 {
+            let table = Table::new(&layout, &states);
+            for (id, incarnation) in &log {
+                table.replay_claim(*id, *incarnation, StreamKind::Bulk, 0);
+            }
+            table.pass_lost_uses(epoch - of);
+            table.free_all_unused();
+            let mut undurable = Vec::new();
+            for lsn in 0..rng.u64(..90) {
+                let (id, incarnation) = table.claim(StreamKind::Bulk, 0, 0).expect("one of 46 is free");
+                assert!(given.insert((id, incarnation)), "{id} as {incarnation} again, in epoch {epoch}");
+                table.claimed_in(id, Some(Lsn(lsn)));
+                table.seal(id);
+                undurable.push((id, incarnation));
+                if rng.u8(..40) == 0 {
+                    (states, of, log) = (table.states(), epoch, Vec::new());
+                    undurable.clear();
+                    table.proven(Lsn(lsn + 1));
+                } else if rng.u8(..3) == 0 {
+                    log.append(&mut undurable);
+                    table.claims_durable(Lsn(lsn + 1));
+                } else if table.free_count() == 0 {
+                    break;
+                }
+            }
+        }
+        assert!(given.len() > 5000, "{}", given.len());
     }
 }

@@ -41,6 +41,7 @@ pub mod shown;
 pub mod shrink;
 pub mod stories;
 mod suite;
+mod uses;
 
 pub use flip::{FlipCounts, FlipOutcomes, FlipPlaces, Structure, flip};
 pub use instants::{instants, notices_a_lost_write};

@@ -16,6 +16,7 @@ use super::history::PoolHistory;
 use super::instants::{is_promise, still_holds};
 use super::program::{Plan, Program};
 use super::run::{Bounds, Run, formatted, names, record, shard_options, sim_options, superblock};
+use super::uses::each_has_its_incarnation;
 use super::{Broken, Rule, broken};
 use crate::machine::{CrashMode, DiskImage, Faults, Mark, Simulation};
 
@@ -374,6 +375,7 @@ impl Suite {
             return Ok(());
         }
         self.counts.states += 1;
+        each_has_its_incarnation(image, &superblock(self.seed, plan))?;
         self.counts.nested += u64::from(nested.depth > 0);
         self.counts.deep += u64::from(nested.depth == DEPTH);
         self.counts.mounts_deep += u64::from(nested.depth == DEPTH && nested.mounts > 1);

@@ -69,7 +69,7 @@ pub const BUGS: &[Bug] = &[
     bug(34, "write error", "engine/src/streams.rs", "images whose write failed count as written", Suite::FailedImages, 3),
     bug(35, "E3", "engine/src/checkpoint.rs", "a failed flush counts as done", Suite::FailedFlushes, 5),
     bug(36, "E4", "device/src/glommio_host/lock.rs", "only the shared lock is taken", Suite::Lock, 1),
-    bug(37, "S1", "engine/src/mount.rs", "incarnations in headers of lost uses are not learnt from", Suite::Crash, 100),
+    bug(37, "S1", "engine/src/table.rs", "a mount does not pass the incarnations of uses that a crash took", Suite::Crash, 100),
     bug(38, "S1", "engine/src/mount.rs", "a mount frees the segments of the bodies that the slots name", Suite::Crash, 100),
     bug(39, "S2", "engine/src/table.rs", "bytes count as dead with whichever record is durable first", Suite::RottenRecords, 5),
     bug(40, "S3", "engine/src/bulk.rs", "segments of bulk data are not held until its record is durable", Suite::RottenRecords, 5),
