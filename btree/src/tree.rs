@@ -203,6 +203,12 @@ impl Tree {
         Ok(Some(Leaf { ptr, lower: interval.lower, upper: interval.upper }))
     }
 
+    /// Whether the nodes above the one at `level` on the way to `key` agree: each has its keys within what the one above it gives.
+    /// Needs them in memory. What they do not agree in is [`Stop::Corrupt`].
+    pub fn check_way<N: Nodes + ?Sized>(&self, nodes: &N, level: u8, key: &[u8]) -> Result<(), Stop> {
+        self.path(nodes, key, level, Reach::Pointer).map(drop)
+    }
+
     /// The node at `level` on the way to `key`; none if the tree is not that high. Needs the nodes above it in memory (and
     /// the root).
     pub fn node_at<N: Nodes + ?Sized>(

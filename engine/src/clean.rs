@@ -34,12 +34,12 @@ use seabed_journal::entry::SMALL_ENTRY_BYTES;
 use seabed_segment::record_bytes_of;
 use seabed_types::{BLOCK_BYTES, NodePtr, SegmentId, TreeKind, round_up_to_block};
 
-use crate::Result;
 use crate::mounted::{Held, Mounted};
 use crate::streams::IMAGES_PER_RECORD;
 use crate::table::Claimer;
 use crate::view::Wanted;
 use crate::world::slot;
+use crate::{Error, Result};
 
 /// The share of the memory budget for what is known of nodes to be moved, and what is known of one.
 const MEMORY_SHARE: usize = 16;
@@ -129,6 +129,9 @@ impl Mounted {
                 }
                 self.images_in_bounds().await;
                 self.look_at_io().await;
+                if self.trim_must_end() {
+                    return Err(Error::Closed);
+                }
             }
         }
         Ok(())
@@ -190,6 +193,9 @@ impl Mounted {
                 match upper {
                     Some(upper) => key = upper,
                     None => break,
+                }
+                if self.trim_must_end() {
+                    return Err(Error::Closed);
                 }
                 self.look_at_io().await;
             }
@@ -311,6 +317,10 @@ impl Mounted {
             }
             if !world.cache.has(*ptr) {
                 return Moved::Absent(*ptr);
+            }
+            if of.check_way(&world.cache, *level, lower).is_err() {
+                // Keys outside of what the node above gives.
+                return Moved::Done;
             }
             match of.leaf_of(&world.cache, lower) {
                 Ok(Some(leaf)) if *level == 0 => leaf.upper,

@@ -478,9 +478,14 @@ impl Mounted {
             // What the older slot still names was given up when the newer one was written, and may be claimed from here on. So
             // it first names the same as the newer one, or that would be the only one that opens the store (rules C3, S4).
             if !seabed_types::seeded!(65) {
-                // With the new epoch: should a crash come before the checkpoint, the next mount has a later one, and gives
-                // out later incarnations than this trim.
-                self.write_slot(&Slot { epoch: base.epoch, ..base.slot.clone() }, base.first).await?;
+                // Both with the new epoch: should a crash come before the checkpoint, or tear the slot that this writes first,
+                // the next mount has a later one all the same, and gives out later incarnations than this trim.
+                let same = Slot { epoch: base.epoch, ..base.slot.clone() };
+                self.write_slot(&same, base.first).await?;
+                *self.durable_slot.borrow_mut() = same.clone();
+                self.sure_slot.set(Some(base.first));
+                self.write_slot(&same, base.first.other()).await?;
+                self.sure_slot.set(None);
             }
             seabed_types::reached!(MountTrimmed);
             self.trim.logs.set(false);
@@ -497,6 +502,7 @@ impl Mounted {
                     return Err(self.no_space());
                 }
                 self.write_slots(slot, base.first).await?;
+                self.log_claims();
             }
         } else if !seabed_types::seeded!(29) {
             self.write_slots(slot, base.first).await?;
@@ -591,9 +597,9 @@ impl Mounted {
             {
                 continue;
             }
-            let read =
-                self.machine.device.read(self.layout.device_offset(at), BLOCK_BYTES, Class::Foreground);
-            let Ok(block) = read.await else { continue };
+            let Ok(block) = read(&self.machine, self.layout.device_offset(at), BLOCK_BYTES).await else {
+                continue;
+            };
             if let Ok(header) = RecordHeader::decode(&block, &self.identity, &self.layout, at) {
                 self.table.found_use(at.segment, header.place.incarnation);
             }

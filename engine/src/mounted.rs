@@ -465,7 +465,10 @@ impl Mounted {
         world.cache.shrink(count, durable);
         // Nodes that have to stay may take more than their share: data gives way first.
         let kept = world.cache.len() * frame_bytes + pending;
-        self.data.borrow_mut().limit(shared.saturating_sub(kept));
+        // That of a mount that has failed is empty, and stays so.
+        if self.failure().is_none() {
+            self.data.borrow_mut().limit(shared.saturating_sub(kept));
+        }
     }
 
     async fn load_node(&self, id: CollectionId, tree: TreeKind, ptr: NodePtr) -> Result<Option<Pin>> {

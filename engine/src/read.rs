@@ -281,7 +281,9 @@ impl Mounted {
     /// The bytes of a run that were asked for, each chunk verified. Whoever asks is still counted as running, so the segment is
     /// what it was when its row was looked at.
     async fn read_run(&self, run: &Run) -> Result<Bytes> {
-        let incarnation = self.table.incarnation(run.at.segment).filter(|_| self.data.borrow().serves(run));
+        let is_there = self.layout.contains(run.at, u64::from(run.bytes));
+        let incarnation = self.table.incarnation(run.at.segment);
+        let incarnation = incarnation.filter(|_| is_there && self.data.borrow().serves(run));
         if let Some(incarnation) = incarnation {
             let found = self.data.borrow_mut().find(run, incarnation);
             let chunks = run.crcs.len() as u64;

@@ -23,8 +23,8 @@ use std::rc::Rc;
 use rustc_hash::FxHashSet;
 use seabed_btree::Stop;
 use seabed_device::{Class, Durability, WriteBuf, WriteOpts};
-use seabed_journal::Need;
 use seabed_journal::entry::SMALL_ENTRY_BYTES;
+use seabed_journal::{Journal, Need};
 use seabed_segment::{
     Listed, ListedWhat, OpenSegment, Placed, RecordBuilder, RecordPlace, StreamKind, Summing, packed_bytes,
     record_bytes_of,
@@ -140,6 +140,18 @@ impl Mounted {
         assert!(streams.images.is_none() && streams.in_flight == 0, "a checkpoint has written all images");
         for open in [streams.nodes.take(), streams.bulk.take()].into_iter().flatten() {
             self.table.seal(open.segment);
+        }
+    }
+
+    /// Logs the claims that were not, and that no checkpoint says of: until they are durable their segments are held.
+    pub(crate) fn log_claims(&self) {
+        for (segment, incarnation, stream) in self.table.take_unlogged() {
+            let need = Need { entries: SMALL_ENTRY_BYTES, ..Need::default() };
+            let join = |journal: &Rc<Journal>| {
+                journal.join(&need, |joined| joined.claim(segment, incarnation, stream, 0)).ok()
+            };
+            let joined = self.journal.as_ref().and_then(join);
+            self.table.logged_in(segment, joined.map(|(lsn, ())| lsn));
         }
     }
 

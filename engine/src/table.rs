@@ -306,6 +306,7 @@ impl Table {
                 segment.stream = Some(StreamKind::Journal);
                 // The head of a mount in place is claimed by the slots, not by the log.
                 segment.incarnation = segment.incarnation.max(incarnation);
+                segment.lost = segment.lost.min(segment.incarnation);
                 let is_open = id == tail || next.is_some_and(|(next, _)| next == id);
                 segment.usage = if is_open { Use::Open } else { Use::Sealed };
             }
@@ -400,7 +401,23 @@ impl Table {
     /// The claim of a segment is in this record, or only in the next checkpoint: until that is durable it is held.
     pub(crate) fn claimed_in(&self, id: SegmentId, lsn: Option<Lsn>) {
         self.hold(id);
-        let inner = &mut *self.inner.borrow_mut();
+        self.logged_in(id, lsn);
+    }
+
+    /// Takes the segments that a mount has claimed without logging it; they stay held.
+    pub(crate) fn take_unlogged(&self) -> Vec<(SegmentId, Incarnation, StreamKind)> {
+        let mut inner = self.inner.borrow_mut();
+        let ids = std::mem::take(&mut inner.unlogged_claims);
+        let claim = |id: &SegmentId| {
+            let segment = inner.get_mut(*id)?;
+            Some((*id, segment.incarnation, segment.stream?))
+        };
+        ids.iter().filter_map(claim).collect()
+    }
+
+    /// The claim of a segment that [`Table::take_unlogged`] gave is in this record now, or was not to be logged.
+    pub(crate) fn logged_in(&self, id: SegmentId, lsn: Option<Lsn>) {
+        let mut inner = self.inner.borrow_mut();
         match lsn {
             Some(lsn) => inner.undurable_claims.entry(lsn).or_default().push(id),
             None => inner.unlogged_claims.push(id),

@@ -159,7 +159,7 @@ impl Mounted {
         }
     }
 
-    fn trim_must_end(&self) -> bool {
+    pub(crate) fn trim_must_end(&self) -> bool {
         self.is_ending() || self.journal.as_ref().is_none_or(|journal| journal.healthy().is_err())
     }
 

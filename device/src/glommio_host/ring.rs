@@ -19,6 +19,7 @@
 //! Limits: [`ENTRIES`] are given to the kernel in one call. Buffers are not registered: pinning 17 pages of a record is 1 us.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
@@ -39,6 +40,8 @@ const ENTRIES: u32 = 256;
 const GROUP_MIN: usize = 8;
 /// Of those in flight so many groups are made.
 const GROUPS: usize = 4;
+/// So often in a row the kernel may say that an operation is to be asked for again.
+const AGAIN_MAX: u8 = 16;
 
 /// What an operation does, and the memory that it does it with.
 pub(super) enum Work {
@@ -54,6 +57,8 @@ struct Entry {
     work: Work,
     /// Bytes so far.
     done: usize,
+    /// How often in a row nothing was done.
+    again: u8,
     outcome: Option<Result<(), Errno>>,
     waker: Option<Waker>,
     is_watched: bool,
@@ -66,6 +71,8 @@ pub(super) struct Ring {
     uring: RefCell<IoUring>,
     pollable: PollableFd<OwnedFd>,
     entries: RefCell<Slab<Entry>>,
+    /// Operations that found no place in the submission queue.
+    waiting: RefCell<VecDeque<usize>>,
     in_flight: Cell<usize>,
     idle: Notify,
     /// The ring cannot be used any more. What was in flight stays so for ever.
@@ -98,6 +105,7 @@ impl Ring {
             uring: RefCell::new(uring),
             pollable,
             entries: RefCell::default(),
+            waiting: RefCell::default(),
             in_flight: Cell::new(0),
             idle: Notify::default(),
             broken: Cell::new(None),
@@ -115,6 +123,7 @@ impl Ring {
             at,
             work,
             done: 0,
+            again: 0,
             outcome: None,
             waker: None,
             is_watched: true,
@@ -159,19 +168,41 @@ impl Ring {
         }
     }
 
-    /// Puts what is left of an operation into the submission queue.
+    /// Puts what is left of an operation into the submission queue, or behind those that wait for a place there.
     fn push(&self, key: usize) {
-        let entry = self.entries.borrow_mut()[key].submission().user_data(key as u64);
-        while self.broken.get().is_none() {
-            // SAFETY: descriptor and memory are valid until the completion (invariant 1): the entry owns the buffer, the device
-            // the descriptor, which it closes when nothing is in flight.
-            #[expect(unsafe_code, reason = "the kernel reads and writes memory that the entry owns")]
-            let pushed = unsafe { self.uring.borrow_mut().submission().push(&entry) };
-            if pushed.is_ok() {
-                return;
-            }
+        if !self.waiting.borrow().is_empty() || !self.push_now(key) {
+            self.waiting.borrow_mut().push_back(key);
             self.enter();
+            self.push_waiting();
         }
+    }
+
+    fn push_waiting(&self) {
+        while let Some(key) = self.next_waiting()
+            && self.push_now(key)
+        {
+            self.waiting.borrow_mut().pop_front();
+        }
+    }
+
+    fn next_waiting(&self) -> Option<usize> {
+        self.waiting.borrow().front().copied()
+    }
+
+    /// False: the queue is full.
+    fn push_now(&self, key: usize) -> bool {
+        let entry = self.entries.borrow_mut()[key].submission().user_data(key as u64);
+        // SAFETY: descriptor and memory are valid until the completion (invariant 1): the entry owns the buffer, the device
+        // the descriptor, which it closes when nothing is in flight.
+        #[expect(unsafe_code, reason = "the kernel reads and writes memory that the entry owns")]
+        let pushed = unsafe { self.uring.borrow_mut().submission().push(&entry) };
+        pushed.is_ok()
+    }
+
+    /// Whether there are operations that the kernel has not taken: nothing will tell when it can, so it must be asked again.
+    pub(super) fn has_queued(&self) -> bool {
+        let is_whole = self.broken.get().is_none();
+        is_whole && (!self.waiting.borrow().is_empty() || !self.uring.borrow_mut().submission().is_empty())
     }
 
     /// Gives the device what is in the submission queue, and lets the kernel tell what has completed.
@@ -205,6 +236,7 @@ impl Ring {
     /// One turn: submits, collects, and answers a group. Says whether anything had completed.
     pub(super) fn turn(&self) -> bool {
         self.has_news.set(false);
+        self.push_waiting();
         self.enter();
         let group = GROUP_MIN.max(self.in_flight.get() / GROUPS);
         let mut collected = 0;
@@ -275,12 +307,16 @@ impl Entry {
     fn went_on(&mut self, result: i32) -> Option<Result<(), Errno>> {
         match usize::try_from(result) {
             Err(_) => match Errno::from_raw_os_error(result.wrapping_neg()) {
-                Errno::INTR | Errno::AGAIN => None,
+                Errno::INTR | Errno::AGAIN if self.again < AGAIN_MAX => {
+                    self.again += 1;
+                    None
+                }
                 errno => Some(Err(errno)),
             },
             Ok(_) if matches!(self.work, Work::Flush) => Some(Ok(())),
             Ok(0) => Some(Err(Errno::IO)),
             Ok(bytes) => {
+                self.again = 0;
                 self.done += bytes;
                 (self.done >= self.bytes()).then_some(Ok(()))
             }
@@ -305,7 +341,10 @@ impl Future for Operation {
             if let Some(errno) = self.ring.broken.get() {
                 return Poll::Ready(Err(errno));
             }
-            entry.waker = Some(context.waker().clone());
+            let before = entry.waker.replace(context.waker().clone());
+            drop(entries);
+            // It may be the last that knows a task with operations of its own.
+            drop(before);
             return Poll::Pending;
         }
         drop(entries);
@@ -355,6 +394,7 @@ mod tests {
             at: 0,
             work: Work::Read(glommio::allocate_dma_buffer(bytes)),
             done: 0,
+            again: 0,
             outcome: None,
             waker: None,
             is_watched: true,
@@ -401,6 +441,20 @@ mod tests {
         });
     }
 
+    /// What the kernel has not taken must be asked for again, or a parked thread would wait for it for ever.
+    #[test]
+    fn what_is_not_submitted_is_known() {
+        let _limit = limit();
+        inside(async {
+            let (ring, file) = (Ring::new().expect("a ring"), file(4096));
+            assert!(!ring.has_queued());
+            drop(read(&ring, &file, 4096, false));
+            assert!(ring.has_queued());
+            ring.turn();
+            assert!(!ring.has_queued());
+        });
+    }
+
     /// More than the submission queue holds.
     #[test]
     fn a_full_queue_is_submitted() {
@@ -420,7 +474,9 @@ mod tests {
         inside(async {
             let mut entry = entry(16384);
             assert_eq!(entry.went_on(512), None);
-            assert_eq!(entry.went_on(-Errno::INTR.raw_os_error()), None);
+            for _ in 0..AGAIN_MAX {
+                assert_eq!(entry.went_on(-Errno::INTR.raw_os_error()), None);
+            }
             assert_eq!((entry.done, entry.went_on(15872)), (512, Some(Ok(()))));
         });
         inside(async {
@@ -440,6 +496,9 @@ mod tests {
         let _limit = limit();
         inside(async {
             assert_eq!(entry(4096).went_on(0), Some(Err(Errno::IO)));
+            let mut never = entry(4096);
+            let ended = (0..=AGAIN_MAX).find_map(|_| never.went_on(-Errno::AGAIN.raw_os_error()));
+            assert_eq!(ended, Some(Err(Errno::AGAIN)));
             assert_eq!(entry(4096).went_on(-Errno::NOSPC.raw_os_error()), Some(Err(Errno::NOSPC)));
             let mut flush = entry(4096);
             flush.work = Work::Flush;

@@ -48,7 +48,10 @@ pub(super) async fn take(ring: Rc<Ring>, spin: Option<Duration>) {
         } else if before - passed > PASS_EVERY {
             glommio::timer::sleep(Duration::from_micros(1)).await;
             true
-        } else if !has_completed && spin.is_none_or(|spin| before - quiet_since > spin + earned) {
+        } else if !has_completed
+            && !ring.has_queued()
+            && spin.is_none_or(|spin| before - quiet_since > spin.saturating_add(earned))
+        {
             poll_fn(|context| ring.poll_news(context, Some(&mut poll))).await;
             true
         } else {

@@ -147,6 +147,8 @@ fn plan(rng: &mut fastrand::Rng, run: u32) -> String {
 
 /// Runs in a directory, so many, each with so many writes of each client.
 pub fn errors(directory: &Path, seed: u64, runs: u32, writes: u32) -> Result<ErrorCounts, StampedError> {
+    // The daemon leaves the working directory, and ends its mount by this path.
+    let directory = &std::fs::canonicalize(directory)?;
     let file = directory.join("failing");
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut counts = ErrorCounts::default();
