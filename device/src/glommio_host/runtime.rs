@@ -2,9 +2,9 @@
 //!
 //! Two queues. Clients, the commit path and the thread's main future share the executor's default one: the commit path
 //! relies on a `yield_now` that lets the clients it woke run before it goes on. Background work has a queue with a
-//! tenth of the shares. Neither asks glommio for a latency: the executor's own I/O (the device has a ring
-//! of its own, `turns`) is looked at when a queue runs dry, at the preempt timer, or when somebody calls `yield_io`, a sleep of one microsecond, which takes it through the reactor. A
-//! `sleep(0)` would not.
+//! tenth of the shares. Neither asks glommio for a latency: the executor's own I/O (the device has a ring of its own,
+//! `turns`) is looked at when a queue runs dry, at the preempt timer, or when somebody calls `yield_io`, a sleep of one
+//! microsecond, which takes it through the reactor. A `sleep(0)` would not.
 //!
 //! A spawned task is a slot that this runtime and the glommio task share. When the main future has ended the runtime
 //! empties all slots, so that every task's memory goes, in one place, while the executor still runs: glommio drops
