@@ -203,10 +203,21 @@ impl Tree {
         Ok(Some(Leaf { ptr, lower: interval.lower, upper: interval.upper }))
     }
 
-    /// Whether the nodes above the one at `level` on the way to `key` agree: each has its keys within what the one above it gives.
-    /// Needs them in memory. What they do not agree in is [`Stop::Corrupt`].
-    pub fn check_way<N: Nodes + ?Sized>(&self, nodes: &N, level: u8, key: &[u8]) -> Result<(), Stop> {
-        self.path(nodes, key, level, Reach::Pointer).map(drop)
+    /// Whether [`Tree::set_image`] would find the node `old` at `level` on the way to `key`. Where the nodes above do not agree,
+    /// each having its keys within what the one above it gives, it is [`Stop::Corrupt`], and nothing can be said. Needs them in
+    /// memory.
+    pub fn finds<N: Nodes + ?Sized>(
+        &self,
+        nodes: &N,
+        level: u8,
+        key: &[u8],
+        old: NodePtr,
+    ) -> Result<bool, Stop> {
+        if self.root == Some(old) {
+            return Ok(true);
+        }
+        let path = self.path(nodes, key, level, Reach::Pointer)?;
+        Ok(path.len() > 1 && path.last().is_some_and(|step| step.ptr == old))
     }
 
     /// The node at `level` on the way to `key`; none if the tree is not that high. Needs the nodes above it in memory (and

@@ -4,8 +4,8 @@
 //! come to hold one or two live images each, until there is no space for the images and checkpoints that removals need. When
 //! a removal waits for space, a trim cycle therefore ends with this, before its checkpoint:
 //! 1. The sealed segments of the node stream with the fewest live bytes are the candidates.
-//! 2. All trees are walked down to their leaves' pointers: which nodes have their images in a candidate, and which nodes above
-//!    those have to be written again too.
+//! 2. Unless their counts alone tell that nothing can be gained, all trees are walked down to their leaves' pointers: which
+//!    nodes have their images in a candidate, and which nodes above those have to be written again too.
 //! 3. Of the candidates, the emptiest first, as many are taken as give more than they take.
 //! 4. Their nodes are loaded and get new images, leaves first; the nodes above them follow in the checkpoint. When that is
 //!    published, the segments are empty.
@@ -112,12 +112,42 @@ impl Packing {
     }
 }
 
+/// What moving images together takes and gives, in segments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Gain {
+    /// Images that the open segment still takes, and that a fresh one does.
+    room: usize,
+    each: usize,
+    /// Segments that may be claimed.
+    most: usize,
+    /// Nodes that have no image and are written in any case.
+    in_memory: usize,
+    /// As many as are written are enough.
+    pending_gains: bool,
+}
+
+impl Gain {
+    fn taken(&self, images: usize) -> usize {
+        (images + self.in_memory).saturating_sub(self.room).div_ceil(self.each)
+    }
+
+    fn is_too_much(&self, images: usize) -> bool {
+        self.taken(images) > self.most
+    }
+
+    /// Whether so many segments may be emptied by writing so many images.
+    fn is_worth(&self, segments: usize, images: usize) -> bool {
+        let taken = self.taken(images);
+        taken < segments || self.pending_gains && taken == segments
+    }
+}
+
 impl Mounted {
     /// Moves images together, as far as that frees segments. `pending_gains`: as many segments as are written are enough.
     pub(crate) async fn clean_nodes(self: &Rc<Self>, pending_gains: bool) -> Result<()> {
         self.images_written().await?;
         let candidates = self.clean_candidates();
-        if candidates.is_empty() {
+        if !self.may_be_worth(&candidates, pending_gains) {
             return Ok(());
         }
         let mut found = self.find_nodes(&candidates).await?;
@@ -245,6 +275,36 @@ impl Mounted {
         }
     }
 
+    /// What moving images takes and gives, if the longest key in a list has `key_bytes`.
+    fn gain(&self, key_bytes: usize, pending_gains: bool) -> Gain {
+        let packing = Packing {
+            node_bytes: self.layout.node_bytes as usize,
+            listed: SMALL_ENTRY_BYTES + key_bytes,
+            record_bytes_max: self.layout.record_bytes_max(),
+            segment_bytes: self.layout.segment_bytes as usize,
+        };
+        Gain {
+            room: packing.images_in(self.streams.borrow().nodes_room()),
+            each: packing.images_of_segment().max(1),
+            most: self.table.free_count().saturating_sub(self.reserve_against(Claimer::Clean)),
+            in_memory: self.world.borrow().cache.memory_nodes(),
+            pending_gains,
+        }
+    }
+
+    /// Whether emptying some of the candidates may give more than it takes, even if keys were short and no node above had to be
+    /// written. If not there is no need to look for their nodes, for which all inner nodes are read.
+    fn may_be_worth(&self, candidates: &BTreeMap<SegmentId, usize>, pending_gains: bool) -> bool {
+        let gain = self.gain(0, pending_gains);
+        let mut counts: Vec<usize> = candidates.values().copied().collect();
+        counts.sort_unstable();
+        let mut sum = 0;
+        (1..).zip(counts).any(|(segments, images)| {
+            sum += images;
+            !gain.is_too_much(sum) && gain.is_worth(segments, sum)
+        })
+    }
+
     /// Which candidates to empty, the emptiest first: such that what is written, in them and above, needs fewer segments than
     /// come free, and no more than there are.
     fn worth_cleaning(
@@ -254,15 +314,7 @@ impl Mounted {
         pending_gains: bool,
     ) -> Vec<SegmentId> {
         let listed = found.values().flatten().map(|node| node.lower.len()).max().unwrap_or(0);
-        let packing = Packing {
-            node_bytes: self.layout.node_bytes as usize,
-            listed: SMALL_ENTRY_BYTES + listed,
-            record_bytes_max: self.layout.record_bytes_max(),
-            segment_bytes: self.layout.segment_bytes as usize,
-        };
-        let room = packing.images_in(self.streams.borrow().nodes_room());
-        let each = packing.images_of_segment().max(1);
-        let most = self.table.free_count().saturating_sub(self.reserve_against(Claimer::Clean));
+        let gain = self.gain(listed, pending_gains);
         // Of a candidate all nodes must be known, or it would not become empty.
         let mut whole: Vec<(usize, SegmentId)> = found
             .iter()
@@ -271,18 +323,16 @@ impl Mounted {
             .collect();
         whole.sort_unstable();
         let mut written: BTreeSet<NodePtr> = BTreeSet::new();
-        let in_memory = self.world.borrow().cache.memory_nodes();
         let mut best = 0;
         for (index, (_, segment)) in whole.iter().enumerate() {
             for node in found.get(segment).into_iter().flatten() {
                 written.insert(node.ptr);
                 written.extend(&node.above);
             }
-            let taken = (written.len() + in_memory).saturating_sub(room).div_ceil(each);
-            if taken > most {
+            if gain.is_too_much(written.len()) {
                 break;
             }
-            if taken < index + 1 || pending_gains && taken == index + 1 {
+            if gain.is_worth(index + 1, written.len()) {
                 best = index + 1;
             }
         }
@@ -318,7 +368,7 @@ impl Mounted {
             if !world.cache.has(*ptr) {
                 return Moved::Absent(*ptr);
             }
-            if of.check_way(&world.cache, *level, lower).is_err() {
+            if of.finds(&world.cache, *level, lower, *ptr) != Ok(true) {
                 // Keys outside of what the node above gives.
                 return Moved::Done;
             }
@@ -346,6 +396,19 @@ impl Mounted {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Ten full segments and an empty one: all inner nodes of all trees were read in each cycle, to find that nothing can be gained.
+    #[test]
+    fn counts_tell_what_cannot_be_worth_it() {
+        let gain = Gain { room: 0, each: 9, most: 3, in_memory: 0, pending_gains: false };
+        assert!(!gain.is_worth(1, 1) && !gain.is_worth(1, 9), "one is written for one");
+        assert!(gain.is_worth(2, 9) && !gain.is_worth(2, 10));
+        assert!(!gain.is_too_much(27) && gain.is_too_much(28));
+        assert!(Gain { room: 1, ..gain }.is_worth(1, 1), "the open segment takes it");
+        assert!(!Gain { in_memory: 1, ..gain }.is_worth(2, 9), "and what is written in any case");
+        assert!(Gain { pending_gains: true, ..gain }.is_worth(2, 18));
+        assert!(!Gain { pending_gains: true, ..gain }.is_worth(2, 19));
+    }
 
     /// A record of a store with the smallest segments has three images.
     #[test]

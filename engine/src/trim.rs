@@ -6,8 +6,8 @@
 //! fast as the log grows, so that it ends when half a window was logged again, and never waits for itself: it runs ahead
 //! when the pending changes or the nodes without an image take too much memory, or when somebody waits for space.
 //!
-//! A node that cannot be read keeps its changes pending: each cycle logs them again. So one bad block ends nothing but what
-//! needs it.
+//! A node that cannot be read, or that the nodes above it do not agree with, keeps its changes pending: each cycle logs them
+//! again. So one bad block ends nothing but what needs it.
 //!
 //! Invariants: 1. a cycle leaves no pending change older than its beginning, or it has no node space for one (rule S6).
 //! 2. A mount that trims before it serves logs nothing.
@@ -379,6 +379,18 @@ impl Mounted {
         let present = self.world.borrow().way_to(id, tree, key);
         match present {
             Ok(()) => {}
+            Err(TreeStop::Absent(ptr)) => return Ok(Step::Load(ptr)),
+            Err(TreeStop::Corrupt { node, what }) => return Ok(Step::Corrupt(node.at, what)),
+            Err(_) => return Err(Error::Closed),
+        }
+        // The nodes above may have right checksums and not agree on whose the leaf is.
+        let found = {
+            let world = self.world.borrow();
+            world.collection(id).trees[slot(tree)].finds(&world.cache, 0, &leaf.lower, leaf.ptr)
+        };
+        match found {
+            Ok(true) => {}
+            Ok(false) => return Ok(Step::Corrupt(leaf.ptr.at, "a leaf that begins in another's interval")),
             Err(TreeStop::Absent(ptr)) => return Ok(Step::Load(ptr)),
             Err(TreeStop::Corrupt { node, what }) => return Ok(Step::Corrupt(node.at, what)),
             Err(_) => return Err(Error::Closed),

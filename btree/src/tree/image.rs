@@ -75,3 +75,58 @@ fn collect<N: Nodes + ?Sized>(
     found.push(MemoryNode { level: page.level(), lower: interval.lower.clone(), ptr });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use seabed_types::{Crc, Paddr, SegmentId};
+
+    use super::*;
+
+    struct Pages(BTreeMap<u32, Page>);
+
+    impl Nodes for Pages {
+        fn node(&self, ptr: NodePtr) -> Result<&Page, Stop> {
+            self.0.get(&ptr.at.offset).ok_or(Stop::Absent(ptr))
+        }
+    }
+
+    fn image(number: u32) -> NodePtr {
+        NodePtr::image(Paddr::new(SegmentId(1), number), Crc(number))
+    }
+
+    fn inner(level: u8, children: &[(&[u8], u32)]) -> Page {
+        let mut page = Page::new(4096, level);
+        for (key, child) in children {
+            let found = if key.is_empty() { Err(0) } else { page.search(key) };
+            assert!(page.put(found, key, &image(*child).to_bytes()));
+        }
+        page
+    }
+
+    /// Two nodes had right checksums and did not agree: the lower one had keys that the one above it gave to its neighbour. A
+    /// leaf below was found, and then not found when it got a new image, which was taken for a mistake of the caller's.
+    #[test]
+    fn nodes_that_disagree_are_told_before_anything_changes() {
+        let tree = Tree::new(Some(image(1)), 4096);
+        let pages = |upper: &[u8]| {
+            let root = inner(2, &[(b"", 2), (upper, 3)]);
+            let (low, high) = (inner(1, &[(b"", 10), (b"g", 11)]), inner(1, &[(b"", 20), (b"x", 21)]));
+            Pages(BTreeMap::from([(1, root), (2, low), (3, high)]))
+        };
+        let sound = pages(b"p");
+        for (key, leaf) in [(b"a", 10), (b"h", 11), (b"q", 20), (b"y", 21)] {
+            assert_eq!(tree.finds(&sound, 0, key, image(leaf)), Ok(true));
+            assert_eq!(tree.finds(&sound, 0, key, image(9)), Ok(false));
+        }
+        assert_eq!(tree.finds(&sound, 1, b"a", image(2)), Ok(true));
+        assert_eq!(tree.finds(&sound, 2, b"a", image(1)), Ok(true));
+        let odd = pages(b"c");
+        let leaf = tree.leaf_of(&odd, b"a").expect("in memory").expect("there is a leaf");
+        assert_eq!(leaf.ptr, image(10), "a row in it is found");
+        let told = tree.finds(&odd, 0, b"a", image(10));
+        assert!(matches!(told, Err(Stop::Corrupt { node, .. }) if node == image(2)), "{told:?}");
+        assert_eq!(tree.finds(&odd, 0, b"y", image(21)), Ok(true), "what is beside it");
+    }
+}
