@@ -25,47 +25,57 @@ const EDIT_BYTES: usize = 8;
 const EDITS_MAX: usize = 32;
 
 thread_local! {
-    static MAPS: [Map; 2] = super::golden().map(Map::new);
+    /// A device for each store, which stays: it is restored before each input, as most of an image never changes.
+    static STORES: [(Map, Rc<MemoryDevice>); 2] = super::golden().map(|image| {
+        let device = MemoryDevice::new(image.clone());
+        (Map::new(image), device)
+    });
 }
 
 /// The first byte picks the store.
 pub(super) fn run(input: &[u8]) {
     let Some((first, edits)) = input.split_first() else { return };
-    let image = MAPS.with(|maps| {
-        let map = &maps[usize::from(first % 2)];
-        let mut image = map.image().to_vec();
-        for edit in edits.chunks_exact(EDIT_BYTES).take(EDITS_MAX) {
-            map.edit(&mut image, edit.try_into().expect("eight bytes"));
+    STORES.with(|stores| {
+        let (map, device) = &stores[usize::from(first % 2)];
+        let superblock = device.with_bytes(|image| {
+            map.restore(image);
+            for edit in edits.chunks_exact(EDIT_BYTES).take(EDITS_MAX) {
+                map.edit(image, edit.try_into().expect("eight bytes"));
+            }
+            map.make_right(image);
+            checked(image)
+        });
+        if let Some(superblock) = superblock {
+            open(Rc::clone(device), superblock);
         }
-        map.make_right(&mut image);
-        image
     });
+}
+
+/// What the checker says is of no concern, only that it comes to an end; the superblock, if it can be mounted.
+fn checked(image: &[u8]) -> Option<Superblock> {
     let options =
         seabed_check::Options { memory_bytes: 4 << 20, findings_max: 20, ..seabed_check::Options::default() };
     // An error says that there is no store: nothing to look at.
-    let checked = seabed_check::check(&image, &options);
-    open(image, checked.is_ok());
-}
-
-/// What a mount for reading shows is read; errors end it.
-fn open(image: Vec<u8>, is_store: bool) {
+    let is_store = seabed_check::check(&image, &options).is_ok();
     let blocks = Superblock::places(image.len() as u64).map(|at| {
         let at = usize::try_from(at).expect("in memory");
         Some(&image[at..at + BLOCK_BYTES])
     });
     let Ok(superblock) = Superblock::choose(blocks) else {
         assert!(!is_store, "the checker sees a store, the engine none");
-        return;
+        return None;
     };
     // What an open of a file asks before it mounts.
-    if superblock.layout.shards != 1 || superblock.layout.device_bytes > image.len() as u64 {
-        return;
-    }
+    let is_whole = superblock.layout.shards == 1 && superblock.layout.device_bytes <= image.len() as u64;
+    is_whole.then_some(superblock)
+}
+
+/// What a mount for reading shows is read; errors end it.
+fn open(device: Rc<MemoryDevice>, superblock: Superblock) {
     let steps_max = 400_000;
     let options = SimOptions { disk_bytes: BLOCK_BYTES as u64, steps_max, ..SimOptions::default() };
     let sim = Simulation::new(0, options);
-    let machine =
-        Machine { device: MemoryDevice::new(image) as Rc<dyn Device>, runtime: sim.machine().runtime };
+    let machine = Machine { device: device as Rc<dyn Device>, runtime: sim.machine().runtime };
     let options = ShardOptions {
         access: Access::ReadOnly,
         memory_bytes: 2 << 20,

@@ -3,6 +3,7 @@
 //! The map is of the image before any edit; places do not move, so an edit of a length or an address leaves a structure
 //! that says something else than where it is, with a checksum that says that this is meant.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use seabed_journal::Slot;
@@ -62,6 +63,8 @@ pub(super) struct Map {
     nodes: Vec<Node>,
     /// What edits choose from, by kind of structure.
     places: Vec<Vec<Range<usize>>>,
+    /// The blocks that edits and right checksums change, by offset.
+    changed: BTreeSet<usize>,
 }
 
 fn block(image: &[u8], at: usize) -> &[u8] {
@@ -98,6 +101,7 @@ impl Map {
             records: Vec::new(),
             nodes: Vec::new(),
             places: Vec::new(),
+            changed: BTreeSet::new(),
             image,
         };
         for copy in [SlotCopy::A, SlotCopy::B] {
@@ -109,11 +113,12 @@ impl Map {
         map.records.sort_by_key(|record| (!record.is_journal(), record.header.place.number, record.at));
         map.nodes.sort_by_key(|node| node.level);
         map.places = map.kinds(&copies);
+        for range in map.places.iter().flatten() {
+            // An edit of the last byte of a structure writes a word, of which the rest lies behind it.
+            let end = (range.end + 3).min(map.image.len());
+            map.changed.extend((range.start..end).map(|at| at / BLOCK_BYTES * BLOCK_BYTES));
+        }
         map
-    }
-
-    pub(super) fn image(&self) -> &[u8] {
-        &self.image
     }
 
     fn layout(&self) -> Layout {
@@ -205,6 +210,15 @@ impl Map {
             self.seals.iter().map(|seal| seal.inventory.clone()).collect(),
         ];
         kinds.into_iter().map(|kind| kind.into_iter().filter(|range| !range.is_empty()).collect()).collect()
+    }
+
+    /// Takes back what edits and right checksums changed: only the blocks where that can be, since an image is large and
+    /// has few of them.
+    pub(super) fn restore(&self, image: &mut [u8]) {
+        for at in &self.changed {
+            let range = *at..*at + BLOCK_BYTES;
+            image[range.clone()].copy_from_slice(&self.image[range]);
+        }
     }
 
     /// Does one edit: which structure (a kind, and one of them), an offset in it, what to do, and an operand.
@@ -322,6 +336,24 @@ mod tests {
             let mut again = image.clone();
             map.make_right(&mut again);
             assert!(again == image);
+        }
+    }
+
+    #[test]
+    fn what_was_changed_is_taken_back() {
+        let mut rng = fastrand::Rng::with_seed(3);
+        for golden in crate::fuzz::golden() {
+            let map = Map::new(golden.clone());
+            let mut image = golden.clone();
+            for _ in 0..400 {
+                for _ in 0..8 {
+                    map.edit(&mut image, std::array::from_fn(|_| rng.u8(..)));
+                }
+                map.make_right(&mut image);
+                assert!(image != golden, "something was changed");
+                map.restore(&mut image);
+                assert!(image == golden);
+            }
         }
     }
 }
