@@ -59,6 +59,8 @@ use std::time::{Duration, Instant};
 pub use create::{CreateOptions, FirstWrite, create};
 pub use open::Access;
 
+use rustix::io::Errno;
+
 use crate::{Geometry, Host, Join, Main, OpenError};
 use open::Target;
 use runtime::Panicked;
@@ -217,6 +219,11 @@ impl Host for GlommioHost {
             }
         }
     }
+}
+
+/// The error number that an error of std or glommio carries; EIO where there is none.
+fn errno_of(number: Option<i32>) -> Errno {
+    number.map_or(Errno::IO, Errno::from_raw_os_error)
 }
 
 #[cfg(test)]

@@ -20,12 +20,12 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use glommio::GlommioError;
 use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use seabed_types::BLOCK_BYTES;
 
+use super::errno_of;
 use super::open::{Access, Kind, Target};
 use super::ring::{Ring, Work};
 use super::{Discard, lock, turns};
@@ -91,10 +91,8 @@ impl GlommioDevice {
         discard: Discard,
         spin: Option<Duration>,
     ) -> Result<Self, OpenError> {
-        let ring = Ring::new().map_err(|error| {
-            let errno = error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
-            target.io("starting io_uring", errno)
-        })?;
+        let ring =
+            Ring::new().map_err(|error| target.io("starting io_uring", errno_of(error.raw_os_error())))?;
         let plain = open(target, OFlags::DIRECT).await?;
         let durable = match target.access() {
             Access::ReadOnly => None,
@@ -244,8 +242,10 @@ impl Open {
     async fn discard(&self, asked: Asked, kind: Kind) -> Result<(), DeviceError> {
         match self.plain.deallocate(asked.at, asked.bytes).await {
             // A hint: a block device that cannot forget just keeps the bytes.
-            Err(error) if kind == Kind::BlockDevice && errno_of(&error) == Errno::OPNOTSUPP => Ok(()),
-            outcome => outcome.map_err(|error| asked.error(errno_of(&error))),
+            Err(error) if kind == Kind::BlockDevice && errno_of(error.raw_os_error()) == Errno::OPNOTSUPP => {
+                Ok(())
+            }
+            outcome => outcome.map_err(|error| asked.error(errno_of(error.raw_os_error()))),
         }
     }
 }
@@ -264,7 +264,7 @@ async fn open(target: &Target, flags: OFlags) -> Result<DmaFile, OpenError> {
         .custom_flags(flags.bits().cast_signed())
         .dma_open(target.reopen_path())
         .await
-        .map_err(|error| target.io("opening it again", errno_of(&error)))?;
+        .map_err(|error| target.io("opening it again", errno_of(error.raw_os_error())))?;
     match target.admit(file.as_fd(), flags) {
         Ok(()) => Ok(file),
         Err(error) => {
@@ -287,11 +287,6 @@ fn unlock(file: &DmaFile) {
     if let Err(error) = lock::release(file.as_fd()) {
         tracing::warn!(%error, "letting go of a lock");
     }
-}
-
-/// The error number behind glommio's error; EIO where there is none.
-pub(super) fn errno_of(error: &GlommioError<()>) -> Errno {
-    error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error)
 }
 
 /// Memory of a [`WriteBuf`].

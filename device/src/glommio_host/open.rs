@@ -209,8 +209,8 @@ impl Aligned {
 
 /// An error of std as one of ours.
 pub(super) fn failed(path: &Path, what: &'static str, error: &std::io::Error) -> OpenError {
-    let errno = error.raw_os_error().unwrap_or(Errno::IO.raw_os_error());
-    OpenError::Io { path: path.to_owned(), what, errno }
+    let errno = super::errno_of(error.raw_os_error());
+    OpenError::Io { path: path.to_owned(), what, errno: errno.raw_os_error() }
 }
 
 fn inode_of(metadata: &Metadata) -> Inode {

@@ -216,7 +216,7 @@ impl Ring {
         }
         let Err(error) = uring.submit() else { return };
         drop(uring);
-        match error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error) {
+        match super::errno_of(error.raw_os_error()) {
             // Memory is short, or completions must be collected first: what is left goes with the next turn.
             Errno::INTR | Errno::AGAIN | Errno::BUSY | Errno::NOMEM => {}
             errno => self.fail(errno),

@@ -15,7 +15,8 @@ use glommio::{CpuSet, GlommioError, LocalExecutor, LocalExecutorBuilder, Placeme
 use rustix::thread::sched_getaffinity;
 
 use super::HostOptions;
-use super::device::{GlommioDevice, errno_of};
+use super::device::GlommioDevice;
+use super::errno_of;
 use super::open::Target;
 use super::runtime::{GlommioRuntime, Panicked};
 use super::watchdog::Door;
@@ -88,7 +89,7 @@ fn executor(plan: &Plan) -> Result<LocalExecutor, OpenError> {
         if let GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(..)) = error {
             return plan.target.unsupported("the process may lock less than 512 KiB of memory (ulimit -l)");
         }
-        plan.target.io("starting io_uring", errno_of(&error))
+        plan.target.io("starting io_uring", errno_of(error.raw_os_error()))
     };
     let placement = match plan.options.spin_before_park {
         None => Placement::Unbound,
