@@ -13,7 +13,6 @@
 //! Not here: power cuts, which a kill is not: what the kernel has it writes. They are simulated ([`crate::crash`]).
 
 mod compare;
-mod loop_device;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,8 +20,8 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::loop_device::LoopDevice;
 use crate::tree::{TreeOptions, plant};
-use loop_device::LoopDevice;
 
 /// What is imported.
 #[derive(Clone, Debug)]
@@ -195,7 +194,8 @@ pub fn kill(options: &KillOptions) -> Result<KillCounts, KillError> {
         acknowledged: BTreeSet::new(),
     };
     suite.format(&image)?;
-    let device = if options.loop_device { Some(LoopDevice::attach(&image)?) } else { None };
+    let device = options.loop_device.then(|| LoopDevice::attach(&image)).transpose();
+    let device = device.map_err(|why| KillError::NoLoopDevice { why })?;
     if let Some(device) = &device {
         device.path().clone_into(&mut suite.store);
     }

@@ -12,6 +12,7 @@ pub mod golden;
 pub mod import;
 pub mod journal_suite;
 pub mod kill;
+mod loop_device;
 pub mod machine;
 pub mod model;
 pub mod open;

@@ -20,6 +20,9 @@ pub(crate) struct Stamped {
     /// How many writes each client makes where it is not killed
     #[arg(long, default_value_t = 300)]
     writes: u32,
+    /// The processes that are killed write to a loop device over a file, if one can be had (that needs root)
+    #[arg(long)]
+    loop_device: bool,
     /// An empty directory to work in
     directory: PathBuf,
 }
@@ -35,7 +38,9 @@ pub(crate) struct Child {
 impl Stamped {
     pub(crate) fn run(self) -> ExitCode {
         let Self { seed, kills, errors, writes, .. } = self;
-        let repeat = format!("stamped --seed {seed} --kills {kills} --errors {errors} --writes {writes} DIR");
+        let on = if self.loop_device { "--loop-device " } else { "" };
+        let repeat =
+            format!("stamped --seed {seed} --kills {kills} --errors {errors} --writes {writes} {on}DIR");
         match self.all() {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => super::failed(error, &repeat),
@@ -43,14 +48,20 @@ impl Stamped {
     }
 
     fn all(&self) -> Result<(), StampedError> {
-        let kill::KillCounts { kills, acknowledged, more } =
-            kill::kill(&self.directory, self.seed, self.kills, |path, seed, from| {
-                let mut command = Command::new(std::env::current_exe().expect("Linux tells it"));
-                command.arg("stamped-child").arg(path).arg(seed.to_string());
-                command.args(from.iter().map(u32::to_string));
-                command
-            })?;
-        println!("kills={kills} acknowledged={acknowledged} more={more} lost=0 check=0");
+        let medium = if self.loop_device { kill::Medium::LoopDevice } else { kill::Medium::File };
+        let killed = kill::kill((&self.directory, medium), self.seed, self.kills, |path, seed, from| {
+            let mut command = Command::new(std::env::current_exe().expect("Linux tells it"));
+            command.arg("stamped-child").arg(path).arg(seed.to_string());
+            command.args(from.iter().map(u32::to_string));
+            command
+        });
+        match killed {
+            Ok(kill::KillCounts { kills, acknowledged, more }) => {
+                println!("kills={kills} acknowledged={acknowledged} more={more} lost=0 check=0");
+            }
+            Err(StampedError::Missing { why }) => println!("skipped: {why}"),
+            Err(error) => return Err(error),
+        }
         let record::RecordCounts { writes, flushes, acknowledged, images } =
             record::record(&self.directory, self.seed, self.writes)?;
         println!(

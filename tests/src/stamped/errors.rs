@@ -170,7 +170,7 @@ pub fn errors(directory: &Path, seed: u64, runs: u32, writes: u32) -> Result<Err
         let image = std::fs::read(&file)?;
         verify(&image, seed, &acknowledged).map_err(wrong(format!("run {run}, {planned}, {wrote:?}")))?;
         counts.acknowledged += acknowledged.iter().map(|count| u64::from(*count)).sum::<u64>();
+        std::fs::remove_file(&file)?;
     }
-    std::fs::remove_file(&file)?;
     Ok(counts)
 }

@@ -3,24 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::KillError;
-
 /// See the module.
-pub(super) struct LoopDevice(PathBuf);
+pub(crate) struct LoopDevice(PathBuf);
 
 impl LoopDevice {
-    pub(super) fn attach(file: &Path) -> Result<Self, KillError> {
+    /// One over this file; the error says why there is none.
+    pub(crate) fn attach(file: &Path) -> Result<Self, String> {
         let output = Command::new("losetup").args(["--find", "--show"]).arg(file).output();
-        let output = output.map_err(|error| KillError::NoLoopDevice { why: format!("losetup: {error}") })?;
+        let output = output.map_err(|error| format!("losetup: {error}"))?;
         if output.status.success() {
             Ok(Self(String::from_utf8_lossy(&output.stdout).trim().into()))
         } else {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            Err(KillError::NoLoopDevice { why })
+            Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.0
     }
 }
