@@ -13,7 +13,7 @@ use std::hash::Hash;
 use seabed_journal::{CollectionId, Roots, Tally};
 use seabed_object::extents::Extents;
 use seabed_object::key::{self, Member, Position};
-use seabed_object::onode::{OnodeRef, Parts};
+use seabed_object::onode::{OnodeRef, Parts, identity_of};
 use seabed_object::{PieceRef, ROW_BYTES, Usage, pieces_of_row, usage_of_row};
 use seabed_segment::ListedWhat;
 use seabed_types::{CHUNK_BYTES, Crc, Malformed, Paddr, PoolId, TreeKind};
@@ -172,6 +172,7 @@ impl Walk<'_> {
     fn names_row(&mut self, pass: &mut Pass<'_>, row: Row, value: &[u8]) -> Result<(), Malformed> {
         key::decode_names(&row.key)?;
         let onode = OnodeRef::decode(value)?;
+        self.is_whole &= pieces(pass, self.collection.pool, &row, value)?;
         pass.counts.objects += 1;
         self.check_ids(pass, &row, [onode.family, onode.number]);
         if self.objects.contains_key(&onode.family) {
@@ -255,13 +256,14 @@ impl Object {
     }
 }
 
-/// Adds up the pieces that a bodies row points to, and verifies them if that is asked for. Whether all of them lie where
+/// Adds up the pieces that a row points to, and verifies them if that is asked for. Whether all of them lie where
 /// pieces can.
 pub(crate) fn pieces(pass: &mut Pass<'_>, pool: PoolId, row: &Row, value: &[u8]) -> Result<bool, Malformed> {
     let layout = pass.source.layout;
     let mut are_inside = true;
     let mut run: Vec<(Paddr, u32, Crc)> = Vec::new();
-    for PieceRef { at, bytes, crc } in pieces_of_row(TreeKind::Bodies, &row.key, value)? {
+    let identity = identity_of(row.tree, &row.key, value)?;
+    for PieceRef { at, bytes, crc } in pieces_of_row(row.tree, &row.key, value)? {
         if !layout.contains(at, u64::from(bytes)) {
             let row = row.clone();
             pass.findings.violation(Violation::Piece { row, at, bytes, fault: PieceFault::Pointer });
@@ -272,22 +274,22 @@ pub(crate) fn pieces(pass: &mut Pass<'_>, pool: PoolId, row: &Row, value: &[u8])
             last.segment == at.segment && last.offset.checked_add(*length) == Some(at.offset)
         });
         if !follows {
-            take_run(pass, pool, row, &run);
+            take_run(pass, pool, (row, &identity), &run);
             run.clear();
         }
         run.push((at, bytes, crc));
     }
-    take_run(pass, pool, row, &run);
+    take_run(pass, pool, (row, &identity), &run);
     Ok(are_inside)
 }
 
-/// Takes neighbouring pieces of a row.
-fn take_run(pass: &mut Pass<'_>, pool: PoolId, row: &Row, run: &[(Paddr, u32, Crc)]) {
+/// Takes neighbouring pieces of a row, which lists have under `identity`.
+fn take_run(pass: &mut Pass<'_>, pool: PoolId, (row, identity): (&Row, &[u8]), run: &[(Paddr, u32, Crc)]) {
     let Some((at, ..)) = run.first().copied() else { return };
     let bytes = run.iter().map(|(_, bytes, _)| *bytes).sum();
-    let what = What::Piece(row_hash(pool, &row.key));
+    let what = What::Piece(row_hash(pool, identity));
     pass.things.put(at.segment, Thing { offset: at.offset, bytes, what });
-    pass.list(at, bytes, || ListedWhat::Piece { pool, key: row.key.clone() });
+    pass.list(at, bytes, || ListedWhat::Piece { pool, key: identity.to_vec() });
     *pass.live.entry(at.segment).or_default() += i64::from(bytes);
     pass.counts.pieces += 1;
     pass.counts.piece_bytes += u64::from(bytes);

@@ -62,8 +62,12 @@ pub(crate) fn patch_text(patch: &[u8]) -> String {
 
 fn onode_text(onode: &OnodeRef<'_>) -> String {
     let rows = |part, name| if onode.parts.has(part) { name } else { "" };
+    let extents = match onode.extents() {
+        Ok(Some(extents)) => format!(", data at {}", extents_text(&extents)),
+        _ => String::new(),
+    };
     format!(
-        "family {}.{}, size {}, {} attributes{}, {} omap pairs{}{}{}",
+        "family {}.{}, size {}, {} attributes{}, {} omap pairs{}{}{}{extents}",
         onode.family,
         onode.number,
         onode.size,

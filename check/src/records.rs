@@ -10,9 +10,10 @@
 
 use std::io::ErrorKind;
 
-use seabed_journal::EntryRef;
+use seabed_journal::{ChangeRef, EntryRef};
+use seabed_object::onode::identity_of;
 use seabed_segment::{Listed, ListedWhat, RecordHeader, SEGMENT_HEADER_BYTES, StreamKind, entries_of};
-use seabed_types::{BLOCK_BYTES, Crc, Incarnation, Malformed, Paddr, SegmentId};
+use seabed_types::{BLOCK_BYTES, Crc, Incarnation, Malformed, Paddr, SegmentId, TreeKind};
 
 use crate::image::{Source, Window};
 
@@ -101,10 +102,16 @@ pub(crate) fn contents(header: &RecordHeader, entries: &[u8]) -> Result<Vec<List
     let mut listed = Vec::new();
     EntryRef::decode_all(entries, |entry| {
         if let EntryRef::Delta(delta) = entry {
+            let identity = match delta.change {
+                ChangeRef::Set(value) => identity_of(delta.tree, delta.key, value),
+                ChangeRef::Patch(_) | ChangeRef::Gone => identity_of(TreeKind::Bodies, delta.key, &[]),
+            };
+            // What does not decode is told by who takes the deltas.
+            let key = identity.map_or_else(|_| delta.key.to_vec(), |key| key.to_vec());
             listed.extend(delta.pieces.iter().map(|(offset, bytes)| Listed {
                 offset: *offset,
                 bytes: *bytes,
-                what: ListedWhat::Piece { pool: delta.pool, key: delta.key.to_vec() },
+                what: ListedWhat::Piece { pool: delta.pool, key: key.clone() },
             }));
         }
     })?;

@@ -17,8 +17,8 @@ use seabed::device::memory::MemoryDevice;
 use seabed::device::{Class, Local, Machine, Runtime};
 use seabed::types::{ShardId, Uuid};
 use seabed::{
-    Identity, Layout, LocalPool, LocalStore, ObjectId, Shard, ShardOptions, Superblock, Transaction,
-    format_device,
+    FORMAT_VERSION, Identity, Layout, LocalPool, LocalStore, ObjectId, Shard, ShardOptions, Superblock,
+    Transaction, format_device,
 };
 
 const STORE_BYTES: u64 = 512 << 20;
@@ -26,6 +26,7 @@ const CLIENTS: u64 = 64;
 /// Objects of 1 MiB.
 const OBJECTS: u64 = 16;
 const OBJECT_BYTES: u64 = 1 << 20;
+const SMALL_OBJECTS: u64 = 16_384;
 /// Rounds are few, so that the store is not filled: 100 * 64 transactions.
 const ROUNDS: u32 = 100;
 
@@ -99,8 +100,15 @@ impl World {
         let layout =
             Layout { device_bytes: STORE_BYTES, segment_bytes: 1 << 20, node_bytes: 16 << 10, shards: 1 };
         let identity = Identity { uuid: Uuid([1; 16]), secret: [2; 16] };
-        let superblock =
-            Superblock { identity, compat: 0, ro_compat: 0, incompat: 0, layout, window_bytes: 64 << 20 };
+        let superblock = Superblock {
+            version: FORMAT_VERSION,
+            identity,
+            compat: 0,
+            ro_compat: 0,
+            incompat: 0,
+            layout,
+            window_bytes: 64 << 20,
+        };
         let pool = executor.run_until(async {
             format_device(&machine, &superblock).await.expect("formatted");
             let shard = Shard::mount(machine, superblock, ShardId(0), ShardOptions::default()).await;
@@ -152,6 +160,72 @@ fn overwrite_4k(bencher: Bencher<'_, '_>) {
         .counter(ItemsCount::new(CLIENTS))
         .with_inputs(inputs)
         .bench_local_values(|transactions| world.round(transactions));
+}
+
+#[divan::bench(sample_count = ROUNDS, sample_size = 1)]
+fn put_1k(bencher: Bencher<'_, '_>) {
+    let data = Bytes::from(vec![0x5e; 1024]);
+    let mut world = World::new();
+    let small = |number: u64| ObjectId::new(format!("small-{number}"));
+    let put = |number: u64, data: &Bytes| {
+        let mut transaction = Transaction::new();
+        transaction.put::<&[u8], &[u8]>(&small(number), data.clone(), []);
+        transaction
+    };
+    for first in (0..SMALL_OBJECTS).step_by(64) {
+        world.round((first..first + 64).map(|number| put(number, &data)).collect());
+    }
+    let inputs = rounds(|transaction, rng| *transaction = put(rng.u64(..SMALL_OBJECTS), &data));
+    bencher
+        .counter(ItemsCount::new(CLIENTS))
+        .with_inputs(inputs)
+        .bench_local_values(|transactions| world.round(transactions));
+}
+
+/// As `seabed bench --workload=replicated` has it: data, two attributes, three omap inserts and the removal of a range.
+#[divan::bench(sample_count = ROUNDS, sample_size = 1)]
+fn replicated(bencher: Bencher<'_, '_>) {
+    let bytes = |length: usize| Bytes::from(vec![0x5e; length]);
+    let (data, description, snapshots) = (bytes(4096), bytes(250), bytes(35));
+    let (entry, summary, applied) = (bytes(180), bytes(186), bytes(16));
+    let mut world = World::new();
+    let log = ObjectId::new("log");
+    let mut version = 1000;
+    let key = |version: u64| Bytes::from(format!("{version:020}"));
+    for version in 0..1000 {
+        let mut transaction = Transaction::new();
+        world.round(vec![{
+            transaction.touch(&log).omap_insert(&log, [(key(version), entry.clone())]);
+            transaction
+        }]);
+    }
+    let mut rng = fastrand::Rng::with_seed(1);
+    let inputs = move || {
+        let transaction = |_| {
+            let object = object(rng.u64(..OBJECTS));
+            version += 1;
+            let mut transaction = Transaction::new();
+            transaction
+                .write(&object, rng.u64(..OBJECT_BYTES / 4096) * 4096, data.clone())
+                .set_attr(&object, "_", description.clone())
+                .set_attr(&object, "snapset", snapshots.clone())
+                .omap_insert(
+                    &log,
+                    [
+                        (key(version), entry.clone()),
+                        (Bytes::from_static(b"_info"), summary.clone()),
+                        (Bytes::from_static(b"_fastinfo"), applied.clone()),
+                    ],
+                )
+                .omap_remove_range(&log, key(version - 1001), key(version - 1000));
+            transaction
+        };
+        (0..CLIENTS).map(transaction).collect()
+    };
+    bencher
+        .counter(ItemsCount::new(CLIENTS))
+        .with_inputs(inputs)
+        .bench_local_values(|transactions: Vec<Transaction>| world.round(transactions));
 }
 
 #[divan::bench(sample_count = ROUNDS, sample_size = 1)]

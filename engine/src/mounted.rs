@@ -144,10 +144,12 @@ pub(crate) struct Parts {
 }
 
 /// Bounds of names, keys and values in a store.
-pub(crate) fn limits_of(layout: &Layout, options: &ShardOptions) -> Limits {
+pub(crate) fn limits_of(superblock: &Superblock, options: &ShardOptions) -> Limits {
+    let layout = &superblock.layout;
     let mut limits = Limits::new(layout.node_bytes as usize, layout.segment_bytes as usize);
     limits.record_bytes_max = layout.record_bytes_max().min(1 << 20) - 2 * BLOCK_BYTES;
     limits.inline_bytes_max = options.inline_bytes;
+    limits.inline_extents_max = if superblock.version < 2 { 0 } else { options.inline_extents_bytes };
     limits
 }
 
@@ -164,7 +166,7 @@ impl Mounted {
             identity: superblock.identity,
             id,
             epoch: parts.epoch,
-            limits: limits_of(&layout, &options),
+            limits: limits_of(&superblock, &options),
             options,
             table: parts.table,
             journal: parts.journal,

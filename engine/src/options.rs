@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use seabed_object::limits::INLINE_EXTENTS_BYTES;
+
 /// Whether a store may be changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Access {
@@ -102,6 +104,8 @@ pub struct ShardOptions {
     pub bulk_bytes: usize,
     /// Inline limit of onodes, in bytes per part.
     pub inline_bytes: usize,
+    /// Most bytes of extents in an onode; none in stores of format version 1.
+    pub inline_extents_bytes: usize,
 }
 
 impl Default for ShardOptions {
@@ -112,6 +116,7 @@ impl Default for ShardOptions {
             data_cache_bytes: None,
             bulk_bytes: 128 << 10,
             inline_bytes: 512,
+            inline_extents_bytes: INLINE_EXTENTS_BYTES,
         }
     }
 }

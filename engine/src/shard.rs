@@ -108,7 +108,7 @@ impl Shard {
         let home = Home { machine, superblock, id, options, counters, streaming };
         let mounted = Mounted::open(&home).await?;
         let shard = Rc::new(Self {
-            limits: limits_of(&superblock.layout, &options),
+            limits: limits_of(&superblock, &options),
             report: mounted.report,
             home,
             current: RefCell::new(mounted),

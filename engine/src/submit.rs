@@ -279,7 +279,8 @@ impl Mounted {
                 self.table.rows_gone();
             }
             for row in rows {
-                joined.delta((id.pool, row.tree), &row.key, change_ref(&row.change), &row.pieces);
+                let pieces = (row.pieces.as_slice(), &*row.identity());
+                joined.delta((id.pool, row.tree), &row.key, change_ref(&row.change), pieces);
                 for (at, bytes) in &row.pieces {
                     joined.live(at.segment, i64::from(*bytes));
                     self.table.plus(at.segment, *bytes);
@@ -386,7 +387,7 @@ pub(crate) fn need_of(effects: &Effects) -> Need {
             + effects.pieces.len() * 10
             + 2 * SMALL_ENTRY_BYTES,
         segments: effects.freed.len(),
-        piece_keys: effects.pieces.iter().map(|piece| effects.rows[piece.row].key.len()).sum(),
+        piece_keys: effects.pieces.iter().map(|piece| effects.rows[piece.row].identity_bytes()).sum(),
     }
 }
 

@@ -460,7 +460,8 @@ impl Mounted {
         for ((key, change), size) in old.iter().zip(sizes) {
             let need = Need { entries: size, ..Need::default() };
             let change = change_ref(change);
-            let (lsn, ()) = journal.join(&need, |joined| joined.delta((id.pool, tree), key, change, &[]))?;
+            let (lsn, ()) =
+                journal.join(&need, |joined| joined.delta((id.pool, tree), key, change, (&[], &[])))?;
             pending.logged_again(key, lsn, &mut world.ages);
         }
         seabed_types::reached!(LoggedAgain);

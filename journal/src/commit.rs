@@ -709,13 +709,14 @@ impl Joined<'_> {
         self.batch.record.place(parts, summing)
     }
 
-    /// Appends the delta of a row, which points to `pieces`, (address, bytes) each, and lists those of this record.
+    /// Appends the delta of a row, which points to `pieces`, (address, bytes) each, and lists those of this record by the key
+    /// `identity`.
     pub fn delta(
         &mut self,
         (pool, tree): (PoolId, TreeKind),
         key: &[u8],
         change: ChangeRef<'_>,
-        pieces: &[(Paddr, u32)],
+        (pieces, identity): (&[(Paddr, u32)], &[u8]),
     ) {
         self.batch.says_something = true;
         // Data that was stored ahead is listed by its own record.
@@ -724,7 +725,7 @@ impl Joined<'_> {
             pieces.iter().filter(|(at, _)| own(at)).map(|(at, bytes)| (at.offset, *bytes)).collect();
         put_delta(self.batch.record.entries(), (pool, tree), key, change, &offsets);
         for (offset, bytes) in offsets {
-            let what = ListedWhat::Piece { pool, key: key.to_vec() };
+            let what = ListedWhat::Piece { pool, key: identity.to_vec() };
             self.tail.list(&Listed { offset, bytes, what });
         }
     }

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 use crate::ROW_CHUNKS;
 use crate::change::Change;
 use crate::effects::Placed;
-use crate::extents::{Chunk, Extents, FULL, Patch, indexes, packed};
+use crate::extents::{Chunk, Extents, FULL, HEAD_BYTES, Patch, indexes, packed};
 
 /// A chunk that may not have its place yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,6 +41,8 @@ pub(crate) struct ExtentsEdit {
     /// Empty if there was no row.
     old: Extents,
     old_value_bytes: usize,
+    /// The old extents stood in the onode and become a row.
+    is_moved: bool,
     /// Bit i says that chunk i was touched.
     touched: u16,
     /// The touched chunks, in order.
@@ -53,7 +55,7 @@ pub(crate) struct Sums {
     pub(crate) old_value_bytes: usize,
     /// Bytes of the chunks that the row does not point to any more.
     pub(crate) freed: u64,
-    /// Bytes of the chunks that it points to only now.
+    /// Bytes of the chunks that it points to only now, of a row that moved out of an onode all that it had there too.
     pub(crate) placed: u64,
 }
 
@@ -65,7 +67,7 @@ impl ExtentsEdit {
     pub(crate) fn new(value: Option<&[u8]>) -> Result<Box<Self>, Malformed> {
         let old = value.map_or(Ok(Extents::EMPTY), Extents::decode)?;
         let old_value_bytes = value.map_or(0, <[u8]>::len);
-        Ok(Box::new(Self { old, old_value_bytes, touched: 0, slots: SmallVec::new() }))
+        Ok(Box::new(Self { old, old_value_bytes, is_moved: false, touched: 0, slots: SmallVec::new() }))
     }
 
     /// The state of a chunk.
@@ -100,6 +102,39 @@ impl ExtentsEdit {
         (self.touched & ((1 << index) - 1)).count_ones() as usize
     }
 
+    /// Makes the edit one of a row that did not exist: what there was stood in the onode.
+    pub(crate) fn move_out(&mut self) {
+        self.is_moved = true;
+        self.old_value_bytes = 0;
+    }
+
+    /// Whether the row is not what it was.
+    pub(crate) fn is_change(&self) -> bool {
+        self.is_moved || self.changed() != 0
+    }
+
+    /// An upper bound of the bytes of the row's new value, exact but for chunks that happen to be placed as neighbours.
+    pub(crate) fn value_bytes_max(&self) -> usize {
+        let mut bytes = HEAD_BYTES;
+        let mut before = Slot::Hole;
+        for index in 0..ROW_CHUNKS {
+            let slot = self.slot(index);
+            let is_next = match (before, slot) {
+                (Slot::At(before), Slot::At(chunk)) => before.is_followed_by(chunk.at),
+                (
+                    Slot::New { of: before_of, offset: before, bytes: FULL },
+                    Slot::New { of, offset, bytes: FULL },
+                ) => (before_of, before + usize::from(FULL)) == (of, offset),
+                _ => false,
+            };
+            if slot != Slot::Hole {
+                bytes += 4 + if is_next { 0 } else { 8 } + if slot.bytes() == FULL { 0 } else { 2 };
+            }
+            before = slot;
+        }
+        bytes
+    }
+
     /// The touched chunks, with their indexes.
     fn touched(&self) -> impl Iterator<Item = (usize, &Slot)> {
         indexes(self.touched).zip(&self.slots)
@@ -126,6 +161,16 @@ impl ExtentsEdit {
         self.old.present() & !self.touched == 0 && self.slots.iter().all(|slot| *slot == Slot::Hole)
     }
 
+    /// Bytes that the row pointed to.
+    pub(crate) fn had_bytes(&self) -> u64 {
+        self.old.stored_bytes()
+    }
+
+    /// Bit i says that chunk i was there before.
+    pub(crate) fn had(&self) -> u16 {
+        self.old.present()
+    }
+
     /// The places that the row does not point to any more, neighbours joined.
     pub(crate) fn push_freed(&self, changed: u16, freed: &mut Vec<(Paddr, u32)>) {
         let first = freed.len();
@@ -141,10 +186,11 @@ impl ExtentsEdit {
     pub(crate) fn sums(&self, changed: u16) -> Sums {
         let is_changed = |index: usize| changed >> index & 1 == 1;
         let new = self.touched().filter(|(index, _)| is_changed(*index));
+        let placed: u64 = new.map(|(_, slot)| u64::from(slot.bytes())).sum();
         Sums {
             old_value_bytes: self.old_value_bytes,
             freed: self.old_chunks(changed).map(|chunk| u64::from(chunk.bytes)).sum(),
-            placed: new.map(|(_, slot)| u64::from(slot.bytes())).sum(),
+            placed: placed + if self.is_moved { self.old.stored_bytes() } else { 0 },
         }
     }
 
@@ -155,14 +201,15 @@ impl ExtentsEdit {
 
     /// Whether some chunk stays as it is, so that the change is a patch.
     fn is_patch(&self, changed: u16) -> bool {
-        self.old.present() & !changed != 0
+        !self.is_moved && self.old.present() & !changed != 0
     }
 
     /// An upper bound of the bytes of the change.
     pub(crate) fn bytes_max(&self) -> usize {
         // Without a chunk that stays all that the row has is touched.
         let stored = self.slots.iter().filter(|slot| **slot != Slot::Hole).count();
-        2 + 7 + 14 * stored
+        let moved = if self.is_moved { self.old.iter().count() } else { 0 };
+        2 + 7 + 14 * (stored + moved)
     }
 
     /// The change that the edit makes, the pieces that only the new row points to, and the length of its value.
@@ -171,7 +218,18 @@ impl ExtentsEdit {
         if let Some(single) = self.encode_single(changed, placed) {
             return single;
         }
-        let state = self.place(placed);
+        let (state, pieces) = self.placed(placed);
+        if self.is_patch(changed) {
+            return (Change::Patch(Patch::new(changed, &state).encode()), pieces, state.encoded_bytes());
+        }
+        let value = state.encode();
+        let value_bytes = value.as_ref().map_or(0, Vec::len);
+        (value.map_or(Change::Gone, Change::Set), pieces, value_bytes)
+    }
+
+    /// The row's new state, and the pieces that only that points to.
+    pub(crate) fn placed(&self, placed: &[Placed]) -> (Extents, SmallVec<[(Paddr, u32); 1]>) {
+        let (changed, state) = (self.changed(), self.place(placed));
         let mut pieces: SmallVec<[(Paddr, u32); 1]> = SmallVec::new();
         for (_, chunk) in state.iter().filter(|(index, _)| changed >> index & 1 == 1) {
             match pieces.last_mut() {
@@ -179,12 +237,7 @@ impl ExtentsEdit {
                 _ => pieces.push((chunk.at, u32::from(chunk.bytes))),
             }
         }
-        if self.is_patch(changed) {
-            return (Change::Patch(Patch::new(changed, &state).encode()), pieces, state.encoded_bytes());
-        }
-        let value = state.encode();
-        let value_bytes = value.as_ref().map_or(0, Vec::len);
-        (value.map_or(Change::Gone, Change::Set), pieces, value_bytes)
+        (state, pieces)
     }
 
     /// As [`Self::encode`], for the most frequent edit: one new whole chunk where a whole one was, among others.

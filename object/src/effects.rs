@@ -8,13 +8,16 @@
 //! before and after. 2. `Encoded::usage` is exactly the difference of [`crate::usage_of_row`] over the rows.
 //! Cost: an overwrite of one chunk is one row change of about 21 bytes of value.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use seabed_types::{CHUNK_BYTES, Crc, Paddr, TreeKind};
 use smallvec::SmallVec;
 
 use crate::change::Change;
 use crate::edit::ExtentsEdit;
-use crate::key::{KeyBuf, Kind};
+use crate::key::{self, KeyBuf, Kind, Member};
+use crate::onode::EXTENTS_BYTES_MAX;
 use crate::usage::Usage;
 use crate::value::{RowValue, STORED_BYTES_MAX};
 use crate::view::PieceRef;
@@ -35,7 +38,7 @@ pub struct Effects {
     pub next_id: u64,
     /// Indexes, in the transaction, of the objects of which a row changes.
     pub objects: SmallVec<[usize; 2]>,
-    /// The change of usage, but for the new extents rows, whose length depends on the addresses.
+    /// The change of usage, but for new extents, whose length depends on the addresses.
     pub(crate) usage: Usage,
 }
 
@@ -56,6 +59,8 @@ pub(crate) enum Edit {
     Set(Vec<u8>),
     Gone,
     Extents(Box<ExtentsEdit>),
+    /// An onode with extents.
+    Onode(Box<OnodeEdit>),
     /// The value is a new piece.
     Piece {
         piece: usize,
@@ -65,12 +70,24 @@ pub(crate) enum Edit {
     Stored(PieceRef),
 }
 
+/// An onode whose extents change.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct OnodeEdit {
+    /// All of it but for the extents.
+    pub(crate) head: Vec<u8>,
+    /// Bytes of the object.
+    pub(crate) size: u64,
+    /// By what its rows are found.
+    pub(crate) member: Member,
+    pub(crate) extents: Box<ExtentsEdit>,
+}
+
 /// Bytes to be stored in one place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NewPiece {
     /// The bytes.
     pub data: Bytes,
-    /// Index in [`Effects::rows`] of the row that will point to it, whose key identifies it.
+    /// Index in [`Effects::rows`] of the row that will point to it.
     pub row: usize,
     /// How it is to be summed.
     pub checksums: Checksums,
@@ -164,6 +181,30 @@ pub struct EncodedChange {
     pub change: Change,
     /// The pieces that it points to and did not before.
     pub pieces: SmallVec<[(Paddr, u32); 1]>,
+    /// Of an onode with extents: whose extents row its pieces are listed as ([`crate::onode::identity_of`]).
+    pub listed_as: Option<Member>,
+}
+
+impl EncodedChange {
+    /// The key by which its pieces are listed.
+    pub fn identity(&self) -> Cow<'_, [u8]> {
+        match self.listed_as {
+            None => Cow::Borrowed(&self.key),
+            Some(member) => Cow::Owned(key::extents(member, 0).to_vec()),
+        }
+    }
+}
+
+impl RowChange {
+    /// Bytes of the key by which its pieces are listed.
+    pub fn identity_bytes(&self) -> usize {
+        match &self.edit {
+            Edit::Onode(edit) => key::extents(edit.member, 0).len(),
+            Edit::Set(_) | Edit::Gone | Edit::Extents(_) | Edit::Piece { .. } | Edit::Stored(_) => {
+                self.key.len()
+            }
+        }
+    }
 }
 
 impl Effects {
@@ -189,6 +230,7 @@ impl Effects {
         let rows = std::mem::take(&mut self.rows);
         let encode = |row: RowChange| {
             let RowChange { tree, key, edit, .. } = row;
+            let mut listed_as = None;
             let (change, pieces) = match edit {
                 Edit::Set(value) => (Change::Set(value), SmallVec::new()),
                 Edit::Gone => (Change::Gone, SmallVec::new()),
@@ -209,8 +251,17 @@ impl Effects {
                     }
                     (change, pieces)
                 }
+                Edit::Onode(edit) => {
+                    let OnodeEdit { head: mut value, size, member, extents } = *edit;
+                    let (state, pieces) = extents.placed(placed);
+                    value.extend(state.encode().unwrap_or_default());
+                    let allocated = state.stored_bytes();
+                    usage = usage.plus(Usage::of_onode(key.len() + value.len(), size, allocated));
+                    listed_as = Some(member).filter(|_| !seabed_types::seeded!(68));
+                    (Change::Set(value), pieces)
+                }
             };
-            EncodedChange { tree, key, change, pieces }
+            EncodedChange { tree, key, change, pieces, listed_as }
         };
         Encoded { rows: rows.into_iter().map(encode).collect(), usage }
     }
@@ -222,6 +273,7 @@ impl Edit {
             Self::Set(value) => value.len(),
             Self::Gone => 0,
             Self::Extents(edit) => edit.bytes_max(),
+            Self::Onode(edit) => edit.head.len() + EXTENTS_BYTES_MAX,
             Self::Piece { .. } | Self::Stored(_) => STORED_BYTES_MAX,
         }
     }

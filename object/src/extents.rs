@@ -25,7 +25,8 @@ use crate::ROW_CHUNKS;
 use crate::view::PieceRef;
 
 const TAG: u8 = 1;
-const HEAD_BYTES: usize = 7;
+/// Bytes of a row without chunks.
+pub(crate) const HEAD_BYTES: usize = 7;
 /// [`CHUNK_BYTES`] as the type of a chunk's length.
 pub(crate) const FULL: u16 = 4096;
 const _: () = assert!(FULL as usize == CHUNK_BYTES);
@@ -92,6 +93,12 @@ impl Extents {
     /// Bit i says that chunk i is stored.
     pub fn present(&self) -> u16 {
         self.present
+    }
+
+    /// Where the last chunk that is stored ends.
+    pub fn end_bytes(&self) -> u64 {
+        let last = self.iter().last();
+        last.map_or(0, |(index, chunk)| (index * CHUNK_BYTES) as u64 + u64::from(chunk.bytes))
     }
 
     /// Bytes that are stored.

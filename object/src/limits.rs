@@ -30,6 +30,9 @@ pub const OBJECT_BYTES_MAX: u64 = 1 << 50;
 /// Most bytes of an object's data that an onode may hold inline, whatever the options say.
 pub const INLINE_BYTES_LIMIT: usize = 4096;
 
+/// Most bytes of extents that stay in an onode by default: 64 KiB in one piece take 79.
+pub const INLINE_EXTENTS_BYTES: usize = 96;
+
 /// Longest encoded number (`key/number.rs`).
 const NUMBER_BYTES_MAX: usize = 9;
 /// Nodes from this size on take every legal name and key.
@@ -59,6 +62,8 @@ pub struct Limits {
     pub record_bytes_max: usize,
     /// Most bytes of an object's data, attributes, omap or omap header, each, that stay in its onode.
     pub inline_bytes_max: usize,
+    /// Most bytes of extents that stay in an onode; 0 if the store's format has them as rows only.
+    pub inline_extents_max: usize,
 }
 
 impl Limits {
@@ -66,7 +71,13 @@ impl Limits {
     pub fn new(node_bytes: usize, segment_bytes: usize) -> Self {
         assert!(node_bytes >= 4096, "an eighth of a node holds an onode without inline parts");
         let record_bytes_max = (segment_bytes / 4).min(1024 * 1024);
-        Self { node_bytes, segment_bytes, record_bytes_max, inline_bytes_max: 512 }
+        Self {
+            node_bytes,
+            segment_bytes,
+            record_bytes_max,
+            inline_bytes_max: 512,
+            inline_extents_max: INLINE_EXTENTS_BYTES,
+        }
     }
 
     /// Most bytes of an encoded key.

@@ -6,26 +6,33 @@
 //! attribute count varint | [name string, value string] * count               pairs unless flag 4
 //! omap count varint      | [key string, value string] * count                pairs unless flag 8
 //! [omap header string]                                                       unless flag 16
-//! [data string]                                                              unless flag 2
+//! [data string]                                                              unless flag 2 or 64
+//! [extents of the first 64 KiB, to the end of the row]                       if flag 64
 //! ```
 //! A string is its length as a varint and the bytes. Flags: 1 has a hint; 2 data, 4 attributes, 8 omap, 16 omap header
-//! are rows of the bodies tree; 32 something has been, so that removal must leave a grave. A part stays inline while its
-//! bytes here are at most 512 (an option) and the onode at most an eighth of a node; then the largest part moves out.
-//! What has moved out comes back only when it becomes empty or the object is replaced. Inline data is shorter than the
-//! size where the rest reads as zeros.
+//! are rows of the bodies tree; 32 something has been, so that removal must leave a grave; 64 the object has at most 64 KiB
+//! and its one extents row is here. A part stays inline while its bytes here are at most 512 (an option; extents 96) and the
+//! onode at most an eighth of a node; then the largest part moves out. What has moved out comes back only when it becomes
+//! empty or the object is replaced. Inline data is shorter than the size where the rest reads as zeros.
+//!
+//! Why extents are here: a small object that is put, replaced or removed is one row of one tree, and leaves no grave.
+//! Lists of what records and segments hold name its pieces by the key that the extents row has or would have in the bodies
+//! tree ([`identity_of`]): so a piece keeps its identity when its row moves out.
 //!
 //! Worked example: an empty object of family 5 is `01 00 05 00 00 00 00 00 00`.
 //!
 //! Invariants: 1. Pairs are sorted and distinct. 2. A part that is rows is not empty (count or size above 0), and flag 32
-//! is set with it. 3. Inline data is not longer than the size. 4. One state has one encoding.
-//! Not here: extents and large values (`extents.rs`, `value.rs`).
+//! is set with it. 3. Inline data, and the extents here, end at or before the size. 4. One state has one encoding.
+//! Not here: what extents and large values are (`extents.rs`, `value.rs`).
 
 use bytes::Bytes;
-use seabed_types::{Cursor, Malformed, put_bytes, put_varint};
+use seabed_types::{Cursor, Malformed, TreeKind, put_bytes, put_varint};
 
-use crate::limits;
+use crate::extents::{Extents, HEAD_BYTES};
+use crate::key::{self, KeyBuf, Member};
 use crate::txn::{Hint, HintFlags};
 use crate::value::varint_bytes;
+use crate::{ROW_BYTES, ROW_CHUNKS, limits};
 
 const TAG: u8 = 1;
 const HINT: u64 = 1;
@@ -34,9 +41,14 @@ const ATTRIBUTE_ROWS: u64 = 4;
 const OMAP_ROWS: u64 = 8;
 const HEADER_ROW: u64 = 16;
 const HAS_ROWS: u64 = 32;
-const KNOWN: u64 = 63;
+const EXTENTS: u64 = 64;
+const KNOWN: u64 = 127;
 
-/// Which parts of an object are rows of the bodies tree.
+/// Most bytes of extents in an onode: as many as 64 KiB can have.
+pub const EXTENTS_BYTES_MAX: usize = 231;
+const _: () = assert!(EXTENTS_BYTES_MAX == HEAD_BYTES + ROW_CHUNKS * (8 + 2 + 4));
+
+/// Where the parts of an object are: which of them are rows of the bodies tree.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Parts(u64);
 
@@ -51,6 +63,10 @@ impl Parts {
     pub const HEADER: Self = Self(HEADER_ROW);
     /// It may have left rows, even if no part is rows now.
     pub const EVER: Self = Self(HAS_ROWS);
+    /// The object's bytes are chunks, of which the onode has the extents.
+    pub const EXTENTS: Self = Self(EXTENTS);
+    /// The object's bytes are chunks.
+    pub const CHUNKS: Self = Self(DATA_ROWS | EXTENTS);
 
     /// Whether one of `parts` is among these.
     pub const fn has(self, parts: Self) -> bool {
@@ -95,6 +111,8 @@ pub struct OnodeRef<'a> {
     pub header: &'a [u8],
     /// The inline data.
     pub data: &'a [u8],
+    /// The extents of its first 64 KiB, as a row has them; empty if they are not here.
+    pub extents: &'a [u8],
 }
 
 /// Verified inline pairs that still lie in their row.
@@ -143,14 +161,21 @@ impl<'a> OnodeRef<'a> {
         let bad = cursor.malformed("the flags of an onode");
         let flags = cursor.varint(bad.what)?;
         let parts = Parts(flags & !HINT);
-        if flags & !KNOWN != 0 || (parts != Parts::default() && !parts.has(Parts::EVER)) {
+        let are_rows = parts.without(Parts::EXTENTS);
+        if flags & !KNOWN != 0
+            || (are_rows != Parts::default() && !parts.has(Parts::EVER))
+            || (parts.has(Parts::EXTENTS) && parts.has(Parts::DATA))
+        {
             return Err(bad);
         }
         let family = cursor.varint("the family of an onode")?;
         let number = cursor.varint("the number of an onode")?;
         let bad = cursor.malformed("the size of an onode");
         let size = cursor.varint(bad.what)?;
-        if size > limits::OBJECT_BYTES_MAX || (size == 0 && parts.has(Parts::DATA)) {
+        if size > limits::OBJECT_BYTES_MAX
+            || (size == 0 && parts.has(Parts::DATA))
+            || (size > ROW_BYTES && parts.has(Parts::EXTENTS))
+        {
             return Err(bad);
         }
         let hint = if flags & HINT == 0 { Hint::default() } else { take_hint(&mut cursor)? };
@@ -163,8 +188,13 @@ impl<'a> OnodeRef<'a> {
             return Err(bad);
         }
         let bad = cursor.malformed("the data of an onode");
-        let data = if parts.has(Parts::DATA) { &[] } else { cursor.bytes(bad.what)? };
+        let data = if parts.has(Parts::CHUNKS) { &[] } else { cursor.bytes(bad.what)? };
         if data.len() as u64 > size || data.len() > limits::INLINE_BYTES_LIMIT {
+            return Err(bad);
+        }
+        let bad = cursor.malformed("the extents of an onode");
+        let extents = if parts.has(Parts::EXTENTS) { cursor.take(cursor.left(), bad.what)? } else { &[] };
+        if parts.has(Parts::EXTENTS) && !(1..=size).contains(&Extents::decode(extents)?.end_bytes()) {
             return Err(bad);
         }
         cursor.end("more after an onode")?;
@@ -181,10 +211,16 @@ impl<'a> OnodeRef<'a> {
             omap,
             header,
             data,
+            extents,
         })
     }
 
-    /// The same, owning its bytes.
+    /// The extents of its first 64 KiB, if they are here.
+    pub fn extents(&self) -> Result<Option<Extents>, Malformed> {
+        if self.extents.is_empty() { Ok(None) } else { Extents::decode(self.extents).map(Some) }
+    }
+
+    /// The same, owning its bytes, but for its extents.
     pub(crate) fn to_onode(self) -> Onode {
         let pairs = |pairs: PairsRef<'_>, count| {
             let own = |(name, value)| (Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
@@ -311,6 +347,16 @@ fn string_bytes(bytes: usize) -> usize {
     varint_bytes(bytes as u64) + bytes
 }
 
+/// By which key a piece is listed that a row points to: by that of the row, or by that of the extents row that an onode has
+/// inside.
+pub fn identity_of(tree: TreeKind, key: &[u8], value: &[u8]) -> Result<KeyBuf, Malformed> {
+    if tree != TreeKind::Names {
+        return Ok(KeyBuf::from_slice(key));
+    }
+    let (id, onode) = (key::decode_names(key)?, OnodeRef::decode(value)?);
+    Ok(key::extents(Member { hash: id.hash, family: onode.family, number: onode.number }, 0))
+}
+
 /// An onode that may be changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Onode {
@@ -341,7 +387,7 @@ impl Onode {
         }
     }
 
-    /// Bytes of the encoded onode.
+    /// Bytes of the encoded onode; extents count as many as they may have.
     pub(crate) fn encoded_bytes(&self) -> usize {
         let numbers =
             [self.flags(), self.family, self.number, self.size, self.attributes.count, self.omap.count];
@@ -352,9 +398,11 @@ impl Onode {
             + self.attributes.bytes
             + self.omap.bytes
             + if self.parts.has(Parts::HEADER) { 0 } else { string_bytes(self.header.len()) }
-            + if self.parts.has(Parts::DATA) { 0 } else { string_bytes(self.data.len()) }
+            + if self.parts.has(Parts::CHUNKS) { 0 } else { string_bytes(self.data.len()) }
+            + if self.parts.has(Parts::EXTENTS) { EXTENTS_BYTES_MAX } else { 0 }
     }
 
+    /// The row's value, but for the extents, which come last.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut value = Vec::with_capacity(self.encoded_bytes());
         value.push(TAG);
@@ -371,7 +419,7 @@ impl Onode {
         if !self.parts.has(Parts::HEADER) {
             put_bytes(&mut value, &self.header);
         }
-        if !self.parts.has(Parts::DATA) {
+        if !self.parts.has(Parts::CHUNKS) {
             put_bytes(&mut value, &self.data);
         }
         value

@@ -150,11 +150,11 @@ pub fn stat(rows: &dyn Rows, id: &ObjectId) -> Result<Stat, ReadError> {
 /// Bytes of pieces that the object's rows point to. Visits all its rows: not for large objects on a hot path.
 pub fn allocated(rows: &dyn Rows, id: &ObjectId) -> Result<u64, ReadError> {
     let onode = onode(rows, id)?;
+    let mut sum = onode.extents()?.map_or(0, |extents| extents.stored_bytes());
     if !onode.parts.has(Parts::EVER) {
-        return Ok(0);
+        return Ok(sum);
     }
     let (from, to) = (key::family_bound(member_of(id, &onode)), key::family_end(member_of(id, &onode)));
-    let mut sum = 0;
     visit(rows, TreeKind::Bodies, &from, Some(&to), Direction::Forward, &mut |key, value| {
         sum += crate::usage::usage_of_row(TreeKind::Bodies, key, value)?.allocated.cast_unsigned();
         Ok(true)
@@ -172,7 +172,7 @@ pub fn read(rows: &dyn Rows, id: &ObjectId, offset: u64, bytes: u64) -> Result<R
     if at >= end {
         return Ok(plan);
     }
-    if !onode.parts.has(Parts::DATA) {
+    if !onode.parts.has(Parts::CHUNKS) {
         let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(onode.data.len());
         let inline = &onode.data[clip(offset)..clip(end)];
         if !inline.is_empty() {
@@ -181,7 +181,8 @@ pub fn read(rows: &dyn Rows, id: &ObjectId, offset: u64, bytes: u64) -> Result<R
         plan.zeros(end - at - inline.len() as u64);
         return Ok(plan);
     }
-    chunks(rows, member_of(id, &onode), Range { offset, bytes: end - offset }, &mut |start, chunk| {
+    let range = Range { offset, bytes: end - offset };
+    let mut take = |start: u64, chunk: Chunk| {
         let from = start.max(at);
         let to = end.min(start + u64::from(chunk.bytes));
         if from < to {
@@ -189,7 +190,11 @@ pub fn read(rows: &dyn Rows, id: &ObjectId, offset: u64, bytes: u64) -> Result<R
             plan.chunk(chunk, from - start, to - from);
             at = to;
         }
-    })?;
+    };
+    match onode.extents()? {
+        Some(extents) => chunks_of_row(0, &extents, range, &mut take),
+        None => chunks(rows, member_of(id, &onode), range, &mut take)?,
+    }
     plan.zeros(end - at);
     Ok(plan)
 }
@@ -267,6 +272,16 @@ impl ReadPlan {
     }
 }
 
+/// Visits the chunks of row `number` that a range meets.
+fn chunks_of_row(number: u64, extents: &Extents, range: Range, visit_chunk: &mut dyn FnMut(u64, Chunk)) {
+    for (index, chunk) in extents.iter() {
+        let start = number * ROW_BYTES + (index * CHUNK_BYTES) as u64;
+        if start < range.offset + range.bytes && start + CHUNK_BYTES as u64 > range.offset {
+            visit_chunk(start, chunk);
+        }
+    }
+}
+
 /// Visits the chunks that a range (not empty) meets, each with the offset at which it begins.
 fn chunks(
     rows: &dyn Rows,
@@ -276,12 +291,7 @@ fn chunks(
 ) -> Result<(), ReadError> {
     let end = range.offset + range.bytes;
     let mut row = |number: u64, value: &[u8]| -> Result<(), ReadError> {
-        for (index, chunk) in Extents::decode(value)?.iter() {
-            let start = number * ROW_BYTES + (index * CHUNK_BYTES) as u64;
-            if start < end && start + CHUNK_BYTES as u64 > range.offset {
-                visit_chunk(start, chunk);
-            }
-        }
+        chunks_of_row(number, &Extents::decode(value)?, range, visit_chunk);
         Ok(())
     };
     let (first, last) = (range.offset / ROW_BYTES, (end - 1) / ROW_BYTES);

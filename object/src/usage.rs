@@ -4,7 +4,7 @@
 //! |---|---|
 //! | objects | names rows |
 //! | stored | the sizes in onodes |
-//! | allocated | the bytes of the pieces that rows point to, of removed objects too until they are freed |
+//! | allocated | the bytes of the pieces that rows point to (onodes too), of removed objects too until they are freed |
 //! | compressed | bytes saved; 0, there is no compression yet |
 //! | omap | key and value bytes of omap and omap header rows |
 //! | metadata | key and value bytes of all other rows of the three trees |
@@ -64,9 +64,15 @@ impl Usage {
         }
     }
 
-    /// Of a names row of `row_bytes` bytes, key and value, whose onode says `size`.
-    pub(crate) fn of_onode(row_bytes: usize, size: u64) -> Self {
-        Self { objects: 1, stored: size.cast_signed(), metadata: signed(row_bytes), ..Self::default() }
+    /// Of a names row of `row_bytes` bytes, key and value, whose onode says `size` and points to `allocated` bytes.
+    pub(crate) fn of_onode(row_bytes: usize, size: u64, allocated: u64) -> Self {
+        Self {
+            objects: 1,
+            stored: size.cast_signed(),
+            allocated: allocated.cast_signed(),
+            metadata: signed(row_bytes),
+            ..Self::default()
+        }
     }
 
     /// Of a bodies row of `row_bytes` bytes, key and value, that points to `allocated` bytes.
@@ -94,7 +100,11 @@ fn signed(bytes: usize) -> i64 {
 pub fn usage_of_row(tree: TreeKind, key: &[u8], value: &[u8]) -> Result<Usage, Malformed> {
     let row_bytes = key.len() + value.len();
     match tree {
-        TreeKind::Names => Ok(Usage::of_onode(row_bytes, OnodeRef::decode(value)?.size)),
+        TreeKind::Names => {
+            let onode = OnodeRef::decode(value)?;
+            let allocated = onode.extents()?.map_or(0, |extents| extents.stored_bytes());
+            Ok(Usage::of_onode(row_bytes, onode.size, allocated))
+        }
         TreeKind::Graves => Ok(Usage::of_grave(row_bytes)),
         TreeKind::Bodies => {
             let (kind, pieces) = body(key, value)?;
@@ -111,7 +121,11 @@ pub fn pieces_of_row(
     value: &[u8],
 ) -> Result<SmallVec<[PieceRef; 16]>, Malformed> {
     match tree {
-        TreeKind::Names | TreeKind::Graves => Ok(SmallVec::new()),
+        TreeKind::Graves => Ok(SmallVec::new()),
+        TreeKind::Names => {
+            let extents = OnodeRef::decode(value)?.extents()?;
+            Ok(extents.iter().flat_map(Extents::iter).map(|(_, chunk)| chunk.piece()).collect())
+        }
         TreeKind::Bodies => Ok(body(key, value)?.1),
     }
 }

@@ -1,13 +1,15 @@
 //! Inventory: what a segment holds and whom to ask whether it is still live.
 //!
 //! One entry per piece, value or image, in the order of addresses. The identity of a piece is the key of the one row that
-//! can point to it, that of an image its place in its tree, so a look-up in one place tells whether it is live. The same
+//! can point to it, that of an image its place in its tree, so a look-up in one place tells whether it is live (for the first
+//! extents row of an object in two: its onode may have that row inside, and is found by the hash that the key begins with). The same
 //! encoding lists the contents of a record of the bulk and node streams (its entries section), so that the inventory of
 //! a segment is the concatenation of its records' lists, and can be rebuilt from them. Journal records list their
 //! pieces with their deltas; the journal crate turns them into these entries.
 //!
 //! Encoding of an entry: kind u8 (1 piece, 2 image, 3 body part), offset in the segment and bytes (varints), then
-//! - piece: pool varint, key byte string (bodies tree, or names tree never: inline data is no piece);
+//! - piece: pool varint, key byte string, of the bodies tree: that of the row, or that which the extents in an onode would
+//!   have as a row (they may become one, and the piece keeps its identity);
 //! - image: pool varint, tree u8, level u8, first key byte string;
 //! - body part: lsn E of the checkpoint (varint), index varint.
 //!
@@ -29,7 +31,8 @@ pub struct Listed {
 /// What a listed thing is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ListedWhat {
-    /// Bytes of an object, or a value: the row of the bodies tree with this key may point to it.
+    /// Bytes of an object, or a value: the row of the bodies tree with this key, or the onode that has this row inside, may
+    /// point to it.
     Piece {
         /// The pool.
         pool: PoolId,

@@ -29,7 +29,7 @@ pub use record::{
     Placed, RECORD_HEADER_BYTES, RecordBuilder, RecordHeader, RecordPlace, Summing, entries_of, packed_bytes,
     record_bytes_of, record_of_piece,
 };
-pub use superblock::{FORMAT_VERSION, Superblock, SuperblockError};
+pub use superblock::{FORMAT_VERSION, OLDEST_VERSION, Superblock, SuperblockError};
 
 /// What kind of bytes a segment takes. Stored as a byte; 0 is never valid.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]

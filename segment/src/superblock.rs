@@ -14,8 +14,11 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::{Identity, Layout, LayoutError};
 
 const MAGIC: [u8; 8] = *b"SEABEDSB";
-/// The version of the format that this program writes and reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version of the format in which this program makes stores. It reads and writes older ones as they are: version 2 has
+/// extents in onodes (flag 64 there), which version 1 does not know.
+pub const FORMAT_VERSION: u32 = 2;
+/// The oldest version that this program reads and writes.
+pub const OLDEST_VERSION: u32 = 1;
 /// Incompatible features that this program knows.
 const INCOMPAT_KNOWN: u64 = 0;
 
@@ -47,6 +50,8 @@ const _: () = assert!(std::mem::offset_of!(RawSuperblock, reserved) == 104);
 /// A verified superblock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Superblock {
+    /// The format in which the store was made.
+    pub version: u32,
     /// Whose headers are this store's own.
     pub identity: Identity,
     /// Features that an older program may ignore.
@@ -69,7 +74,7 @@ pub enum SuperblockError {
     #[error("not a Seabed store")]
     NotAStore,
     /// Made by another version.
-    #[error("format version {0}, this program knows version {FORMAT_VERSION}")]
+    #[error("format version {0}, this program knows versions {OLDEST_VERSION} to {FORMAT_VERSION}")]
     Version(u32),
     /// The checksum or a field is wrong.
     #[error("superblock is damaged: {0}")]
@@ -87,7 +92,7 @@ impl Superblock {
     pub fn encode(&self, copy: u16) -> [u8; BLOCK_BYTES] {
         let mut raw = RawSuperblock {
             magic: MAGIC,
-            version: FORMAT_VERSION.into(),
+            version: self.version.into(),
             crc: 0.into(),
             uuid: self.identity.uuid.0,
             compat: self.compat.into(),
@@ -118,7 +123,7 @@ impl Superblock {
         if Crc::of(summed.as_bytes()).0 != raw.crc.get() && !seabed_types::seeded!(50) {
             return Err(SuperblockError::Damaged("checksum"));
         }
-        if raw.version.get() != FORMAT_VERSION && !seabed_types::seeded!(62) {
+        if !(OLDEST_VERSION..=FORMAT_VERSION).contains(&raw.version.get()) && !seabed_types::seeded!(62) {
             return Err(SuperblockError::Version(raw.version.get()));
         }
         if raw.incompat.get() & !INCOMPAT_KNOWN != 0 {
@@ -138,6 +143,7 @@ impl Superblock {
         };
         layout.check()?;
         Ok(Self {
+            version: raw.version.get(),
             identity: Identity { uuid: Uuid(raw.uuid), secret: raw.secret },
             compat: raw.compat.get(),
             ro_compat: raw.ro_compat.get(),
@@ -180,6 +186,7 @@ mod tests {
 
     fn superblock() -> Superblock {
         Superblock {
+            version: FORMAT_VERSION,
             identity: Identity { uuid: Uuid([7; 16]), secret: [9; 16] },
             compat: 1,
             ro_compat: 2,

@@ -175,6 +175,7 @@ pub(crate) fn superblock() -> Superblock {
     let layout =
         Layout { device_bytes: DEVICE_BYTES as u64, segment_bytes: 64 << 10, node_bytes: 4096, shards: 1 };
     Superblock {
+        version: FORMAT_VERSION,
         identity: Identity { uuid: Uuid([0x60; 16]), secret: *b"golden secret 01" },
         compat: 0,
         ro_compat: 0,

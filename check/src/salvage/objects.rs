@@ -57,6 +57,8 @@ pub struct Found {
     pub missing: u64,
     /// Its data, if that lies in the onode.
     inline: Option<Vec<u8>>,
+    /// Where its data is, if the onode says so.
+    extents: Option<Box<Extents>>,
 }
 
 impl Found {
@@ -129,7 +131,8 @@ impl Salvage<'_> {
         } else {
             found.header = (!onode.header.is_empty()).then(|| inline((b"", onode.header)));
         }
-        found.inline = (!parts.has(Parts::DATA)).then(|| onode.data.to_vec());
+        found.inline = (!parts.has(Parts::CHUNKS)).then(|| onode.data.to_vec());
+        found.extents = onode.extents().ok().flatten().map(Box::new);
         Found { missing, ..found }
     }
 
@@ -146,6 +149,7 @@ impl Salvage<'_> {
             omap: Vec::new(),
             missing: 0,
             inline: None,
+            extents: None,
         };
         let from = (pool, TreeKind::Bodies, key::family_bound(member).to_vec());
         let to = (pool, TreeKind::Bodies, key::family_end(member).to_vec());
@@ -250,8 +254,12 @@ impl Salvage<'_> {
             }
         };
         let row_of = |number| (found.pool, TreeKind::Bodies, key::extents(found.member, number).to_vec());
+        let rows = match &found.extents {
+            Some(extents) => BTreeMap::from([(0, Row::Extents(extents.clone(), false))]),
+            None => self.data_rows(found.pool, found.member, Some(found.size)),
+        };
         let mut done = 0;
-        for (number, row) in self.data_rows(found.pool, found.member, Some(found.size)) {
+        for (number, row) in rows {
             let start = number.saturating_mul(ROW_BYTES);
             if start >= found.size {
                 break;
@@ -289,7 +297,11 @@ impl Salvage<'_> {
                 }
             }
         }
-        if done < found.size && self.rows.may_lack(&row_of(done / ROW_BYTES), &row_of(u64::MAX / ROW_BYTES)) {
+        let lacks_nothing = found.extents.is_some();
+        if !lacks_nothing
+            && done < found.size
+            && self.rows.may_lack(&row_of(done / ROW_BYTES), &row_of(u64::MAX / ROW_BYTES))
+        {
             hole(done, found.size);
         }
         Ok(holes)

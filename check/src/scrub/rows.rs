@@ -26,6 +26,8 @@ struct Here<'a> {
     pools: &'a PoolNames,
     /// By family and number.
     objects: BTreeMap<(u64, u64), ObjectId>,
+    /// The onodes that have extents, by key.
+    onodes: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Scrub<'_> {
@@ -74,15 +76,33 @@ impl Scrub<'_> {
             [&names, &bodies, &graves].iter().filter_map(|rows| rows.peek()).map(reversed_hash).min()
         {
             let is_here = |rows: &Rows<'_>| rows.peek().is_some_and(|key| reversed_hash(key) == hash);
-            let mut here = Here { pools, objects: BTreeMap::new() };
+            let mut here = Here { pools, objects: BTreeMap::new(), onodes: BTreeMap::new() };
             while is_here(&names) {
                 let Some((key, value)) = names.next(&mut pass) else { break };
                 if let (Ok(id), Ok(onode)) = (key::decode_names(&key), OnodeRef::decode(&value)) {
                     here.objects.insert((onode.family, onode.number), id);
+                    if !onode.extents.is_empty() {
+                        here.onodes.insert(key, value);
+                    }
                 }
             }
             while is_here(&graves) {
                 let _ = graves.next(&mut pass);
+            }
+            // Who goes on among the bodies rows of a hash is done with its onodes.
+            let is_behind = from.len() > hash_of_from.len() && reversed_hash(from) == hash;
+            if !here.onodes.is_empty() && !is_behind {
+                for (key, value) in &here.onodes {
+                    let row = Row { pool: collection.pool, tree: TreeKind::Names, key: key.clone() };
+                    if let Err(malformed) = pieces(&mut pass, collection.pool, &row, value) {
+                        let what = malformed.what;
+                        pass.findings.violation(Violation::RowMalformed { row, what });
+                    }
+                }
+                let next = [&hash.to_be_bytes()[..], &[0]].concat();
+                if done(&mut pass, next, &|violation| here.name(violation, &[])) == Go::Stop {
+                    return Go::Stop;
+                }
             }
             while is_here(&bodies) {
                 let Some((key, value)) = bodies.next(&mut pass) else { break };
@@ -146,6 +166,15 @@ impl Here<'_> {
     /// Says whose a bad piece is, whose row has this value.
     fn name(&self, violation: Violation, value: &[u8]) -> Bad {
         let Violation::Piece { row, at, bytes, fault } = violation else { return Bad::Other(violation) };
+        if let Some(onode) = self.onodes.get(&row.key).and_then(|value| OnodeRef::decode(value).ok()) {
+            let whose = Whose {
+                pool: row.pool,
+                pool_name: self.pools.name(row.pool).map(<[u8]>::to_vec),
+                object: self.objects.get(&(onode.family, onode.number)).cloned(),
+            };
+            let of = Of::Data { offset: offset_in_row(onode.extents, at) };
+            return Bad::Piece { whose, of, at, bytes, fault };
+        }
         let Ok((member, position)) = key::decode_bodies(&row.key) else {
             return Bad::Other(Violation::Piece { row, at, bytes, fault });
         };

@@ -2,8 +2,8 @@
 
 use seabed_device::memory::MemoryDevice;
 use seabed_segment::{
-    Identity, Layout, Listed, OpenSegment, RecordBuilder, RecordHeader, RecordPlace, SegmentHeader,
-    StreamKind, Superblock,
+    FORMAT_VERSION, Identity, Layout, Listed, OpenSegment, RecordBuilder, RecordHeader, RecordPlace,
+    SegmentHeader, StreamKind, Superblock,
 };
 use seabed_types::{Epoch, Incarnation, Lsn, Paddr, SegmentId, ShardId, Uuid};
 
@@ -22,6 +22,7 @@ impl Disk {
         let layout = Layout { device_bytes, segment_bytes: 64 << 10, node_bytes: 4096, shards };
         layout.check().expect("sizes that a store can have");
         let superblock = Superblock {
+            version: FORMAT_VERSION,
             identity: IDENTITY,
             compat: 0,
             ro_compat: 0,

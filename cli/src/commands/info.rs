@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use clap::Args;
-use seabed::{FORMAT_VERSION, MountReport, Stats, StoreInfo, Usage};
+use seabed::{MountReport, Stats, StoreInfo, Usage};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Global, StoreArg};
@@ -55,7 +55,7 @@ fn as_text(info: &StoreInfo, usage: &Usage, stats: &Stats, pools: &[PoolUsage]) 
     let layout = info.superblock.layout;
     let free = stats.free_segments * u64::from(layout.segment_bytes);
     let lines = [
-        ("store", format!("{}, format {FORMAT_VERSION}", info.superblock.identity.uuid)),
+        ("store", format!("{}, format {}", info.superblock.identity.uuid, info.superblock.version)),
         ("size", format!("{} ({} bytes)", human(layout.device_bytes), layout.device_bytes)),
         (
             "layout",
@@ -111,7 +111,7 @@ fn as_json(info: &StoreInfo, usage: &Usage, stats: &Stats, pools: &[PoolUsage]) 
     });
     json!({
         "uuid": info.superblock.identity.uuid.to_string(),
-        "format_version": FORMAT_VERSION,
+        "format_version": info.superblock.version,
         "features": {
             "compat": info.superblock.compat,
             "ro_compat": info.superblock.ro_compat,

@@ -1,6 +1,6 @@
 //! Bytes: write, zero and truncate.
 //!
-//! While an object's data is inline they change the onode. Else they work on chunks: a whole chunk is replaced; of a
+//! While an object's data is inline they change the onode. Else they work on chunks, whose extents begin in the onode too: a whole chunk is replaced; of a
 //! partly written one the old bytes that survive are read and merged, into a new chunk as long as its last byte needs. So
 //! a file that grows in small steps rewrites its last chunk only, and no chunk holds bytes behind its object's size.
 //! Chunks that become all zeros by `zero` or `truncate` become holes.
@@ -54,7 +54,7 @@ impl<'r> Object<'r> {
         }
         let stored = env.stored(self.member().family)?;
         let size = self.size();
-        if !self.parts().has(Parts::DATA) {
+        if !self.parts().has(Parts::CHUNKS) {
             let inline_end = usize::try_from(end).ok().filter(|end| *end <= env.limits.data_inline_max());
             if let (Some(end), true) = (inline_end, stored.is_empty()) {
                 let onode = self.change();
@@ -68,9 +68,8 @@ impl<'r> Object<'r> {
         self.write_chunks(env, offset, data, stored)?;
         if end > size {
             self.change().size = end;
-            self.settle(env)?;
         }
-        Ok(())
+        self.settle(env)
     }
 
     pub(super) fn zero(&mut self, env: &mut Env<'r>, offset: u64, bytes: u64) -> Result<(), Halt> {
@@ -97,17 +96,31 @@ impl<'r> Object<'r> {
         let onode = self.change();
         onode.size = size;
         if size == 0 {
-            onode.parts = onode.parts.without(Parts::DATA);
+            onode.parts = onode.parts.without(Parts::CHUNKS);
         }
         self.settle(env)
     }
 
     /// Makes chunks of the inline data.
     pub(super) fn move_data_out(&mut self, env: &mut Env<'r>) -> Result<(), Halt> {
+        // Where its family has rows already, they stay its rows.
+        let is_row =
+            self.had.has(Parts::DATA) || self.size() > ROW_BYTES || env.limits.inline_extents_max == 0;
         let onode = self.change();
         let data = Bytes::from(std::mem::take(&mut onode.data));
-        onode.parts = onode.parts.with(Parts::DATA).with(Parts::EVER);
+        let rows = Parts::DATA.with(Parts::EVER);
+        onode.parts = onode.parts.with(if is_row { rows } else { Parts::EXTENTS });
         if data.is_empty() { Ok(()) } else { self.write_chunks(env, 0, &data, &[]) }
+    }
+
+    /// Makes a row of the onode's extents.
+    pub(super) fn move_extents_out(&mut self, env: &mut Env<'r>) -> Result<(), Halt> {
+        if self.had.has(Parts::EXTENTS) {
+            self.row(env, 0)?;
+        }
+        let onode = self.change();
+        onode.parts = onode.parts.without(Parts::EXTENTS).with(Parts::DATA).with(Parts::EVER);
+        Ok(())
     }
 
     fn write_chunks(
@@ -149,7 +162,7 @@ impl<'r> Object<'r> {
         if from >= to {
             return Ok(());
         }
-        if !self.parts().has(Parts::DATA) {
+        if !self.parts().has(Parts::CHUNKS) {
             let data = &mut self.change().data;
             let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(data.len());
             let (from, to) = (clip(from), clip(to));
@@ -192,12 +205,18 @@ impl<'r> Object<'r> {
         if self.had.has(Parts::DATA) && number * ROW_BYTES < self.had_bytes {
             old = env.row(TreeKind::Bodies, &key::extents(self.member(), number))?;
         }
+        if self.had.has(Parts::EXTENTS) && number == 0 {
+            old = self.before.map(|before| before.extents);
+        }
         env.charge()?;
         Ok(self.extents.push(number, ExtentsEdit::new(old)?))
     }
 
     /// Brings those of the rows `first..=last` that exist into the overlay.
     fn rows_in(&mut self, env: &mut Env<'r>, first: u64, last: u64) -> Result<(), Halt> {
+        if self.had.has(Parts::EXTENTS) && first == 0 {
+            self.row(env, 0)?;
+        }
         if !self.had.has(Parts::DATA) {
             return Ok(());
         }

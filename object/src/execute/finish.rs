@@ -8,14 +8,15 @@
 use bytes::Bytes;
 use seabed_types::TreeKind;
 
-use super::object::{Object, State};
+use super::object::{Before, Object, State};
 use super::pairs::{NewValue, OldValue, ValueEdit};
 use super::{Env, Outcome, Work};
 use crate::ROW_CHUNKS;
 use crate::edit::{ExtentsEdit, Slot, Sums};
-use crate::effects::{Checksums, Edit, Effects, NewPiece, RowChange};
+use crate::effects::{Checksums, Edit, Effects, NewPiece, OnodeEdit, RowChange};
 use crate::extents::FULL;
 use crate::key::{self, KeyBuf, Kind, Member, Position};
+use crate::onode::{EXTENTS_BYTES_MAX, Parts};
 use crate::refusal::{Refusal, Refused};
 use crate::usage::Usage;
 use crate::value::{RowValue, varint_bytes};
@@ -53,37 +54,114 @@ impl Object<'_> {
         if let Some(member) = self.grave {
             effects.set_grave(member);
         }
-        let member = self.exists().then(|| self.member());
-        let key_bytes = self.key.len();
-        let row_bytes = |value: &[u8]| key_bytes + value.len();
-        let before = self.before.map(|before| Usage::of_onode(row_bytes(before.value), before.size));
-        match &self.state {
-            State::Unknown | State::Seen(_) => {}
-            State::Absent => {
-                if let Some(before) = before {
-                    effects.usage = effects.usage.minus(before);
-                    effects.push_seen(TreeKind::Names, std::mem::take(&mut self.key), Edit::Gone);
-                }
-            }
-            State::Changed(onode) => {
-                let value = onode.encode();
-                assert!(value.len() <= env.limits.row_value_bytes_max(), "a settled onode fits its row");
-                if self.before.is_none_or(|before| before.value != value) {
-                    let after = Usage::of_onode(row_bytes(&value), onode.size);
-                    effects.usage = effects.usage.plus(after).minus(before.unwrap_or_default());
-                    effects.push(TreeKind::Names, std::mem::take(&mut self.key), Edit::Set(value));
-                }
-            }
+        if let (true, Some(before)) = (self.drops_extents, self.before) {
+            let gone = edit_of(before.extents);
+            gone.push_freed(gone.had(), &mut effects.freed);
         }
+        let extents = self.settle_extents(env);
+        self.finish_onode(env, extents, effects);
         // An object that was removed has no rows left in its overlays.
-        let Some(member) = member else { return };
-        for (number, edit) in self.extents.drain() {
+        let Some(member) = self.exists().then(|| self.member()) else { return };
+        let (was_inside, is_row) = (self.had.has(Parts::EXTENTS), self.parts().has(Parts::DATA));
+        for (number, mut edit) in self.extents.drain() {
+            if was_inside && number == 0 {
+                if !is_row || edit.is_empty() {
+                    // Nothing is left of them.
+                    edit.push_freed(edit.had(), &mut effects.freed);
+                    continue;
+                }
+                if seabed_types::seeded!(67) {
+                    edit.push_freed(edit.had() & !edit.changed(), &mut effects.freed);
+                }
+                edit.move_out();
+            }
             effects.push_extents(env, key::extents(member, number), edit);
         }
         for (position, edit) in self.values.drain() {
             effects.push_value(env, member, &position, edit);
         }
     }
+
+    /// Decides where the chunks of a small object are found; the edit of its extents if that stays in the onode.
+    fn settle_extents(&mut self, env: &Env<'_>) -> Option<Box<ExtentsEdit>> {
+        if !self.exists() || !self.parts().has(Parts::EXTENTS) {
+            return None;
+        }
+        let edit = self.extents.take(&0)?;
+        let is_short = edit.value_bytes_max() <= env.limits.inline_extents_max;
+        if is_short && !edit.is_empty() {
+            return Some(edit);
+        }
+        let is_empty = edit.is_empty();
+        let onode = self.change();
+        onode.parts = onode.parts.without(Parts::EXTENTS);
+        if !is_empty {
+            onode.parts = onode.parts.with(Parts::DATA).with(Parts::EVER);
+        }
+        self.extents.push(0, edit);
+        None
+    }
+
+    /// The names row; `extents`: the change of those in the onode.
+    fn finish_onode(&mut self, env: &Env<'_>, extents: Option<Box<ExtentsEdit>>, effects: &mut Effects) {
+        let key_bytes = self.key.len();
+        let usage_of = |value_bytes: usize, size: u64, allocated: u64| {
+            Usage::of_onode(key_bytes + value_bytes, size, allocated)
+        };
+        let allocated = self.before.map_or(0, |before| edit_of(before.extents).had_bytes());
+        let before = self.before.map(|before| usage_of(before.value.len(), before.size, allocated));
+        let size = if self.exists() { self.size() } else { 0 };
+        let mut value = match &self.state {
+            State::Unknown => return,
+            State::Absent => {
+                if let Some(before) = before {
+                    effects.usage = effects.usage.minus(before);
+                    effects.push_seen(TreeKind::Names, std::mem::take(&mut self.key), Edit::Gone);
+                }
+                return;
+            }
+            State::Seen(_) if extents.is_none() => return,
+            State::Seen(_) => self.before.map(|before| before.head().to_vec()).unwrap_or_default(),
+            State::Changed(onode) => onode.encode(),
+        };
+        let is_same = |value: &[u8]| self.before.is_some_and(|before| before.head() == value);
+        let changed = extents.as_ref().map_or(0, |edit| edit.changed());
+        let Some(edit) = extents.filter(|_| changed != 0) else {
+            // Extents that nobody touched stay as they are.
+            let mut allocated_now = 0;
+            if self.parts().has(Parts::EXTENTS) {
+                value.extend(self.before.iter().flat_map(|before| before.extents));
+                allocated_now = allocated;
+            }
+            assert!(value.len() <= env.limits.row_value_bytes_max(), "a settled onode fits its row");
+            if self.before.is_none_or(|before| before.value != value) {
+                let after = usage_of(value.len(), size, allocated_now);
+                effects.usage = effects.usage.plus(after).minus(before.unwrap_or_default());
+                effects.push(TreeKind::Names, std::mem::take(&mut self.key), Edit::Set(value));
+            }
+            return;
+        };
+        assert!(value.len() + EXTENTS_BYTES_MAX <= env.limits.row_value_bytes_max() || is_same(&value));
+        edit.push_freed(changed, &mut effects.freed);
+        effects.usage = effects.usage.minus(before.unwrap_or_default());
+        let row = effects.rows.len();
+        let extents = effects.place_pieces(env, row, edit);
+        let edit = OnodeEdit { head: value, size, member: self.member(), extents };
+        effects.push(TreeKind::Names, std::mem::take(&mut self.key), Edit::Onode(Box::new(edit)));
+    }
+}
+
+impl Before<'_> {
+    /// The onode but for its extents.
+    fn head(&self) -> &[u8] {
+        &self.value[..self.value.len() - self.extents.len()]
+    }
+}
+
+/// The extents that an onode has, which decoded when it was looked at.
+fn edit_of(extents: &[u8]) -> Box<ExtentsEdit> {
+    let value = (!extents.is_empty()).then_some(extents);
+    ExtentsEdit::new(value).expect("the onode was decoded")
 }
 
 impl Effects {
@@ -112,10 +190,10 @@ impl Effects {
 
     /// Adds the change of an extents row, if it is one: freed bytes, usage but for the new row's length, the row.
     pub(crate) fn push_extents_row(&mut self, key: KeyBuf, edit: Box<ExtentsEdit>) {
-        let changed = edit.changed();
-        if changed == 0 {
+        if !edit.is_change() {
             return;
         }
+        let changed = edit.changed();
         edit.push_freed(changed, &mut self.freed);
         let Sums { old_value_bytes, freed, placed } = edit.sums(changed);
         if old_value_bytes > 0 {
@@ -129,8 +207,13 @@ impl Effects {
         self.rows.push(RowChange { tree: TreeKind::Bodies, key, seen: old_value_bytes > 0, edit });
     }
 
-    fn push_extents(&mut self, env: &Env<'_>, key: KeyBuf, mut edit: Box<ExtentsEdit>) {
-        let row = self.rows.len();
+    fn push_extents(&mut self, env: &Env<'_>, key: KeyBuf, edit: Box<ExtentsEdit>) {
+        let edit = self.place_pieces(env, self.rows.len(), edit);
+        self.push_extents_row(key, edit);
+    }
+
+    /// Makes pieces of an edit's new chunks; row number `row` will point to them.
+    fn place_pieces(&mut self, env: &Env<'_>, row: usize, mut edit: Box<ExtentsEdit>) -> Box<ExtentsEdit> {
         let mut placed = 0;
         for index in edit.unplaced() {
             let (true, Slot::New { of, offset, bytes }) = (index >= placed, edit.slot(index)) else {
@@ -152,7 +235,7 @@ impl Effects {
             }
             placed = index + count;
         }
-        self.push_extents_row(key, edit);
+        edit
     }
 
     fn push_value(&mut self, env: &Env<'_>, member: Member, position: &Position, edit: ValueEdit) {

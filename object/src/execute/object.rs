@@ -5,6 +5,9 @@
 //! now: a part that had no rows when the transaction began needs no look-ups, and an object that the transaction made
 //! needs none at all. Removing an object throws its overlay away: the rows of its family are left to the grave.
 //!
+//! The extents of a small object stand in its onode: they are row 0 of the overlay like any other, and at the end it is seen
+//! whether they stay there (`finish`).
+//!
 //! Invariants: 1. A row that the transaction changes is in the overlay. 2. A family that the transaction allotted
 //! has no rows in the tree (but one that [`Object::adopt`] took over).
 
@@ -13,10 +16,11 @@ use seabed_types::TreeKind;
 use super::overlay::Overlay;
 use super::pairs::ValueEdit;
 use super::{Env, Halt};
+use crate::ROW_BYTES;
 use crate::edit::ExtentsEdit;
 use crate::id::ObjectId;
 use crate::key::{self, KeyBuf, Member, Position};
-use crate::onode::{Onode, OnodeRef, Pairs, Parts};
+use crate::onode::{EXTENTS_BYTES_MAX, Onode, OnodeRef, Pairs, Parts};
 use crate::refusal::Refused;
 
 pub(crate) struct Object<'r> {
@@ -35,6 +39,8 @@ pub(crate) struct Object<'r> {
     pub(super) values: Overlay<Position, ValueEdit>,
     /// What was removed and leaves rows behind.
     pub(super) grave: Option<Member>,
+    /// What the onode in its row points to was removed.
+    pub(super) drops_extents: bool,
 }
 
 /// A names row as the tree has it.
@@ -42,6 +48,8 @@ pub(crate) struct Object<'r> {
 pub(super) struct Before<'r> {
     pub(super) value: &'r [u8],
     pub(super) size: u64,
+    /// The extents at the end of `value`; empty if there are none.
+    pub(super) extents: &'r [u8],
 }
 
 pub(super) enum State<'r> {
@@ -67,13 +75,14 @@ impl<'r> Object<'r> {
             index,
             id,
             key,
-            before: onode.map(|(value, onode)| Before { value, size: onode.size }),
+            before: onode.map(|(value, onode)| Before { value, size: onode.size, extents: onode.extents }),
             state: if is_absent { State::Unknown } else { State::Absent },
             had: Parts::default(),
             had_bytes: 0,
             extents: Overlay::default(),
             values: Overlay::default(),
             grave: None,
+            drops_extents: false,
         };
         if let Some((_, onode)) = onode {
             (object.had, object.had_bytes) = (onode.parts, onode.size);
@@ -160,6 +169,7 @@ impl<'r> Object<'r> {
         if self.had.has(Parts::EVER) {
             self.grave = Some(self.member());
         }
+        self.drops_extents |= self.had.has(Parts::EXTENTS);
         self.state = State::Absent;
         (self.had, self.had_bytes) = (Parts::default(), 0);
         self.extents = Overlay::default();
@@ -170,11 +180,17 @@ impl<'r> Object<'r> {
     pub(super) fn settle(&mut self, env: &mut Env<'r>) -> Result<(), Halt> {
         loop {
             let State::Changed(onode) = &self.state else { return Ok(()) };
+            if onode.parts.has(Parts::EXTENTS) && onode.size > ROW_BYTES {
+                self.move_extents_out(env)?;
+                continue;
+            }
             if onode.encoded_bytes() <= env.limits.row_value_bytes_max() {
                 return Ok(());
             }
+            let extents = if onode.parts.has(Parts::EXTENTS) { EXTENTS_BYTES_MAX } else { 0 };
             let parts = [
                 (onode.data.len(), Parts::DATA),
+                (extents, Parts::EXTENTS),
                 (onode.attributes.bytes, Parts::ATTRIBUTES),
                 (onode.omap.bytes, Parts::OMAP),
                 (onode.header.len(), Parts::HEADER),
@@ -183,6 +199,7 @@ impl<'r> Object<'r> {
             assert!(bytes > 0, "an onode without inline parts fits an eighth of the smallest node");
             match part {
                 Parts::DATA => self.move_data_out(env)?,
+                Parts::EXTENTS => self.move_extents_out(env)?,
                 Parts::HEADER => self.move_header_out(env)?,
                 _ => self.move_pairs_out(env, part)?,
             }

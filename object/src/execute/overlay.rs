@@ -51,6 +51,17 @@ impl<K: Ord + Clone, V> Overlay<K, V> {
         &mut self.rows[index].1
     }
 
+    /// Takes a row out.
+    pub(crate) fn take(&mut self, key: &K) -> Option<V> {
+        let at = self.find(key)?;
+        self.index.clear();
+        let (_, row) = self.rows.remove(at);
+        if self.rows.len() > SEARCHED {
+            self.index = self.rows.iter().map(|(known, _)| known.clone()).zip(0..).collect();
+        }
+        Some(row)
+    }
+
     pub(crate) fn find_row(&self, key: &K) -> Option<&V> {
         self.find(key).map(|index| &self.rows[index].1)
     }

@@ -1,8 +1,10 @@
 //! Bytes of onodes: frozen, canonical, and harmless whatever they are.
 
 use fastrand::Rng;
+use seabed_types::{Crc, Paddr, SegmentId};
 
 use super::*;
+use crate::extents::Chunk;
 
 fn onode(rng: &mut Rng) -> Onode {
     let mut onode = Onode::new([0, 5, 300, u64::MAX][rng.usize(..4)]);
@@ -38,7 +40,21 @@ fn onode(rng: &mut Rng) -> Onode {
         }
         onode.parts = onode.parts.with(part).with(Parts::EVER);
     }
+    if (100..=ROW_BYTES).contains(&onode.size) && !onode.parts.has(Parts::DATA) && rng.bool() {
+        onode.parts = onode.parts.with(Parts::EXTENTS);
+        onode.data.clear();
+    }
     onode
+}
+
+/// One chunk of 100 bytes.
+const EXTENTS: [u8; 21] = [1, 1, 0, 0, 0, 1, 0, 7, 0, 0, 0, 0, 16, 0, 0, 100, 0, 1, 2, 3, 4];
+
+/// A row's value; with [`EXTENTS`], if the onode has some.
+fn whole(onode: &Onode) -> Vec<u8> {
+    let mut value = onode.encode();
+    value.extend(EXTENTS.iter().filter(|_| onode.parts.has(Parts::EXTENTS)));
+    value
 }
 
 #[test]
@@ -55,14 +71,33 @@ fn frozen_bytes() {
     assert_eq!(onode.encode(), b"\x01\x29\x05\x00\xac\x02\x01\x02\x10\x01\x01n\x02vw\x02\x01h\x04data");
 }
 
+/// The example of `docs/FORMAT.md`.
+#[test]
+fn frozen_bytes_with_extents() {
+    let onode = Onode { size: 1024, parts: Parts::EXTENTS, ..Onode::new(5) };
+    let mut extents = Extents::EMPTY;
+    let at = Paddr::new(SegmentId(7), 0x3000);
+    extents.set(0, Some(Chunk { at, bytes: 1024, crc: Crc(0x0403_0201) }));
+    let value = [onode.encode(), extents.encode().expect("not empty")].concat();
+    let row = b"\x01\x01\0\0\0\x01\0\x07\0\0\0\0\x30\0\0\0\x04\x01\x02\x03\x04";
+    assert_eq!(value, [&b"\x01\x40\x05\0\x80\x08\0\0\0"[..], row].concat());
+    assert_eq!(OnodeRef::decode(&value).expect("good bytes").extents(), Ok(Some(extents)));
+    let id = crate::ObjectId::new("a");
+    let row = key::extents(Member { hash: id.hash, family: 5, number: 0 }, 0);
+    assert_eq!(identity_of(TreeKind::Names, &key::names(&id), &value), Ok(row));
+}
+
 #[test]
 fn onodes_come_back() {
     let mut rng = Rng::with_seed(6);
     for _ in 0..20_000 {
         let onode = onode(&mut rng);
-        let bytes = onode.encode();
-        assert_eq!(bytes.len(), onode.encoded_bytes());
-        assert_eq!(OnodeRef::decode(&bytes).expect("good bytes").to_onode(), onode);
+        let bytes = whole(&onode);
+        let room = if onode.parts.has(Parts::EXTENTS) { EXTENTS_BYTES_MAX - EXTENTS.len() } else { 0 };
+        assert_eq!(bytes.len() + room, onode.encoded_bytes());
+        let back = OnodeRef::decode(&bytes).expect("good bytes");
+        assert_eq!(back.to_onode(), onode);
+        assert_eq!(!back.extents.is_empty(), onode.parts.has(Parts::EXTENTS));
     }
 }
 
@@ -71,7 +106,7 @@ fn no_bytes_make_it_panic_and_one_encoding_each() {
     let mut rng = Rng::with_seed(7);
     let mut decoded = 0;
     for _ in 0..200_000 {
-        let mut bytes = onode(&mut rng).encode();
+        let mut bytes = whole(&onode(&mut rng));
         for _ in 0..rng.usize(..3) {
             let index = rng.usize(..bytes.len());
             match rng.u32(..4) {
@@ -85,7 +120,7 @@ fn no_bytes_make_it_panic_and_one_encoding_each() {
             }
         }
         if let Ok(onode) = OnodeRef::decode(&bytes) {
-            assert_eq!(onode.to_onode().encode(), bytes);
+            assert_eq!([&onode.to_onode().encode(), onode.extents].concat(), bytes);
             decoded += 1;
         }
     }
@@ -101,8 +136,21 @@ fn what_breaks_a_rule_is_refused() {
         onode.attributes.insert(&Bytes::from_static(b"c"), &Bytes::new());
         assert!(OnodeRef::decode(&onode.encode()).is_ok());
         change(&mut onode);
-        assert!(OnodeRef::decode(&onode.encode()).is_err(), "{onode:?}");
+        assert!(OnodeRef::decode(&whole(&onode)).is_err(), "{onode:?}");
     };
+    let refused_extents = |size: u64, parts: Parts, extents: &[u8]| {
+        let onode = Onode { size, parts: Parts::EXTENTS.with(parts), ..Onode::new(5) };
+        let value = [&onode.encode(), extents].concat();
+        assert!(OnodeRef::decode(&value).is_err(), "{onode:?} {extents:?}");
+    };
+    assert!(OnodeRef::decode(&whole(&Onode { size: 100, parts: Parts::EXTENTS, ..Onode::new(5) })).is_ok());
+    refused_extents(99, Parts::default(), &EXTENTS);
+    refused_extents(ROW_BYTES + 1, Parts::default(), &EXTENTS);
+    refused_extents(100, Parts::DATA.with(Parts::EVER), &EXTENTS);
+    refused_extents(100, Parts::default(), &[]);
+    refused_extents(100, Parts::default(), &EXTENTS[..20]);
+    refused_extents(100, Parts::default(), &[&EXTENTS[..], &[0]].concat());
+    refused_extents(100, Parts::default(), &[1, 0, 0, 0, 0, 0, 0]);
     refused(&|onode| onode.attributes.inline.swap(0, 1));
     refused(&|onode| onode.attributes.inline[1].0 = Bytes::from_static(b"b"));
     refused(&|onode| onode.attributes.inline[0].0 = Bytes::new());
@@ -112,7 +160,7 @@ fn what_breaks_a_rule_is_refused() {
     refused(&|onode| onode.size = limits::OBJECT_BYTES_MAX + 1);
     refused(&|onode| onode.parts = Parts::HEADER);
     refused(&|onode| onode.parts = Parts::OMAP.with(Parts::EVER));
-    refused(&|onode| onode.parts = Parts(64));
+    refused(&|onode| onode.parts = Parts(128));
     refused(&|onode| onode.hint.flags = HintFlags(1 << 10));
     refused(&|onode| {
         onode.size = 0;

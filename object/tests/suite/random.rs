@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use seabed_object::graves::{Drained, drain};
+use seabed_object::onode::EXTENTS_BYTES_MAX;
 use seabed_object::read::{self, ReadError};
 use seabed_object::stream::{StreamPart, Streamed};
 use seabed_object::{
@@ -341,6 +342,20 @@ fn tiny_limits() {
 
 #[test]
 fn inline_up_to_a_chunk() {
-    let limits = Limits { inline_bytes_max: 4096, ..Limits::new(64 * 1024, 64 * 1024 * 1024) };
+    let limits = Limits {
+        inline_bytes_max: 4096,
+        inline_extents_max: EXTENTS_BYTES_MAX,
+        ..Limits::new(64 * 1024, 64 * 1024 * 1024)
+    };
     run_all(limits, 3, 20_000);
+}
+
+#[test]
+fn extents_of_one_chunk_in_onodes() {
+    run_all(Limits { inline_extents_max: 21, ..Limits::new(4096, 1024 * 1024) }, 4, 30_000);
+}
+
+#[test]
+fn extents_in_rows_only() {
+    run_all(Limits { inline_extents_max: 0, ..Limits::new(16 * 1024, 64 * 1024 * 1024) }, 5, 30_000);
 }

@@ -149,6 +149,15 @@ fn zero_and_truncate_make_holes_and_shorten_chunks() {
     let effects = ready(&mut store, |txn| {
         txn.zero(&id, 1 << 40, 1 << 40);
     });
+    assert_eq!(
+        trees(&effects),
+        [TreeKind::Names, TreeKind::Bodies],
+        "its extents are not in its onode any more"
+    );
+    store.apply(effects);
+    let effects = ready(&mut store, |txn| {
+        txn.zero(&id, 1 << 42, 1 << 40);
+    });
     assert_eq!(trees(&effects), [TreeKind::Names]);
     store.apply(effects);
     let plan = read::read(&store, &id, 1 << 30, 1 << 30).expect("it exists");
@@ -176,6 +185,11 @@ fn what_moved_out_stays_out_until_it_is_empty() {
     assert!(store.tree(TreeKind::Bodies).is_empty());
     apply(&mut store, |txn| {
         txn.write(&id, 512, b"x").truncate(&id, 10);
+    });
+    assert_eq!(read::allocated(&store, &id), Ok(10), "data is a chunk, which the onode points to");
+    assert!(store.tree(TreeKind::Bodies).is_empty());
+    apply(&mut store, |txn| {
+        txn.truncate(&id, 70_000).truncate(&id, 10);
     });
     assert_eq!(store.tree(TreeKind::Bodies).len(), 1);
     apply(&mut store, |txn| {
@@ -215,11 +229,17 @@ fn removal_leaves_a_grave_only_if_there_are_rows() {
     apply(&mut store, |txn| {
         txn.write(&id, 0, vec![1; 5000]);
     });
+    let effects = ready(&mut store, |txn| {
+        txn.put(&id, vec![2; 70_000], [("a", "b")]);
+    });
+    assert_eq!(trees(&effects), [TreeKind::Names, TreeKind::Bodies, TreeKind::Bodies]);
+    assert_eq!(effects.freed.iter().map(|(_, bytes)| bytes).sum::<u32>(), 5000, "its onode pointed to it");
+    store.apply(effects);
     let family = read::stat(&store, &id).expect("it exists").family;
     let effects = ready(&mut store, |txn| {
         txn.put(&id, vec![2; 5000], [("a", "b")]);
     });
-    assert_eq!(trees(&effects), [TreeKind::Graves, TreeKind::Names, TreeKind::Bodies]);
+    assert_eq!(trees(&effects), [TreeKind::Graves, TreeKind::Names]);
     assert!(effects.freed.is_empty(), "the grave's rows still point to it");
     store.apply(effects);
     assert_ne!(read::stat(&store, &id).expect("it exists").family, family, "a family is never used again");
@@ -227,7 +247,7 @@ fn removal_leaves_a_grave_only_if_there_are_rows() {
     let Ok(Drained::Slice { effects, is_last: true, .. }) = drain(&store, &|_| false, 10) else {
         panic!("a slice")
     };
-    assert_eq!(effects.freed.iter().map(|(_, bytes)| bytes).sum::<u32>(), 5000);
+    assert_eq!(effects.freed.iter().map(|(_, bytes)| bytes).sum::<u32>(), 70_000);
     store.apply(effects);
     store.check();
     assert_eq!(bytes_of(&store, &id), [2; 5000]);
@@ -384,7 +404,10 @@ fn damage_is_told_with_its_place() {
     assert!(matches!(store.execute(&write, &[]), Outcome::Corrupt { at: None, .. }));
     assert!(matches!(read::stat(&store, &id), Err(ReadError::Stop(_))));
     store.trees[0].insert(key.clone(), onode);
-    let row = store.trees[1].first_entry().expect("one row");
+    apply(&mut store, |txn| {
+        txn.write(&id, 100_000, b"x");
+    });
+    let row = store.trees[1].first_entry().expect("two rows");
     let row = (row.key().clone(), row.get().clone());
     store.trees[1].insert(row.0.clone(), row.1[1..].to_vec());
     assert!(matches!(store.execute(&write, &[]), Outcome::Corrupt { at: None, .. }));

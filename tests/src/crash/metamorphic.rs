@@ -12,6 +12,8 @@
 
 use std::sync::Arc;
 
+use seabed_object::onode::EXTENTS_BYTES_MAX;
+
 use super::engine::{Answer, Outcome};
 use super::program::{Generator, Kind, Plan, Program, SEGMENT_BYTES, Step};
 use super::run::{Bounds, formatted, record, shard_options};
@@ -112,6 +114,11 @@ fn others(plan: &Plan) -> Vec<(&'static str, Plan)> {
         ("much data kept in memory", Plan { data_cache_bytes: Some(4 << 20), ..plan() }),
         ("all data stored ahead", Plan { bulk_bytes: 4096, inline_bytes: 0, ..plan() }),
         ("no data stored ahead", Plan { bulk_bytes: 128 << 10, inline_bytes: 512, ..plan() }),
+        ("extents in rows only", Plan { inline_extents_bytes: 0, ..plan() }),
+        (
+            "extents in onodes as long as they may be",
+            Plan { inline_extents_bytes: EXTENTS_BYTES_MAX, ..plan() },
+        ),
     ]
 }
 

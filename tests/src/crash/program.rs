@@ -8,6 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use seabed_object::limits::INLINE_EXTENTS_BYTES;
+use seabed_object::onode::EXTENTS_BYTES_MAX;
+
 use crate::model::{Bytes, Condition, Direction, Hint, Limits, ObjectId, Op};
 
 /// What a step of a client does.
@@ -106,6 +109,7 @@ pub(super) struct Plan {
     pub(super) data_cache_bytes: Option<usize>,
     pub(super) bulk_bytes: usize,
     pub(super) inline_bytes: usize,
+    pub(super) inline_extents_bytes: usize,
     pub(super) pause_us: u64,
     /// What each client does, instead of what would be drawn.
     pub(super) program: Option<Arc<Program>>,
@@ -126,6 +130,9 @@ const LONG_WINDOW: u64 = 12;
 
 /// None, some chunks, and what is the default: an eighth of the memory.
 const DATA_CACHES: [Option<usize>; 4] = [Some(0), Some(9 << 10), Some(40 << 10), None];
+
+/// As the default, all that an onode may have, one chunk, and none: what moves out moves at once.
+const EXTENTS_IN_ONODES: [usize; 5] = [INLINE_EXTENTS_BYTES, INLINE_EXTENTS_BYTES, EXTENTS_BYTES_MAX, 21, 0];
 
 fn pick<T: Copy>(rng: &mut fastrand::Rng, of: &[T]) -> T {
     of[rng.usize(..of.len())]
@@ -168,6 +175,7 @@ impl Plan {
             data_cache_bytes: pick(&mut fastrand::Rng::with_seed(seed ^ 0xc_acf8), &DATA_CACHES),
             bulk_bytes: pick(rng, &[4096, 8192, 16 << 10, 128 << 10]),
             inline_bytes: pick(rng, &[0, 64, 512]),
+            inline_extents_bytes: pick(&mut fastrand::Rng::with_seed(seed ^ 0xe7_e275), &EXTENTS_IN_ONODES),
             pause_us: pick(rng, &[0, 50, 2000]),
             program: None,
             is_faulty: false,
@@ -207,6 +215,7 @@ impl Plan {
             data_cache_bytes: Some(0),
             bulk_bytes: 8192,
             inline_bytes: 64,
+            inline_extents_bytes: INLINE_EXTENTS_BYTES,
             pause_us: 0,
             program: None,
             is_faulty: false,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use seabed::{LocalPool, LocalStore, Shard, ShardOptions};
 use seabed_device::local::Notify;
 use seabed_device::{Class, famine};
-use seabed_segment::{Identity, Layout, Superblock};
+use seabed_segment::{FORMAT_VERSION, Identity, Layout, Superblock};
 use seabed_types::{ShardId, Uuid};
 
 use super::alive::afterwards;
@@ -118,6 +118,7 @@ pub(super) fn superblock(seed: u64, plan: &Plan) -> Superblock {
         shards: 1,
     };
     Superblock {
+        version: FORMAT_VERSION,
         identity: Identity { uuid: Uuid(uuid), secret: [3; 16] },
         compat: 0,
         ro_compat: 0,
@@ -134,6 +135,7 @@ pub(super) fn shard_options(plan: &Plan) -> ShardOptions {
         data_cache_bytes: plan.data_cache_bytes,
         bulk_bytes: plan.bulk_bytes,
         inline_bytes: plan.inline_bytes,
+        inline_extents_bytes: plan.inline_extents_bytes,
         ..ShardOptions::default()
     }
 }

@@ -200,7 +200,12 @@ impl User {
                     of_delta.push((placed.at, count));
                 }
                 let value = Value { number, stamp, piece };
-                joined.delta((POOL, TreeKind::Bodies), &[*key], ChangeRef::Set(&value.encode()), &of_delta);
+                joined.delta(
+                    (POOL, TreeKind::Bodies),
+                    &[*key],
+                    ChangeRef::Set(&value.encode()),
+                    (&of_delta, &[*key]),
+                );
                 shape.map.insert(*key, value);
                 pieces.extend(of_delta);
             }

@@ -99,4 +99,6 @@ pub const BUGS: &[Bug] = &[
     bug(64, "L6", "engine/src/read.rs", "usage counts what is not durable", Suite::Shown, 1),
     bug(65, "C3", "engine/src/mount.rs", "a mount trims before the older slot names what the newer one does", Suite::OlderSlot, 12),
     bug(66, "S4", "engine/src/data_cache.rs", "data in memory is known by its address alone", Suite::ReusedAddresses, 1),
+    bug(67, "S1", "object/src/execute/finish.rs", "the chunks of extents that move out of an onode count as freed", Suite::Crash, 40),
+    bug(68, "L4", "object/src/effects.rs", "what an onode points to is listed under the onode's own key", Suite::Crash, 20),
 ];

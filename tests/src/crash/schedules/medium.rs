@@ -6,7 +6,9 @@ use std::time::Duration;
 use seabed::{Access, Error, LocalStore, Shard, ShardOptions, Transaction};
 use seabed_device::IoKind;
 use seabed_object::ObjectId;
-use seabed_segment::{RecordHeader, SEGMENT_HEADER_BYTES, SlotCopy, StreamKind, Superblock, SuperblockError};
+use seabed_segment::{
+    FORMAT_VERSION, RecordHeader, SEGMENT_HEADER_BYTES, SlotCopy, StreamKind, Superblock, SuperblockError,
+};
 use seabed_types::{BLOCK_BYTES, Crc, Paddr, SegmentId, ShardId};
 
 use super::{bounds_at, look, nothing, place};
@@ -157,15 +159,15 @@ pub fn newer_format(seed: u64) -> Result<(), Broken> {
     let image = formatted(seed, &plan)?;
     let newer = Superblock::places(plan.disk_bytes).map(|at| {
         let mut block = image.read(at, BLOCK_BYTES);
-        block[8..16].fill(0);
-        block[8] = 2;
+        block[12..16].fill(0);
+        block[8..12].copy_from_slice(&(FORMAT_VERSION + 1).to_le_bytes());
         let crc = Crc::of(&block);
         block[12..16].copy_from_slice(&crc.0.to_le_bytes());
         block
     });
     match Superblock::choose(newer.each_ref().map(|block| Some(&block[..]))) {
-        Err(SuperblockError::Version(2)) => Ok(()),
-        chosen => Err(broken(Rule::FailedOpen, format!("a store of version 2: {chosen:?}"))),
+        Err(SuperblockError::Version(version)) if version == FORMAT_VERSION + 1 => Ok(()),
+        chosen => Err(broken(Rule::FailedOpen, format!("a store of a later version: {chosen:?}"))),
     }
 }
 
