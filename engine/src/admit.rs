@@ -2,13 +2,19 @@
 //!
 //! Two bounds, both arithmetic (rule S5). Live bytes: at most 0.93 of the segments less reserves, open streams and the
 //! window. Free segments: as long as nothing moves live bytes together, dead bytes beside live ones are not space, so a
-//! user also leaves enough free segments for the journal to reach the window's bound, for logging all pending changes again,
-//! for all nodes that have no image, and for two bodies; a removal may use the journal's room, so that removing is always
-//! possible; trimming stops where a checkpoint would not be possible any more, the checkpoint where the journal would have no
-//! next segment. So nobody takes the last one from the journal.
+//! user also leaves enough free segments
+//! - for the journal to reach the window's bound and for logging all pending changes again;
+//! - for the images to thin out, as they do while rows are removed here and there, and to be moved together then (`packing`);
+//! - for a checkpoint: all nodes that have no image, and two bodies; and for the journal's next segments.
 //!
-//! Example: 46 segments of 64 KiB with a window of 4 segments, 60 KiB of pending changes and nothing else in memory only:
-//! 2 (journal) + 1 (nodes) + 2 (bodies), and for users 6 (window) + 2 (logged again) more.
+//! A removal may use what users leave to the journal and to images that thin out. It leaves the segments that images are moved
+//! together in, and waits for a cycle that does so; only if that could not give them back it may use them too. Trimming stops
+//! where it would take those, moving where a checkpoint would not be possible any more, the checkpoint where the journal would
+//! have no next segment. So a cycle ends with as much space as it began with, and removals go on (rule S6 has the argument).
+//!
+//! Example: 46 segments of 64 KiB with a window of 4 segments, 60 KiB of pending changes, two images in one segment, and nothing
+//! else in memory only: 2 (journal) + 1 (nodes) + 2 (bodies); for removals 1 (moving) + 1 (logged again) more; for users 6
+//! (window) + 2 (logged again) + 1 (moving).
 //!
 //! Who does not fit waits while graves are drained and while a trim cycle that began later than the request may free
 //! something; then it is `NoSpace`, and nothing was applied. A removal waits as long as cycles get on: there is space only for
@@ -18,6 +24,7 @@
 use std::rc::Rc;
 
 use crate::mounted::Mounted;
+use crate::packing::Slack;
 use crate::table::Claimer;
 use crate::{Error, Result};
 
@@ -58,14 +65,30 @@ impl Mounted {
     }
 
     /// Segments that a claim for this purpose leaves free. Each leaves what those need that come deeper: the journal its
-    /// next segments; a checkpoint those; images of leaves, and users, also a checkpoint.
+    /// next segments; a checkpoint those; images that are moved together, and users, also a checkpoint; images of leaves also what
+    /// others are moved together in.
     pub(crate) fn reserve_against(&self, claimer: Claimer) -> usize {
         match claimer {
             Claimer::Checkpoint => JOURNAL_SEGMENTS,
             Claimer::Trim if seabed_types::seeded!(43) => 0,
             Claimer::Clean => JOURNAL_SEGMENTS + self.checkpoint_segments() - 1,
+            // A mount logs nothing and moves nothing.
+            Claimer::Trim if self.trim.logs.get() => {
+                JOURNAL_SEGMENTS + self.checkpoint_segments() - 1 + self.moving_segments()
+            }
             Claimer::Trim | Claimer::User => JOURNAL_SEGMENTS + self.checkpoint_segments(),
         }
+    }
+
+    /// Segments that stay free for images to be moved together in, and to log again what trimming finds no space for.
+    fn moving_segments(&self) -> usize {
+        let again = self.world.borrow().pending_bytes().div_ceil(self.layout.segment_bytes as usize);
+        self.trim.slack.get().moving + again
+    }
+
+    /// Whether removals have to wait for a cycle, so that images can be moved together.
+    pub(crate) fn lacks_moving_room(&self) -> bool {
+        self.table.free_count() <= self.reserve_against(Claimer::User) + self.moving_segments()
     }
 
     /// Segments that the journal takes until its window is full, and to log all pending changes again.
@@ -89,11 +112,16 @@ impl Mounted {
         let free = self.table.free_count();
         let taken = bytes.div_ceil(self.layout.segment_bytes as usize);
         let trim = self.reserve_against(Claimer::User);
-        if purpose == Purpose::Remove || seabed_types::seeded!(42) {
-            return free > if seabed_types::seeded!(42) { 0 } else { trim };
+        if seabed_types::seeded!(42) {
+            return free > 0;
+        }
+        if purpose == Purpose::Remove {
+            return free > trim && (self.trim.lacks_slack.get() || !self.lacks_moving_room());
         }
         let live = self.table.live_total().max(0).cast_unsigned();
-        free > trim + self.journal_growth() + taken && live + bytes as u64 <= self.usable_bytes()
+        let Slack { moving, thinning } = self.trim.slack.get();
+        free > trim + self.journal_growth() + moving + thinning + taken
+            && live + bytes as u64 <= self.usable_bytes()
     }
 
     /// The bytes of pending changes over which transactions wait until trimming has written some (rule T4): a quarter of the
@@ -179,7 +207,7 @@ impl Mounted {
             let waits_for_others =
                 cooling > 0 && has_cycled && self.window_has_room() && self.pending_has_room(purpose);
             if !waits_for_others {
-                // Who brings bytes would only fill what was packed tighter, and leave removals no slack.
+                // For who brings bytes moving gains nothing: it has to leave as much more as there is less to be moved.
                 if purpose == Purpose::Remove && !self.fits(bytes, purpose) {
                     self.trim.is_for_space.set(true);
                 }

@@ -2,7 +2,7 @@
 //!
 //! A segment with one live image is not free. Images die leaf by leaf, so on a full device the segments of the node stream
 //! come to hold one or two live images each, until there is no space for the images and checkpoints that removals need. When
-//! a removal waits for space, a trim cycle therefore ends with this, before its checkpoint:
+//! a removal waits for space, or trimming found too little, a trim cycle therefore ends with this, before its checkpoint:
 //! 1. The sealed segments of the node stream with the fewest live bytes are the candidates.
 //! 2. Unless their counts alone tell that nothing can be gained, all trees are walked down to their leaves' pointers: which
 //!    nodes have their images in a candidate, and which nodes above those have to be written again too.
@@ -17,7 +17,8 @@
 //! cycle that cleans ends with a checkpoint. Where trimming has found no space for the leaves that it has to write, as many
 //! segments as come free are enough: those leaves' changes are pending no more.
 //!
-//! Not for those who bring bytes: they would only fill what was packed tighter, and leave removals no slack for images.
+//! Who brings bytes gains nothing by it: of what comes free it has to leave as much more as images may thin out again
+//! ([`Slack`]). That there is always enough to write in is the argument of rule S6.
 //!
 //! A node that cannot be read stays where it is, and so does its segment.
 //!
@@ -31,11 +32,10 @@ use std::rc::Rc;
 use seabed_btree::Stop as TreeStop;
 use seabed_journal::CollectionId;
 use seabed_journal::entry::SMALL_ENTRY_BYTES;
-use seabed_segment::record_bytes_of;
-use seabed_types::{BLOCK_BYTES, NodePtr, SegmentId, TreeKind, round_up_to_block};
+use seabed_types::{NodePtr, SegmentId, TreeKind};
 
 use crate::mounted::{Held, Mounted};
-use crate::streams::IMAGES_PER_RECORD;
+use crate::packing::{Gain, Packing, Slack};
 use crate::table::Claimer;
 use crate::view::Wanted;
 use crate::world::slot;
@@ -46,6 +46,9 @@ const MEMORY_SHARE: usize = 16;
 const NODE_BYTES_KNOWN: usize = 256;
 /// So many nodes may be moved whatever the budget.
 const NODES_MIN: usize = 64;
+
+/// Of the lists of images so many bytes are keys.
+const KEY_BYTES_USUAL: usize = 32;
 
 /// A node whose image lies in a candidate.
 struct Found {
@@ -74,72 +77,6 @@ enum Moved {
     /// This must be in memory first.
     Absent(NodePtr),
     NoSpace,
-}
-
-/// What node images take of segments.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Packing {
-    node_bytes: usize,
-    /// Bytes that an image takes in the list of its record, and of its segment.
-    listed: usize,
-    record_bytes_max: usize,
-    segment_bytes: usize,
-}
-
-impl Packing {
-    fn record_bytes(&self, images: usize) -> usize {
-        record_bytes_of(images * self.node_bytes, images * self.listed)
-    }
-
-    /// How many images fit records that follow one another in so many bytes.
-    fn images_in(&self, bytes: usize) -> usize {
-        let fitting = |bytes: usize| {
-            let most = bytes.min(self.record_bytes_max);
-            (1..=IMAGES_PER_RECORD).take_while(|images| self.record_bytes(*images) <= most).count()
-        };
-        let whole = fitting(self.record_bytes_max);
-        if whole == 0 {
-            return 0;
-        }
-        let records = bytes / self.record_bytes(whole);
-        records * whole + fitting(bytes - records * self.record_bytes(whole))
-    }
-
-    /// How many images a segment takes.
-    fn images_of_segment(&self) -> usize {
-        let inventory = round_up_to_block(self.segment_bytes / self.node_bytes * self.listed);
-        self.images_in(self.segment_bytes.saturating_sub(2 * BLOCK_BYTES + inventory))
-    }
-}
-
-/// What moving images together takes and gives, in segments.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Gain {
-    /// Images that the open segment still takes, and that a fresh one does.
-    room: usize,
-    each: usize,
-    /// Segments that may be claimed.
-    most: usize,
-    /// Nodes that have no image and are written in any case.
-    in_memory: usize,
-    /// As many as are written are enough.
-    pending_gains: bool,
-}
-
-impl Gain {
-    fn taken(&self, images: usize) -> usize {
-        (images + self.in_memory).saturating_sub(self.room).div_ceil(self.each)
-    }
-
-    fn is_too_much(&self, images: usize) -> bool {
-        self.taken(images) > self.most
-    }
-
-    /// Whether so many segments may be emptied by writing so many images.
-    fn is_worth(&self, segments: usize, images: usize) -> bool {
-        let taken = self.taken(images);
-        taken < segments || self.pending_gains && taken == segments
-    }
 }
 
 impl Mounted {
@@ -275,17 +212,29 @@ impl Mounted {
         }
     }
 
-    /// What moving images takes and gives, if the longest key in a list has `key_bytes`.
-    fn gain(&self, key_bytes: usize, pending_gains: bool) -> Gain {
-        let packing = Packing {
+    /// How images are packed, if the longest key in a list has `key_bytes`.
+    fn packing(&self, key_bytes: usize) -> Packing {
+        Packing {
             node_bytes: self.layout.node_bytes as usize,
             listed: SMALL_ENTRY_BYTES + key_bytes,
             record_bytes_max: self.layout.record_bytes_max(),
             segment_bytes: self.layout.segment_bytes as usize,
-        };
+        }
+    }
+
+    /// How many segments must stay free, with the images that there are now.
+    pub(crate) fn slack(&self) -> Slack {
+        let (segments, bytes) = self.table.images();
+        let images = usize::try_from(bytes).unwrap_or(usize::MAX) / self.layout.node_bytes as usize;
+        Slack::of(images, segments, self.packing(KEY_BYTES_USUAL).images_of_segment())
+    }
+
+    /// What moving images takes and gives, if the longest key in a list has `key_bytes`.
+    fn gain(&self, key_bytes: usize, pending_gains: bool) -> Gain {
+        let packing = self.packing(key_bytes);
         Gain {
             room: packing.images_in(self.streams.borrow().nodes_room()),
-            each: packing.images_of_segment().max(1),
+            each: packing.images_of_segment(),
             most: self.table.free_count().saturating_sub(self.reserve_against(Claimer::Clean)),
             in_memory: self.world.borrow().cache.memory_nodes(),
             pending_gains,
@@ -390,37 +339,5 @@ impl Mounted {
             tracing::warn!(%error, "a node that cannot be read stays where it is");
         }
         Ok(loaded.is_ok())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Ten full segments and an empty one: all inner nodes of all trees were read in each cycle, to find that nothing can be gained.
-    #[test]
-    fn counts_tell_what_cannot_be_worth_it() {
-        let gain = Gain { room: 0, each: 9, most: 3, in_memory: 0, pending_gains: false };
-        assert!(!gain.is_worth(1, 1) && !gain.is_worth(1, 9), "one is written for one");
-        assert!(gain.is_worth(2, 9) && !gain.is_worth(2, 10));
-        assert!(!gain.is_too_much(27) && gain.is_too_much(28));
-        assert!(Gain { room: 1, ..gain }.is_worth(1, 1), "the open segment takes it");
-        assert!(!Gain { in_memory: 1, ..gain }.is_worth(2, 9), "and what is written in any case");
-        assert!(Gain { pending_gains: true, ..gain }.is_worth(2, 18));
-        assert!(!Gain { pending_gains: true, ..gain }.is_worth(2, 19));
-    }
-
-    /// A record of a store with the smallest segments has three images.
-    #[test]
-    fn images_are_packed_as_records_are() {
-        let listed = SMALL_ENTRY_BYTES + 20;
-        let small = Packing { node_bytes: 4096, listed, record_bytes_max: 16 << 10, segment_bytes: 64 << 10 };
-        assert_eq!(small.images_in(0), 0);
-        assert_eq!(small.images_in(small.record_bytes(1)), 1);
-        assert_eq!(small.images_in(16 << 10), 3);
-        assert_eq!(small.images_of_segment(), 9);
-        let large = Packing { node_bytes: 16384, listed, record_bytes_max: 1 << 20, segment_bytes: 64 << 20 };
-        assert_eq!(large.images_in(large.record_bytes(16)), 16);
-        assert!(large.images_of_segment() > 64 * 64 * 9 / 10, "{}", large.images_of_segment());
     }
 }

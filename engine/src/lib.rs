@@ -16,6 +16,7 @@ mod local;
 mod mount;
 mod mounted;
 mod options;
+mod packing;
 mod pending;
 mod put;
 mod read;

@@ -484,7 +484,9 @@ impl Mounted {
                 self.write_slot(&same, base.first).await?;
                 *self.durable_slot.borrow_mut() = same.clone();
                 self.sure_slot.set(Some(base.first));
-                self.write_slot(&same, base.first.other()).await?;
+                if !seabed_types::seeded!(69) {
+                    self.write_slot(&same, base.first.other()).await?;
+                }
                 self.sure_slot.set(None);
             }
             seabed_types::reached!(MountTrimmed);
@@ -502,13 +504,16 @@ impl Mounted {
                     return Err(self.no_space());
                 }
                 self.write_slots(slot, base.first).await?;
-                self.log_claims();
+                if !seabed_types::seeded!(70) {
+                    self.log_claims();
+                }
             }
         } else if !seabed_types::seeded!(29) {
             self.write_slots(slot, base.first).await?;
         }
         self.table.proven(self.begins_at);
         self.table.became_head();
+        self.note_slack();
         // A mount in place has made the list of cuts longer: the next checkpoint makes it short again.
         if tail.is_some() || window * 4 > size * 3 {
             self.trim.force();

@@ -612,6 +612,18 @@ impl Table {
         sealed.map(|(id, segment)| (id, segment.live)).collect()
     }
 
+    /// In how many segments of the node stream that take nothing more images live, and the bytes of all that live.
+    pub(crate) fn images(&self) -> (usize, i64) {
+        let inner = self.inner.borrow();
+        let live = inner
+            .segments
+            .iter()
+            .filter(|segment| segment.stream == Some(StreamKind::Nodes) && segment.live > 0 && !segment.free);
+        live.fold((0, 0), |(count, bytes), segment| {
+            (count + usize::from(segment.usage == Use::Sealed), bytes + segment.live)
+        })
+    }
+
     /// Segments that may be claimed.
     pub(crate) fn free_count(&self) -> usize {
         self.inner.borrow().free.len()

@@ -29,6 +29,7 @@ use seabed_segment::SlotCopy;
 use seabed_types::{Lsn, NodePtr, TreeKind};
 
 use crate::mounted::{Held, Mounted};
+use crate::packing::Slack;
 use crate::pending::Key;
 use crate::submit::change_ref;
 use crate::table::Claimer;
@@ -58,6 +59,10 @@ pub(crate) struct TrimState {
     forced: Cell<bool>,
     /// A removal waits for space: the next cycle moves images together.
     pub(crate) is_for_space: Cell<bool>,
+    /// What is to stay free for that, as of the last cycle's end.
+    pub(crate) slack: Cell<Slack>,
+    /// The last cycle could not give it back: removals need not wait for it.
+    pub(crate) lacks_slack: Cell<bool>,
     /// The cycle is there to free memory, so it writes leaves and logs nothing again.
     writes_only: Cell<bool>,
     /// Bytes logged when the cycle began.
@@ -88,6 +93,8 @@ impl Default for TrimState {
             completed: Cell::new(0),
             forced: Cell::new(false),
             is_for_space: Cell::new(false),
+            slack: Cell::default(),
+            lacks_slack: Cell::new(false),
             writes_only: Cell::new(false),
             begun_at: Cell::new(0),
             logged_again: RefCell::default(),
@@ -231,7 +238,8 @@ impl Mounted {
                 }
             }
         }
-        if is_for_space && self.trim.logs.get() {
+        let is_short = is_for_space || full || self.lacks_moving_room();
+        if is_short && self.trim.logs.get() {
             self.clean_nodes(full).await?;
         }
         // What was logged again may have filled segments of the journal; held, they could not become free.
@@ -241,10 +249,18 @@ impl Mounted {
         self.write_segment_ends();
         self.trim.without_space.set(full || self.counters.stats.borrow().checkpoints == checkpoints);
         self.trim.ended_at.set(self.space_seen());
+        self.note_slack();
+        let is_given_back = self.table.cooling_count() > 0 || !self.lacks_moving_room();
+        self.trim.lacks_slack.set(is_short && !is_given_back);
         self.trim.completed.set(self.trim.completed.get() + 1);
         self.shrink_cache();
         self.trim.moved.notify_all();
         Ok(())
+    }
+
+    /// What must stay free follows from the images that there are, which only cycles write.
+    pub(crate) fn note_slack(&self) {
+        self.trim.slack.set(self.slack());
     }
 
     fn pending_rows(&self, id: CollectionId) -> usize {

@@ -41,6 +41,7 @@ pub mod shown;
 pub mod shrink;
 pub mod stories;
 mod suite;
+pub mod trimming_mounts;
 mod uses;
 
 pub use flip::{FlipCounts, FlipOutcomes, FlipPlaces, Structure, flip};

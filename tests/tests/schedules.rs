@@ -5,7 +5,7 @@ use seabed_tests::crash::in_place::{self, Closing};
 use seabed_tests::crash::schedules::space::{Order, Slow};
 use seabed_tests::crash::schedules::{self, cached, medium, memory, records, space};
 use seabed_tests::crash::shown::{Change, waits_until_durable};
-use seabed_tests::crash::{FlipPlaces, Structure, flip, stories};
+use seabed_tests::crash::{FlipPlaces, Structure, flip, stories, trimming_mounts};
 use seabed_tests::machine::{Cache, EIO, Effect, Fault, Landed};
 use seabed_types::reached;
 
@@ -172,6 +172,26 @@ fn the_older_slot_opens_the_store_while_a_mount_trims() {
         looked += story.unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
     }
     assert!(looked > 5, "{looked}");
+}
+
+#[test]
+fn a_mount_after_one_that_trimmed_has_an_epoch_of_its_own() {
+    let mut torn = 0;
+    for seed in 1..4 {
+        let story = trimming_mounts::epoch_of_a_torn_slot(seed);
+        torn += story.unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
+    assert!(torn > 5, "{torn}");
+}
+
+#[test]
+fn what_a_mount_claimed_without_a_checkpoint_is_logged() {
+    let mut found = 0;
+    for seed in 1..4 {
+        let story = trimming_mounts::claims_of_a_mount_without_a_checkpoint(seed);
+        found += story.unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
+    assert!(found > 2, "{found}");
 }
 
 #[test]

@@ -101,4 +101,6 @@ pub const BUGS: &[Bug] = &[
     bug(66, "S4", "engine/src/data_cache.rs", "data in memory is known by its address alone", Suite::ReusedAddresses, 1),
     bug(67, "S1", "object/src/execute/finish.rs", "the chunks of extents that move out of an onode count as freed", Suite::Crash, 40),
     bug(68, "L4", "object/src/effects.rs", "what an onode points to is listed under the onode's own key", Suite::Crash, 20),
+    bug(69, "S1", "engine/src/mount.rs", "a mount that trims writes its epoch into one slot", Suite::TornEpoch, 3),
+    bug(70, "L5", "engine/src/mount.rs", "what a mount claimed whose checkpoint found no space is not logged", Suite::LateClaims, 3),
 ];

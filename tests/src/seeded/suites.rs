@@ -10,7 +10,7 @@ use crate::crash::in_place::{self, Closing};
 use crate::crash::schedules::space::{Order, Slow};
 use crate::crash::schedules::{self, cached, medium, memory, records, space};
 use crate::crash::shown::{Change, waits_until_durable};
-use crate::crash::{FlipPlaces, Structure, flip, run_seed, stories};
+use crate::crash::{FlipPlaces, Structure, flip, run_seed, stories, trimming_mounts};
 use crate::journal_suite;
 use crate::machine::{Cache, EIO, Effect, Fault, Landed};
 
@@ -63,6 +63,10 @@ pub enum Suite {
     Pending,
     /// The newer slot is lost while a mount trims.
     OlderSlot,
+    /// The first slot of a mount that trims is torn.
+    TornEpoch,
+    /// A mount that trims finds no space for its checkpoint.
+    LateClaims,
     /// The torn header of a use that a crash took.
     TornHeader,
     /// Writes of bulk data fail.
@@ -121,6 +125,8 @@ impl fmt::Display for Suite {
             Self::StridedRemovals => "schedule removals_of_rows_when_full, in strides",
             Self::Pending => "schedule pending_is_bounded",
             Self::OlderSlot => "schedule older_slot_while_a_mount_trims",
+            Self::TornEpoch => "schedule epoch_of_a_torn_slot",
+            Self::LateClaims => "schedule claims_of_a_mount_without_a_checkpoint",
             Self::TornHeader => "schedule torn_header_of_a_lost_use",
             Self::BulkWrites => "schedule failed_bulk_writes",
             Self::SlowDevice => "schedule slow_device",
@@ -198,6 +204,8 @@ impl Suite {
                 })
             }
             Self::OlderSlot => error(stories::older_slot_while_a_mount_trims(seed)),
+            Self::TornEpoch => error(trimming_mounts::epoch_of_a_torn_slot(seed)),
+            Self::LateClaims => error(trimming_mounts::claims_of_a_mount_without_a_checkpoint(seed)),
             Self::TornHeader => error(stories::torn_header_of_a_lost_use(seed)),
             Self::BulkWrites => error(stories::failed_bulk_writes(seed)),
             Self::SlowDevice => error(memory::slow_device(seed)),
