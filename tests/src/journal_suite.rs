@@ -210,6 +210,8 @@ struct Plan {
     checkpoint_every: u64,
     /// Of 4 checkpoints so many leave a longer window than they must.
     long_windows: u8,
+    /// The first transaction is so large that its record seldom fits where the mount said that the log goes on.
+    begins_large: bool,
     /// Lose the write of a slot: the one after so many.
     lost_slot_write: Option<u64>,
     closes: bool,
@@ -224,6 +226,7 @@ impl Plan {
             largest_piece: [0, 200, 5000, 9000][rng.usize(..4)],
             checkpoint_every: rng.u64(2..10),
             long_windows: rng.u8(..4),
+            begins_large: rng.u8(..3) == 0,
             lost_slot_write: (rng.u8(..6) == 0).then(|| rng.u64(..12)),
             closes: rng.bool(),
         }
@@ -312,6 +315,7 @@ async fn client(
 ) {
     let user = &shared.user;
     while shared.left.get() > 0 && shared.wrong.borrow().is_none() {
+        let is_first = shared.left.get() == shared.plan.transactions;
         shared.left.set(shared.left.get() - 1);
         user.space().await;
         if rng.u8(..12) == 0 {
@@ -320,7 +324,11 @@ async fn client(
             }
             continue;
         }
-        let toy = random_toy(&mut rng, shared.plan.largest_piece);
+        let toy = if is_first && shared.plan.begins_large {
+            Toy { sets: (0..5).map(|key| (key, 9000)).collect(), live: Vec::new() }
+        } else {
+            random_toy(&mut rng, shared.plan.largest_piece)
+        };
         match user.join(&toy) {
             Ok(_) if rng.u8(..10) == 0 => {} // nobody waits for it
             Ok((lsn, number, pieces)) => {
@@ -384,8 +392,12 @@ async fn checkpoints(shared: Rc<Shared>, mut rng: fastrand::Rng) {
         }
         let short = user.list.free.borrow().len() < 7 || rng.u8(..4) >= shared.plan.long_windows;
         let share = rng.u64(..=100);
-        let from = |old: Lsn, end: Lsn| {
-            if short { end } else { Lsn(old.0 + (end.0 - old.0) * share / 100) }
+        // With the first record behind a mount, which need not be where the mount said that it goes.
+        let head = user.slot.borrow().cuts.last().map(|head| head.lsn).filter(|_| rng.u8(..3) == 0);
+        let from = |old: Lsn, end: Lsn| match head {
+            _ if short => end,
+            Some(head) if (old..end).contains(&head) => head,
+            _ => Lsn(old.0 + (end.0 - old.0) * share / 100),
         };
         if let Err(error) = user.checkpoint(from).await {
             *shared.wrong.borrow_mut() = Some(error.to_string());

@@ -128,7 +128,7 @@ pub fn flip(seed: u64, places: FlipPlaces, threads: usize) -> Result<FlipCounts,
     let known = Known::new(&image, &plan).map_err(|what| format!("seed {seed}: without a flip: {what}"))?;
     let places: Vec<usize> = match places {
         FlipPlaces::All => (0..image.len()).collect(),
-        FlipPlaces::Sample(count) => sample(seed, &structures, count),
+        FlipPlaces::Sample(count) => sample(seed, &image, &structures, count),
         FlipPlaces::Of(structure) => (0..image.len()).filter(|at| structures[*at] == structure).collect(),
     };
     let total = Mutex::new(Ok(FlipCounts::default()));
@@ -162,16 +162,22 @@ pub fn flip(seed: u64, places: FlipPlaces, threads: usize) -> Result<FlipCounts,
     total.into_inner().expect("all threads have ended")
 }
 
-fn sample(seed: u64, structures: &[Structure], count: u64) -> Vec<usize> {
+/// Of each structure about as many. Half of them are of bytes that are not zero: most of a slot or a superblock is zero, and
+/// a flip there is noticed whether or not somebody compares checksums.
+fn sample(seed: u64, image: &[u8], structures: &[Structure], count: u64) -> Vec<usize> {
     let mut rng = fastrand::Rng::with_seed(seed ^ 1);
     let of = |structure| (0..structures.len()).filter(move |at| structures[*at] == structure);
     let all: Vec<Vec<usize>> = Structure::ALL.map(|structure| of(structure).collect()).into();
-    let all: Vec<Vec<usize>> = all.into_iter().filter(|places| !places.is_empty()).collect();
+    let says = |places: &Vec<usize>| places.iter().copied().filter(|at| image[*at] != 0).collect();
+    let all: Vec<[Vec<usize>; 2]> =
+        all.into_iter().filter(|places| !places.is_empty()).map(|places| [says(&places), places]).collect();
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    (0..count)
-        .map(|number| &all[number % all.len()])
-        .map(|places| places[rng.usize(..places.len())])
-        .collect()
+    let mut draw = |number: usize| {
+        let [said, all] = &all[number % all.len()];
+        let places = if rng.bool() && !said.is_empty() { said } else { all };
+        places[rng.usize(..places.len())]
+    };
+    (0..count).map(&mut draw).collect()
 }
 
 /// What the image without a flip answers, and what each answer was read from.
@@ -189,11 +195,11 @@ impl Known {
     fn new(image: &[u8], plan: &Plan) -> Result<Self, String> {
         let probe = Probe::new(image.to_vec(), plan);
         let refused = |refused: Refused| format!("{refused:?}");
-        let lists: Vec<Question> = (0..plan.pools).map(Question::List).collect();
-        let (listed, opened, _) = probe.ask(&lists);
-        let mut questions = lists;
-        for (pool, listed) in listed.map_err(refused)?.answers.into_iter().enumerate() {
-            if let Answer::Names(names) = listed {
+        let of_pools = |pool| [Question::List(pool), Question::Usage(pool)];
+        let mut questions: Vec<Question> = (0..plan.pools).flat_map(of_pools).collect();
+        let (listed, opened, _) = probe.ask(&questions);
+        for answer in listed.map_err(refused)?.answers {
+            if let Answer::Names(pool, names) = answer {
                 questions.extend(names.into_iter().map(|id| Question::Object(pool, id)));
             }
         }

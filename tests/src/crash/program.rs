@@ -111,6 +111,8 @@ pub(super) struct Plan {
     pub(super) inline_bytes: usize,
     pub(super) inline_extents_bytes: usize,
     pub(super) pause_us: u64,
+    /// The first step writes so many bytes; none: it is drawn like the others.
+    pub(super) first_bytes: Option<usize>,
     /// What each client does, instead of what would be drawn.
     pub(super) program: Option<Arc<Program>>,
     /// Faults are planned: what fails by one is no wrong answer.
@@ -127,6 +129,9 @@ pub(super) const SEGMENT_BYTES: u32 = 64 << 10;
 
 /// Segments of a window that is longer than those of other stores.
 const LONG_WINDOW: u64 = 12;
+
+/// Bytes of a write that takes most of a segment, if it goes into its record whole.
+const LARGE_BYTES: usize = 45 << 10;
 
 /// None, some chunks, and what is the default: an eighth of the memory.
 const DATA_CACHES: [Option<usize>; 4] = [Some(0), Some(9 << 10), Some(40 << 10), None];
@@ -177,6 +182,7 @@ impl Plan {
             inline_bytes: pick(rng, &[0, 64, 512]),
             inline_extents_bytes: pick(&mut fastrand::Rng::with_seed(seed ^ 0xe7_e275), &EXTENTS_IN_ONODES),
             pause_us: pick(rng, &[0, 50, 2000]),
+            first_bytes: None,
             program: None,
             is_faulty: false,
             famine: None,
@@ -217,6 +223,7 @@ impl Plan {
             inline_bytes: 64,
             inline_extents_bytes: INLINE_EXTENTS_BYTES,
             pause_us: 0,
+            first_bytes: None,
             program: None,
             is_faulty: false,
             famine: None,
@@ -228,7 +235,11 @@ impl Plan {
         let other = Self::of(seed);
         let steps = other.steps.min(12);
         let kept = self.clone();
+        // A first record that takes most of a segment seldom fits where the mount said that the log goes on.
+        let begins_large = fastrand::Rng::with_seed(seed ^ 0xbe_91).u8(..4) == 0;
         Self {
+            first_bytes: begins_large.then_some(LARGE_BYTES),
+            bulk_bytes: if begins_large { 2 * LARGE_BYTES } else { other.bulk_bytes },
             node_bytes: kept.node_bytes,
             disk_bytes: kept.disk_bytes,
             segment_bytes: kept.segment_bytes,
@@ -449,6 +460,11 @@ impl Generator {
             }
         }
         transaction
+    }
+
+    /// A write of so many bytes.
+    pub(super) fn write_of(&mut self, bytes: usize, stamp: u64) -> Step {
+        Step::Submit(vec![(self.object(), Op::Write(0, shared(stamped(stamp << 8, bytes))))])
     }
 
     /// The next step; `stamp` is unlike that of any other step.

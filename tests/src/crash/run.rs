@@ -22,6 +22,9 @@ use super::{Broken, Rule, broken};
 use crate::machine::{CrashMode, DiskImage, Faults, Mark, SimOptions, Simulation, TaskOrder, Trace};
 use crate::model::Op;
 
+/// How often what is asked for again and again is.
+const ASKED_AGAIN: usize = 4;
+
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
 thread_local! {
@@ -440,7 +443,8 @@ async fn serve(
     });
     for number in 0..plan.clients {
         let generator = Generator::new(seed.rotate_left(9) ^ u64::from(number), plan);
-        let client = Client { number: number as usize, shared: Rc::clone(&shared), generator };
+        let client =
+            Client { number: number as usize, shared: Rc::clone(&shared), generator, again: Vec::new() };
         let task = client.run(machine.clone(), mark.clone());
         machine.runtime.spawn(Class::Foreground, Box::pin(task));
     }
@@ -476,6 +480,8 @@ struct Client {
     number: usize,
     shared: Rc<Shared>,
     generator: Generator,
+    /// Steps to take before another is drawn.
+    again: Vec<(usize, Step)>,
 }
 
 impl Client {
@@ -489,16 +495,31 @@ impl Client {
             let (pool, step) = program.get(self.number)?.get(done)?;
             return Some((*pool, Some(step.clone())));
         }
+        if let Some((pool, step)) = self.again.pop() {
+            return Some((pool, Some(step)));
+        }
         let left = shared.steps.get().checked_sub(1)?;
         shared.steps.set(left);
         Some((self.generator.rng.usize(..shared.pools.len()), None))
+    }
+
+    /// The step that comes after `done` others.
+    fn draw(&mut self, pool: usize, done: usize, stamp: u64) -> Step {
+        if let Some(bytes) = self.shared.plan.first_bytes.filter(|_| (self.number, done) == (0, 0)) {
+            return self.generator.write_of(bytes, stamp);
+        }
+        let step = self.generator.step(stamp);
+        // Some data is asked for again and again, until it is answered from memory.
+        if matches!(step, Step::Read(Read::Bytes(..))) && stamp.is_multiple_of(4) {
+            self.again = vec![(pool, step.clone()); ASKED_AGAIN];
+        }
+        step
     }
 
     async fn run(mut self, machine: seabed_device::Machine, mark: impl Fn(Mark)) {
         let shared = Rc::clone(&self.shared);
         let mut done = 0;
         while let Some((index, step)) = self.next(done) {
-            done += 1;
             let run = &shared.pools[index];
             let is_ready = || {
                 let is_open = run.pool.borrow().is_some() && !run.finishing.get();
@@ -507,9 +528,10 @@ impl Client {
             shared.changed.until(is_ready).await;
             let Some(pool) = run.pool.borrow().clone() else { break };
             let stamp = shared.stamp.replace(shared.stamp.get() + 1);
-            let step = step.unwrap_or_else(|| self.generator.step(stamp));
+            let step = step.unwrap_or_else(|| self.draw(index, done, stamp));
             shared.drawn.borrow_mut()[self.number].push((index, step.clone()));
             self.step(index, &pool, step, &machine, &mark).await;
+            done += 1;
             if shared.plan.pause_us > 0 {
                 let pause = self.generator.rng.u64(..shared.plan.pause_us);
                 machine.runtime.sleep(Duration::from_micros(pause)).await;

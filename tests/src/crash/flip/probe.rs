@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use seabed::{Access, Error, LocalStore, Shard, ShardOptions};
+use seabed::{Access, Error, LocalStore, Shard, ShardOptions, Usage};
 use seabed_device::memory::MemoryDevice;
 use seabed_device::{Class, Device, DeviceError, Geometry, Local, Machine, ReadBuf, WriteBuf, WriteOpts};
 use seabed_object::ObjectId;
@@ -63,6 +63,8 @@ impl Device for Watched {
 pub(super) enum Question {
     /// The names in a pool.
     List(usize),
+    /// How much it holds, which no tree says but what checkpoints and records count.
+    Usage(usize),
     /// All of an object.
     Object(usize, ObjectId),
 }
@@ -71,7 +73,9 @@ pub(super) enum Question {
 #[derive(PartialEq, Eq, Debug)]
 pub(super) enum Answer {
     NoPool,
-    Names(Vec<ObjectId>),
+    /// With the pool.
+    Names(usize, Vec<ObjectId>),
+    Usage(Usage),
     Object(Box<Object>),
 }
 
@@ -129,13 +133,15 @@ impl Probe {
     }
 
     async fn answer(&self, store: &LocalStore, question: &Question) -> Result<Answer, Error> {
-        let (Question::List(pool) | Question::Object(pool, _)) = question;
-        let pool = match store.pool(names(&self.plan)[*pool]).await {
+        let (Question::List(index) | Question::Usage(index) | Question::Object(index, _)) = question;
+        let pool = match store.pool(names(&self.plan)[*index]).await {
             Err(Error::NoSuchPool { .. }) => return Ok(Answer::NoPool),
             pool => pool?,
         };
-        if let Question::Object(_, id) = question {
-            return Ok(Answer::Object(Box::new(dump_object(&pool, id).await?)));
+        match question {
+            Question::Object(_, id) => return Ok(Answer::Object(Box::new(dump_object(&pool, id).await?))),
+            Question::Usage(_) => return Ok(Answer::Usage(pool.usage())),
+            Question::List(_) => {}
         }
         let (mut objects, mut from) = (Vec::new(), None);
         loop {
@@ -143,7 +149,7 @@ impl Probe {
             objects.extend(page.objects);
             from = page.next;
             if from.is_none() {
-                return Ok(Answer::Names(objects));
+                return Ok(Answer::Names(*index, objects));
             }
         }
     }

@@ -186,10 +186,14 @@ pub fn hostile(seed: u64) -> Result<u64, Broken> {
     for _ in 0..60 {
         let mut image = sound.clone();
         let mut block = image.read(superblock.layout.slot(ShardId(0), SlotCopy::A), BLOCK_BYTES);
-        // Most of a slot is zero; what means something is at its beginning.
+        // Most of a slot is zero; what means something is at its beginning. A whole word is changed as well as a byte: a count
+        // may be believed up to some size.
         for _ in 0..rng.usize(1..4) {
             let at = [rng.usize(32..80), rng.usize(80..300)][rng.usize(..2)];
             block[at] = [rng.u8(..), 0xff, 0, 1][rng.usize(..4)];
+            let word = if rng.bool() { rng.usize(8..20) } else { continue };
+            let odd = [u32::MAX, 1 << 31, 1 << 16, rng.u32(..)][rng.usize(..4)];
+            block[word * 4..][..4].copy_from_slice(&odd.to_le_bytes());
         }
         block[8..12].fill(0);
         let crc = superblock.identity.header_crc(&block);
