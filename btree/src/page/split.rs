@@ -69,7 +69,7 @@ fn choose(rows: Rows<'_>, edited: usize) -> usize {
     let cuts = possible_cuts(rows, edited);
     let run = rows.page.run;
     let inserted = rows.edit.is_some_and(|edit| edit.found.is_err());
-    if inserted && run.count + 1 >= RUN_MIN && usize::from(run.next) == edited {
+    if inserted && run.count >= RUN_MIN - 1 && usize::from(run.next) == edited {
         let wanted = if edited + 1 == rows.len() { edited } else { edited + 1 };
         if cuts.iter().any(|cut| cut.index == wanted) {
             return wanted;
