@@ -11,6 +11,7 @@
 //! Cost: one insert per change, about 200 ns; memory about 150 bytes each. Limits: trimming keeps the sum under a quarter
 //! of the window and an eighth of the memory budget, and that of a replay under a quarter of the window more (rule T4).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Bound;
 
@@ -63,27 +64,31 @@ impl Pending {
         lsn: Lsn,
         ages: &mut Ages,
     ) -> Result<(), Malformed> {
-        if let Some(old) = self.rows.get_mut(key) {
-            let (is_patch, bytes) = (matches!(change, Change::Patch(_)), row_bytes(key, &old.change));
-            merge_into(&mut old.change, change)?;
-            let now = row_bytes(key, &old.change);
-            ages.bytes = ages.bytes + now - bytes;
-            ages.replays_later(old.newest, bytes);
-            ages.replays(lsn, now);
-            old.newest = lsn;
-            // A patch does not replace the records before it: what it does not name is still only there.
-            if !is_patch || seabed_types::seeded!(13) {
+        // One search for both: most rows that change are not in here yet.
+        let old = match self.rows.entry(Key::from_slice(key)) {
+            Entry::Occupied(old) => old.into_mut(),
+            Entry::Vacant(vacant) => {
                 ages.count(lsn);
-                ages.uncount(old.oldest);
-                old.oldest = lsn;
+                let bytes = row_bytes(key, &change);
+                ages.bytes += bytes;
+                ages.replays(lsn, bytes);
+                vacant.insert(PendingChange { oldest: lsn, newest: lsn, change });
+                return Ok(());
             }
-            return Ok(());
+        };
+        let (is_patch, bytes) = (matches!(change, Change::Patch(_)), row_bytes(key, &old.change));
+        merge_into(&mut old.change, change)?;
+        let now = row_bytes(key, &old.change);
+        ages.bytes = ages.bytes + now - bytes;
+        ages.replays_later(old.newest, bytes);
+        ages.replays(lsn, now);
+        old.newest = lsn;
+        // A patch does not replace the records before it: what it does not name is still only there.
+        if !is_patch || seabed_types::seeded!(13) {
+            ages.count(lsn);
+            ages.uncount(old.oldest);
+            old.oldest = lsn;
         }
-        ages.count(lsn);
-        let bytes = row_bytes(key, &change);
-        ages.bytes += bytes;
-        ages.replays(lsn, bytes);
-        self.rows.insert(Key::from_slice(key), PendingChange { oldest: lsn, newest: lsn, change });
         Ok(())
     }
 

@@ -258,16 +258,13 @@ impl Mounted {
             if let Some(permit) = permit {
                 joined.keep(permit);
             }
-            let place = |piece: &seabed_object::NewPiece| {
+            let mut placed: SmallVec<[Placed; 1]> = SmallVec::with_capacity(effects.pieces.len());
+            for piece in &effects.pieces {
                 let summing = match piece.checksums {
                     Checksums::Chunks => Summing::Chunks,
                     Checksums::Whole => Summing::Whole,
                 };
-                (piece.data.clone(), summing)
-            };
-            let mut placed: SmallVec<[Placed; 1]> = SmallVec::with_capacity(effects.pieces.len());
-            for (data, summing) in effects.pieces.iter().map(place) {
-                let at = joined.place(&[&data], summing);
+                let at = joined.place(&[&piece.data], summing);
                 placed.push(Placed { at: at.at, crcs: at.crcs });
             }
             let encoded = effects.encode(&placed);
@@ -279,7 +276,7 @@ impl Mounted {
                 self.table.rows_gone();
             }
             for row in rows {
-                let pieces = (row.pieces.as_slice(), &*row.identity());
+                let pieces = (row.pieces.as_slice(), &row.identity()[..]);
                 joined.delta((id.pool, row.tree), &row.key, change_ref(&row.change), pieces);
                 for (at, bytes) in &row.pieces {
                     joined.live(at.segment, i64::from(*bytes));

@@ -34,8 +34,7 @@ use std::task::{Poll, Waker};
 use seabed_device::local::{Notify, Permit};
 use seabed_device::{Class, Device, DeviceError, Durability, Machine, WriteBuf, WriteOpts};
 use seabed_segment::{
-    Identity, Layout, Listed, ListedWhat, OpenSegment, Placed, RecordBuilder, RecordPlace, StreamKind,
-    Summing, record_bytes_of,
+    Identity, Layout, OpenSegment, Placed, RecordBuilder, RecordPlace, StreamKind, Summing, record_bytes_of,
 };
 use seabed_types::{
     BLOCK_BYTES, Crc, Epoch, Incarnation, Lsn, Paddr, PoolId, SegmentId, ShardId, Term, TreeKind,
@@ -725,8 +724,7 @@ impl Joined<'_> {
             pieces.iter().filter(|(at, _)| own(at)).map(|(at, bytes)| (at.offset, *bytes)).collect();
         put_delta(self.batch.record.entries(), (pool, tree), key, change, &offsets);
         for (offset, bytes) in offsets {
-            let what = ListedWhat::Piece { pool, key: identity.to_vec() };
-            self.tail.list(&Listed { offset, bytes, what });
+            self.tail.list_piece(offset, bytes, pool, identity);
         }
     }
 

@@ -65,9 +65,20 @@ pub(crate) type EncodedExtents = (Change, SmallVec<[(Paddr, u32); 1]>, usize);
 impl ExtentsEdit {
     /// A row that is not changed yet; `None`: there is none.
     pub(crate) fn new(value: Option<&[u8]>) -> Result<Box<Self>, Malformed> {
-        let old = value.map_or(Ok(Extents::EMPTY), Extents::decode)?;
-        let old_value_bytes = value.map_or(0, <[u8]>::len);
-        Ok(Box::new(Self { old, old_value_bytes, is_moved: false, touched: 0, slots: SmallVec::new() }))
+        match value {
+            None => Ok(Self::none()),
+            Some(value) => Ok(Self::of(&Extents::decode(value)?, value.len())),
+        }
+    }
+
+    /// A row that there is none of yet.
+    pub(crate) fn none() -> Box<Self> {
+        Self::of(&Extents::EMPTY, 0)
+    }
+
+    /// As [`Self::new`], of a row that was decoded; it has `old_value_bytes` bytes.
+    pub(crate) fn of(old: &Extents, old_value_bytes: usize) -> Box<Self> {
+        Box::new(Self { old: *old, old_value_bytes, is_moved: false, touched: 0, slots: SmallVec::new() })
     }
 
     /// The state of a chunk.
@@ -116,10 +127,12 @@ impl ExtentsEdit {
     /// An upper bound of the bytes of the row's new value, exact but for chunks that happen to be placed as neighbours.
     pub(crate) fn value_bytes_max(&self) -> usize {
         let mut bytes = HEAD_BYTES;
-        let mut before = Slot::Hole;
-        for index in 0..ROW_CHUNKS {
+        // The chunk before, and where the next one would be.
+        let (mut before, mut next) = (Slot::Hole, 0);
+        for index in indexes(self.old.present() | self.touched) {
             let slot = self.slot(index);
-            let is_next = match (before, slot) {
+            let neighbour = if index == next { before } else { Slot::Hole };
+            let is_next = match (neighbour, slot) {
                 (Slot::At(before), Slot::At(chunk)) => before.is_followed_by(chunk.at),
                 (
                     Slot::New { of: before_of, offset: before, bytes: FULL },
@@ -130,7 +143,7 @@ impl ExtentsEdit {
             if slot != Slot::Hole {
                 bytes += 4 + if is_next { 0 } else { 8 } + if slot.bytes() == FULL { 0 } else { 2 };
             }
-            before = slot;
+            (before, next) = (slot, index + 1);
         }
         bytes
     }
@@ -159,11 +172,6 @@ impl ExtentsEdit {
     /// Whether no chunk will be stored.
     pub(crate) fn is_empty(&self) -> bool {
         self.old.present() & !self.touched == 0 && self.slots.iter().all(|slot| *slot == Slot::Hole)
-    }
-
-    /// Bytes that the row pointed to.
-    pub(crate) fn had_bytes(&self) -> u64 {
-        self.old.stored_bytes()
     }
 
     /// Bit i says that chunk i was there before.

@@ -8,8 +8,6 @@
 //! before and after. 2. `Encoded::usage` is exactly the difference of [`crate::usage_of_row`] over the rows.
 //! Cost: an overwrite of one chunk is one row change of about 21 bytes of value.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use seabed_types::{CHUNK_BYTES, Crc, Paddr, TreeKind};
 use smallvec::SmallVec;
@@ -60,7 +58,7 @@ pub(crate) enum Edit {
     Gone,
     Extents(Box<ExtentsEdit>),
     /// An onode with extents.
-    Onode(Box<OnodeEdit>),
+    Onode(OnodeEdit),
     /// The value is a new piece.
     Piece {
         piece: usize,
@@ -187,10 +185,11 @@ pub struct EncodedChange {
 
 impl EncodedChange {
     /// The key by which its pieces are listed.
-    pub fn identity(&self) -> Cow<'_, [u8]> {
+    pub fn identity(&self) -> KeyBuf {
         match self.listed_as {
-            None => Cow::Borrowed(&self.key),
-            Some(member) => Cow::Owned(key::extents(member, 0).to_vec()),
+            None if self.pieces.is_empty() => KeyBuf::new(),
+            None => self.key.clone(),
+            Some(member) => key::extents(member, 0),
         }
     }
 }
@@ -252,9 +251,9 @@ impl Effects {
                     (change, pieces)
                 }
                 Edit::Onode(edit) => {
-                    let OnodeEdit { head: mut value, size, member, extents } = *edit;
+                    let OnodeEdit { head: mut value, size, member, extents } = edit;
                     let (state, pieces) = extents.placed(placed);
-                    value.extend(state.encode().unwrap_or_default());
+                    state.put(&mut value);
                     let allocated = state.stored_bytes();
                     usage = usage.plus(Usage::of_onode(key.len() + value.len(), size, allocated));
                     listed_as = Some(member).filter(|_| !seabed_types::seeded!(68));

@@ -170,7 +170,8 @@ impl Extents {
         Some(value)
     }
 
-    fn put(&self, to: &mut Vec<u8>) {
+    /// Appends the row's value; the row must not be empty.
+    pub(crate) fn put(&self, to: &mut Vec<u8>) {
         let (mut contiguous, mut short) = (0u16, 0u16);
         for (index, chunk) in self.iter() {
             contiguous |= u16::from(self.is_contiguous(index)) << index;

@@ -402,9 +402,10 @@ impl Onode {
             + if self.parts.has(Parts::EXTENTS) { EXTENTS_BYTES_MAX } else { 0 }
     }
 
-    /// The row's value, but for the extents, which come last.
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(self.encoded_bytes());
+    /// The row's value, but for the extents, which come last; with room for `more` bytes.
+    pub(crate) fn encode(&self, more: usize) -> Vec<u8> {
+        let extents = if self.parts.has(Parts::EXTENTS) { EXTENTS_BYTES_MAX } else { 0 };
+        let mut value = Vec::with_capacity(self.encoded_bytes() - extents + more);
         value.push(TAG);
         for number in [self.flags(), self.family, self.number, self.size] {
             put_varint(&mut value, number);

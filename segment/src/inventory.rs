@@ -59,29 +59,34 @@ pub enum ListedWhat {
     },
 }
 
+/// Appends the entry of a piece.
+pub(crate) fn put_piece(to: &mut Vec<u8>, (offset, bytes): (u32, u32), pool: PoolId, key: &[u8]) {
+    put_head(to, 1, (offset, bytes));
+    put_varint(to, pool.0);
+    put_bytes(to, key);
+}
+
+fn put_head(to: &mut Vec<u8>, kind: u8, (offset, bytes): (u32, u32)) {
+    to.push(kind);
+    put_varint(to, u64::from(offset));
+    put_varint(to, u64::from(bytes));
+}
+
 impl Listed {
     /// Appends the entry.
     pub fn encode(&self, to: &mut Vec<u8>) {
-        let kind = match self.what {
-            ListedWhat::Piece { .. } => 1,
-            ListedWhat::Image { .. } => 2,
-            ListedWhat::Body { .. } => 3,
-        };
-        to.push(kind);
-        put_varint(to, u64::from(self.offset));
-        put_varint(to, u64::from(self.bytes));
+        let place = (self.offset, self.bytes);
         match &self.what {
-            ListedWhat::Piece { pool, key } => {
-                put_varint(to, pool.0);
-                put_bytes(to, key);
-            }
+            ListedWhat::Piece { pool, key } => put_piece(to, place, *pool, key),
             ListedWhat::Image { pool, tree, level, first_key } => {
+                put_head(to, 2, place);
                 put_varint(to, pool.0);
                 to.push(*tree as u8);
                 to.push(*level);
                 put_bytes(to, first_key);
             }
             ListedWhat::Body { lsn, index } => {
+                put_head(to, 3, place);
                 put_varint(to, lsn.0);
                 put_varint(to, u64::from(*index));
             }

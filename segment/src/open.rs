@@ -6,8 +6,9 @@
 //! Invariants: 1. offset + inventory + seal block <= segment. 2. Offsets only grow.
 //! Limits: the inventory of a segment of 4 KiB pieces takes about 0.6 % of it, in memory too while it is open.
 
-use seabed_types::{BLOCK_BYTES, Crc, Incarnation, Paddr, SegmentId, round_up_to_block};
+use seabed_types::{BLOCK_BYTES, Crc, Incarnation, Paddr, PoolId, SegmentId, round_up_to_block};
 
+use crate::inventory::put_piece;
 use crate::{Identity, Layout, Listed, SEGMENT_HEADER_BYTES, SealBlock, StreamKind};
 
 /// A segment that takes records.
@@ -83,6 +84,12 @@ impl OpenSegment {
         self.offset += bytes;
         self.records += 1;
         assert!(self.offset + BLOCK_BYTES <= self.segment_bytes, "invariant 1: room was asked for");
+    }
+
+    /// As [`Self::list`], for a piece.
+    pub fn list_piece(&mut self, offset: u32, bytes: u32, pool: PoolId, key: &[u8]) {
+        put_piece(&mut self.inventory, (offset, bytes), pool, key);
+        self.listed += 1;
     }
 
     /// Adds to the inventory; not in address order necessarily, entries carry their offset.

@@ -201,15 +201,15 @@ impl<'r> Object<'r> {
         if let Some(index) = self.extents.find(&number) {
             return Ok(index);
         }
-        let mut old = None;
+        let mut edit = ExtentsEdit::none();
         if self.had.has(Parts::DATA) && number * ROW_BYTES < self.had_bytes {
-            old = env.row(TreeKind::Bodies, &key::extents(self.member(), number))?;
+            edit = ExtentsEdit::new(env.row(TreeKind::Bodies, &key::extents(self.member(), number))?)?;
         }
-        if self.had.has(Parts::EXTENTS) && number == 0 {
-            old = self.before.map(|before| before.extents);
+        if let (true, Some(before), 0) = (self.had.has(Parts::EXTENTS), &self.before, number) {
+            edit = ExtentsEdit::of(&before.extents, before.extents_len);
         }
         env.charge()?;
-        Ok(self.extents.push(number, ExtentsEdit::new(old)?))
+        Ok(self.extents.push(number, edit))
     }
 
     /// Brings those of the rows `first..=last` that exist into the overlay.

@@ -12,9 +12,9 @@ use super::object::{Before, Object, State};
 use super::pairs::{NewValue, OldValue, ValueEdit};
 use super::{Env, Outcome, Work};
 use crate::ROW_CHUNKS;
-use crate::edit::{ExtentsEdit, Slot, Sums};
+use crate::edit::{ExtentsEdit, Slot, Sums, is_behind};
 use crate::effects::{Checksums, Edit, Effects, NewPiece, OnodeEdit, RowChange};
-use crate::extents::FULL;
+use crate::extents::{Extents, FULL};
 use crate::key::{self, KeyBuf, Kind, Member, Position};
 use crate::onode::{EXTENTS_BYTES_MAX, Parts};
 use crate::refusal::{Refusal, Refused};
@@ -54,9 +54,8 @@ impl Object<'_> {
         if let Some(member) = self.grave {
             effects.set_grave(member);
         }
-        if let (true, Some(before)) = (self.drops_extents, self.before) {
-            let gone = edit_of(before.extents);
-            gone.push_freed(gone.had(), &mut effects.freed);
+        if let (true, Some(before)) = (self.drops_extents, &self.before) {
+            effects.free_all(&before.extents);
         }
         let extents = self.settle_extents(env);
         self.finish_onode(env, extents, effects);
@@ -108,8 +107,8 @@ impl Object<'_> {
         let usage_of = |value_bytes: usize, size: u64, allocated: u64| {
             Usage::of_onode(key_bytes + value_bytes, size, allocated)
         };
-        let allocated = self.before.map_or(0, |before| edit_of(before.extents).had_bytes());
-        let before = self.before.map(|before| usage_of(before.value.len(), before.size, allocated));
+        let allocated = self.before.as_ref().map_or(0, |before| before.extents.stored_bytes());
+        let before = self.before.as_ref().map(|before| usage_of(before.value.len(), before.size, allocated));
         let size = if self.exists() { self.size() } else { 0 };
         let mut value = match &self.state {
             State::Unknown => return,
@@ -121,23 +120,23 @@ impl Object<'_> {
                 return;
             }
             State::Seen(_) if extents.is_none() => return,
-            State::Seen(_) => self.before.map(|before| before.head().to_vec()).unwrap_or_default(),
-            State::Changed(onode) => onode.encode(),
+            State::Seen(_) => self.before.as_ref().map(|before| before.head().to_vec()).unwrap_or_default(),
+            State::Changed(onode) => onode.encode(extents.as_ref().map_or(0, |edit| edit.value_bytes_max())),
         };
-        let is_same = |value: &[u8]| self.before.is_some_and(|before| before.head() == value);
+        let is_same = |value: &[u8]| self.before.as_ref().is_some_and(|before| before.head() == value);
         let changed = extents.as_ref().map_or(0, |edit| edit.changed());
         let Some(edit) = extents.filter(|_| changed != 0) else {
             // Extents that nobody touched stay as they are.
             let mut allocated_now = 0;
             if self.parts().has(Parts::EXTENTS) {
-                value.extend(self.before.iter().flat_map(|before| before.extents));
+                value.extend_from_slice(self.before.as_ref().map_or(&[], |before| before.extents_bytes()));
                 allocated_now = allocated;
             }
             assert!(value.len() <= env.limits.row_value_bytes_max(), "a settled onode fits its row");
-            if self.before.is_none_or(|before| before.value != value) {
+            if self.before.as_ref().is_none_or(|before| before.value != value) {
                 let after = usage_of(value.len(), size, allocated_now);
                 effects.usage = effects.usage.plus(after).minus(before.unwrap_or_default());
-                effects.push(TreeKind::Names, std::mem::take(&mut self.key), Edit::Set(value));
+                effects.push_seen(TreeKind::Names, std::mem::take(&mut self.key), Edit::Set(value));
             }
             return;
         };
@@ -147,21 +146,20 @@ impl Object<'_> {
         let row = effects.rows.len();
         let extents = effects.place_pieces(env, row, edit);
         let edit = OnodeEdit { head: value, size, member: self.member(), extents };
-        effects.push(TreeKind::Names, std::mem::take(&mut self.key), Edit::Onode(Box::new(edit)));
+        effects.push_seen(TreeKind::Names, std::mem::take(&mut self.key), Edit::Onode(edit));
     }
 }
 
-impl Before<'_> {
+impl<'r> Before<'r> {
     /// The onode but for its extents.
-    fn head(&self) -> &[u8] {
-        &self.value[..self.value.len() - self.extents.len()]
+    fn head(&self) -> &'r [u8] {
+        &self.value[..self.value.len() - self.extents_len]
     }
-}
 
-/// The extents that an onode has, which decoded when it was looked at.
-fn edit_of(extents: &[u8]) -> Box<ExtentsEdit> {
-    let value = (!extents.is_empty()).then_some(extents);
-    ExtentsEdit::new(value).expect("the onode was decoded")
+    /// The extents, which come last.
+    fn extents_bytes(&self) -> &'r [u8] {
+        &self.value[self.value.len() - self.extents_len..]
+    }
 }
 
 impl Effects {
@@ -169,7 +167,7 @@ impl Effects {
         self.rows.push(RowChange { tree, key, seen: false, edit });
     }
 
-    /// As [`Self::push`], for a row that was there when it was looked up.
+    /// As [`Self::push`], for a row that was looked up.
     fn push_seen(&mut self, tree: TreeKind, key: KeyBuf, edit: Edit) {
         self.rows.push(RowChange { tree, key, seen: true, edit });
     }
@@ -239,7 +237,7 @@ impl Effects {
     }
 
     fn push_value(&mut self, env: &Env<'_>, member: Member, position: &Position, edit: ValueEdit) {
-        let ValueEdit { old, new } = edit;
+        let ValueEdit { old, new, seen } = edit;
         let key = key::bodies(member, position);
         let kind = match position {
             Position::Extents(_) => Kind::Extents,
@@ -268,7 +266,17 @@ impl Effects {
         if edit != Edit::Gone {
             self.usage = self.usage.plus(usage_of(&key, row_bytes, allocated));
         }
-        self.push(TreeKind::Bodies, key, edit);
+        self.rows.push(RowChange { tree: TreeKind::Bodies, key, seen, edit });
+    }
+
+    /// All chunks of a row are gone.
+    fn free_all(&mut self, extents: &Extents) {
+        for (_, chunk) in extents.iter() {
+            match self.freed.last_mut() {
+                Some(run) if is_behind(*run, chunk.at) => run.1 += u32::from(chunk.bytes),
+                _ => self.freed.push((chunk.at, u32::from(chunk.bytes))),
+            }
+        }
     }
 
     /// The row, its length and the bytes it points to, for a value that is inline or becomes a piece.

@@ -18,6 +18,7 @@ use super::pairs::ValueEdit;
 use super::{Env, Halt};
 use crate::ROW_BYTES;
 use crate::edit::ExtentsEdit;
+use crate::extents::Extents;
 use crate::id::ObjectId;
 use crate::key::{self, KeyBuf, Member, Position};
 use crate::onode::{EXTENTS_BYTES_MAX, Onode, OnodeRef, Pairs, Parts};
@@ -44,12 +45,13 @@ pub(crate) struct Object<'r> {
 }
 
 /// A names row as the tree has it.
-#[derive(Clone, Copy)]
 pub(super) struct Before<'r> {
     pub(super) value: &'r [u8],
     pub(super) size: u64,
-    /// The extents at the end of `value`; empty if there are none.
-    pub(super) extents: &'r [u8],
+    /// The extents that it ends with; empty if there are none.
+    pub(super) extents: Extents,
+    /// Bytes of those.
+    pub(super) extents_len: usize,
 }
 
 pub(super) enum State<'r> {
@@ -71,11 +73,17 @@ impl<'r> Object<'r> {
         let is_absent = env.absent;
         env.absent |= was_absent;
         let onode = value?.map(|value| Ok::<_, Halt>((value, OnodeRef::decode(value)?))).transpose()?;
+        let extents = onode.map(|(_, onode)| onode.extents()).transpose()?.flatten();
         let mut object = Self {
             index,
             id,
             key,
-            before: onode.map(|(value, onode)| Before { value, size: onode.size, extents: onode.extents }),
+            before: onode.map(|(value, onode)| Before {
+                value,
+                size: onode.size,
+                extents: extents.unwrap_or(Extents::EMPTY),
+                extents_len: onode.extents.len(),
+            }),
             state: if is_absent { State::Unknown } else { State::Absent },
             had: Parts::default(),
             had_bytes: 0,

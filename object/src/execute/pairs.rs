@@ -20,6 +20,8 @@ use crate::view::PieceRef;
 pub(crate) struct ValueEdit {
     pub(super) old: Option<OldValue>,
     pub(super) new: NewValue,
+    /// It was looked up.
+    pub(super) seen: bool,
 }
 
 /// What is freed when a value row changes.
@@ -40,8 +42,8 @@ pub(super) enum NewValue {
 }
 
 impl ValueEdit {
-    fn new(old: Option<OldValue>) -> Self {
-        Self { old, new: NewValue::Same }
+    fn new(old: Option<OldValue>, seen: bool) -> Self {
+        Self { old, new: NewValue::Same, seen }
     }
 
     fn is_there(&self) -> bool {
@@ -256,7 +258,7 @@ impl<'r> Object<'r> {
                 let (_, position) = key::decode_bodies(key)?;
                 if values.find(&position).is_none() {
                     env.charge()?;
-                    values.push(position, ValueEdit::new(Some(OldValue::decode(value)?)));
+                    values.push(position, ValueEdit::new(Some(OldValue::decode(value)?), true));
                 }
                 Ok(())
             };
@@ -321,12 +323,13 @@ impl<'r> Object<'r> {
             return Ok(index);
         }
         let mut old = None;
-        if self.had.has(part_of(&position)) {
+        let seen = self.had.has(part_of(&position));
+        if seen {
             let value = env.row(TreeKind::Bodies, &key::bodies(self.member(), &position))?;
             old = value.map(OldValue::decode).transpose()?;
         }
         env.charge()?;
-        Ok(self.values.push(position, ValueEdit::new(old)))
+        Ok(self.values.push(position, ValueEdit::new(old, seen)))
     }
 
     /// Counts one row less; a part without rows is inline again.

@@ -38,6 +38,9 @@ pub const fn bytes_max(bytes: usize) -> usize {
 
 /// Bytes that `string` takes.
 pub fn encoded_bytes(string: &[u8]) -> usize {
+    if !string.contains(&0) {
+        return string.len() + 2;
+    }
     let mut key = KeyBuf::new();
     put(&mut key, string);
     key.len()
@@ -45,6 +48,11 @@ pub fn encoded_bytes(string: &[u8]) -> usize {
 
 /// Appends `string`.
 pub fn put(to: &mut KeyBuf, string: &[u8]) {
+    if !string.contains(&0) {
+        to.extend_from_slice(string);
+        to.extend_from_slice(&[0, 0]);
+        return;
+    }
     let mut rest = string;
     while let Some(zero) = rest.iter().position(|byte| *byte == 0) {
         to.extend_from_slice(&rest[..zero]);

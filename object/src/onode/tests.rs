@@ -52,14 +52,14 @@ const EXTENTS: [u8; 21] = [1, 1, 0, 0, 0, 1, 0, 7, 0, 0, 0, 0, 16, 0, 0, 100, 0,
 
 /// A row's value; with [`EXTENTS`], if the onode has some.
 fn whole(onode: &Onode) -> Vec<u8> {
-    let mut value = onode.encode();
+    let mut value = onode.encode(0);
     value.extend(EXTENTS.iter().filter(|_| onode.parts.has(Parts::EXTENTS)));
     value
 }
 
 #[test]
 fn frozen_bytes() {
-    assert_eq!(Onode::new(5).encode(), [1, 0, 5, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(Onode::new(5).encode(0), [1, 0, 5, 0, 0, 0, 0, 0, 0]);
     let mut onode = Onode::new(5);
     onode.size = 300;
     onode.hint = Hint { object_bytes: 1, write_bytes: 2, flags: HintFlags::APPEND_ONLY };
@@ -68,7 +68,7 @@ fn frozen_bytes() {
     onode.parts = Parts::OMAP.with(Parts::EVER);
     onode.header = Bytes::from_static(b"h");
     onode.data = b"data".to_vec();
-    assert_eq!(onode.encode(), b"\x01\x29\x05\x00\xac\x02\x01\x02\x10\x01\x01n\x02vw\x02\x01h\x04data");
+    assert_eq!(onode.encode(0), b"\x01\x29\x05\x00\xac\x02\x01\x02\x10\x01\x01n\x02vw\x02\x01h\x04data");
 }
 
 /// The example of `docs/FORMAT.md`.
@@ -78,7 +78,7 @@ fn frozen_bytes_with_extents() {
     let mut extents = Extents::EMPTY;
     let at = Paddr::new(SegmentId(7), 0x3000);
     extents.set(0, Some(Chunk { at, bytes: 1024, crc: Crc(0x0403_0201) }));
-    let value = [onode.encode(), extents.encode().expect("not empty")].concat();
+    let value = [onode.encode(0), extents.encode().expect("not empty")].concat();
     let row = b"\x01\x01\0\0\0\x01\0\x07\0\0\0\0\x30\0\0\0\x04\x01\x02\x03\x04";
     assert_eq!(value, [&b"\x01\x40\x05\0\x80\x08\0\0\0"[..], row].concat());
     assert_eq!(OnodeRef::decode(&value).expect("good bytes").extents(), Ok(Some(extents)));
@@ -120,7 +120,7 @@ fn no_bytes_make_it_panic_and_one_encoding_each() {
             }
         }
         if let Ok(onode) = OnodeRef::decode(&bytes) {
-            assert_eq!([&onode.to_onode().encode(), onode.extents].concat(), bytes);
+            assert_eq!([&onode.to_onode().encode(0), onode.extents].concat(), bytes);
             decoded += 1;
         }
     }
@@ -134,13 +134,13 @@ fn what_breaks_a_rule_is_refused() {
         onode.size = 10;
         onode.attributes.insert(&Bytes::from_static(b"b"), &Bytes::new());
         onode.attributes.insert(&Bytes::from_static(b"c"), &Bytes::new());
-        assert!(OnodeRef::decode(&onode.encode()).is_ok());
+        assert!(OnodeRef::decode(&onode.encode(0)).is_ok());
         change(&mut onode);
         assert!(OnodeRef::decode(&whole(&onode)).is_err(), "{onode:?}");
     };
     let refused_extents = |size: u64, parts: Parts, extents: &[u8]| {
         let onode = Onode { size, parts: Parts::EXTENTS.with(parts), ..Onode::new(5) };
-        let value = [&onode.encode(), extents].concat();
+        let value = [&onode.encode(0), extents].concat();
         assert!(OnodeRef::decode(&value).is_err(), "{onode:?} {extents:?}");
     };
     assert!(OnodeRef::decode(&whole(&Onode { size: 100, parts: Parts::EXTENTS, ..Onode::new(5) })).is_ok());
