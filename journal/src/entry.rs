@@ -13,7 +13,7 @@
 //!
 //! Numbers are varints unless a width is given; keys, values and patches are byte strings; `pieces` is a count and for
 //! each the offset in the record's segment and the bytes: what of this record's data the row points to, so that the
-//! record lists its pieces with the identity that the delta has anyway (rule L4). Deltas are absolute: a patch carries
+//! record lists its pieces with an identity that follows from the delta (rule L4). Deltas are absolute: a patch carries
 //! the whole new state of what it names, so applying one twice is applying it once (rule T1).
 //!
 //! Cost: a 4 KiB overwrite is about 11 bytes of key, 15 of patch, 12 of the rest: 38 bytes, and its share of live, tally.

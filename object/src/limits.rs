@@ -9,6 +9,7 @@
 
 use crate::id::ObjectId;
 use crate::key::{self, escape};
+use crate::onode::EXTENTS_BYTES_MAX;
 use crate::refusal::Refused;
 
 /// Longest object name.
@@ -32,6 +33,9 @@ pub const INLINE_BYTES_LIMIT: usize = 4096;
 
 /// Most bytes of extents that stay in an onode by default: 64 KiB in one piece take 79.
 pub const INLINE_EXTENTS_BYTES: usize = 96;
+
+/// Most bytes of an onode that has extents, besides these.
+const EXTENTS_HEAD_BYTES: usize = 512;
 
 /// Longest encoded number (`key/number.rs`).
 const NUMBER_BYTES_MAX: usize = 9;
@@ -88,6 +92,12 @@ impl Limits {
     /// Most bytes of a row's encoded value.
     pub const fn row_value_bytes_max(&self) -> usize {
         self.node_bytes / 8
+    }
+
+    /// Most bytes of an onode besides its extents: with more it has none, as each write of a chunk logs all of it.
+    pub(crate) const fn extents_head_max(&self) -> usize {
+        let room = self.row_value_bytes_max() - EXTENTS_BYTES_MAX;
+        if room < EXTENTS_HEAD_BYTES { room } else { EXTENTS_HEAD_BYTES }
     }
 
     /// Most bytes of an attribute, omap or header value that stay in its row; a longer one is a piece of its own.

@@ -11,8 +11,8 @@
 //! ```
 //! A string is its length as a varint and the bytes. Flags: 1 has a hint; 2 data, 4 attributes, 8 omap, 16 omap header
 //! are rows of the bodies tree; 32 something has been, so that removal must leave a grave; 64 the object has at most 64 KiB
-//! and its one extents row is here. A part stays inline while its bytes here are at most 512 (an option; extents 96) and the
-//! onode at most an eighth of a node; then the largest part moves out. What has moved out comes back only when it becomes
+//! and its one extents row is here. A part stays inline while its bytes here are at most 512 (an option) and the onode at
+//! most an eighth of a node; then the largest part moves out. Extents stay while they have at most 96 bytes and all else 512. What has moved out comes back only when it becomes
 //! empty or the object is replaced. Inline data is shorter than the size where the rest reads as zeros.
 //!
 //! Why extents are here: a small object that is put, replaced or removed is one row of one tree, and leaves no grave.
@@ -389,6 +389,11 @@ impl Onode {
 
     /// Bytes of the encoded onode; extents count as many as they may have.
     pub(crate) fn encoded_bytes(&self) -> usize {
+        self.head_bytes() + if self.parts.has(Parts::EXTENTS) { EXTENTS_BYTES_MAX } else { 0 }
+    }
+
+    /// Bytes of the encoded onode without its extents.
+    pub(crate) fn head_bytes(&self) -> usize {
         let numbers =
             [self.flags(), self.family, self.number, self.size, self.attributes.count, self.omap.count];
         let hint = [self.hint.object_bytes, self.hint.write_bytes, u64::from(self.hint.flags.0)];
@@ -399,13 +404,11 @@ impl Onode {
             + self.omap.bytes
             + if self.parts.has(Parts::HEADER) { 0 } else { string_bytes(self.header.len()) }
             + if self.parts.has(Parts::CHUNKS) { 0 } else { string_bytes(self.data.len()) }
-            + if self.parts.has(Parts::EXTENTS) { EXTENTS_BYTES_MAX } else { 0 }
     }
 
     /// The row's value, but for the extents, which come last; with room for `more` bytes.
     pub(crate) fn encode(&self, more: usize) -> Vec<u8> {
-        let extents = if self.parts.has(Parts::EXTENTS) { EXTENTS_BYTES_MAX } else { 0 };
-        let mut value = Vec::with_capacity(self.encoded_bytes() - extents + more);
+        let mut value = Vec::with_capacity(self.head_bytes() + more);
         value.push(TAG);
         for number in [self.flags(), self.family, self.number, self.size] {
             put_varint(&mut value, number);

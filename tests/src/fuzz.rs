@@ -101,8 +101,8 @@ pub fn mutated(seeds: &[Vec<u8>], rng: &mut fastrand::Rng) -> Vec<u8> {
     bytes
 }
 
-/// The golden images of the first version: what seeds are cut from.
+/// The golden images of the present version: what seeds are cut from.
 fn golden() -> [Vec<u8>; 2] {
-    [&include_bytes!("../golden/v1-closed.runs")[..], &include_bytes!("../golden/v1-killed.runs")[..]]
+    [&include_bytes!("../golden/v2-closed.runs")[..], &include_bytes!("../golden/v2-killed.runs")[..]]
         .map(|encoded| runs::decode(encoded, DEVICE_BYTES).expect("kept in the repository"))
 }

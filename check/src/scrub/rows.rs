@@ -79,10 +79,16 @@ impl Scrub<'_> {
             let mut here = Here { pools, objects: BTreeMap::new(), onodes: BTreeMap::new() };
             while is_here(&names) {
                 let Some((key, value)) = names.next(&mut pass) else { break };
-                if let (Ok(id), Ok(onode)) = (key::decode_names(&key), OnodeRef::decode(&value)) {
-                    here.objects.insert((onode.family, onode.number), id);
-                    if !onode.extents.is_empty() {
-                        here.onodes.insert(key, value);
+                match key::decode_names(&key).and_then(|id| Ok((id, OnodeRef::decode(&value)?))) {
+                    Ok((id, onode)) => {
+                        here.objects.insert((onode.family, onode.number), id);
+                        if !onode.extents.is_empty() {
+                            here.onodes.insert(key, value);
+                        }
+                    }
+                    Err(malformed) => {
+                        let row = Row { pool: collection.pool, tree: TreeKind::Names, key };
+                        pass.findings.violation(Violation::RowMalformed { row, what: malformed.what });
                     }
                 }
             }
@@ -166,7 +172,8 @@ impl Here<'_> {
     /// Says whose a bad piece is, whose row has this value.
     fn name(&self, violation: Violation, value: &[u8]) -> Bad {
         let Violation::Piece { row, at, bytes, fault } = violation else { return Bad::Other(violation) };
-        if let Some(onode) = self.onodes.get(&row.key).and_then(|value| OnodeRef::decode(value).ok()) {
+        let onode = self.onodes.get(&row.key).filter(|_| row.tree == TreeKind::Names);
+        if let Some(onode) = onode.and_then(|value| OnodeRef::decode(value).ok()) {
             let whose = Whose {
                 pool: row.pool,
                 pool_name: self.pools.name(row.pool).map(<[u8]>::to_vec),

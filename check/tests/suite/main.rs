@@ -7,6 +7,7 @@ mod dumps;
 mod faults;
 mod flips;
 mod front;
+mod inside;
 mod log;
 mod objects;
 mod plants;

@@ -98,7 +98,12 @@ impl Record {
         };
         put_delta(self.builder.entries(), (POOL, tree), &key, logged, &pieces);
         for (offset, bytes) in pieces {
-            let what = ListedWhat::Piece { pool: POOL, key: key.clone() };
+            let identity = match &change {
+                Change::Set(value) => seabed_object::onode::identity_of(tree, &key, value)
+                    .map_or_else(|_| key.clone(), |key| key.to_vec()),
+                Change::Patch(_) | Change::Gone => key.clone(),
+            };
+            let what = ListedWhat::Piece { pool: POOL, key: identity };
             self.listed.push(Listed { offset, bytes, what });
         }
         self.deltas.push((tree, key, change));

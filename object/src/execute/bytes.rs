@@ -1,7 +1,7 @@
 //! Bytes: write, zero and truncate.
 //!
-//! While an object's data is inline they change the onode. Else they work on chunks, whose extents begin in the onode too: a whole chunk is replaced; of a
-//! partly written one the old bytes that survive are read and merged, into a new chunk as long as its last byte needs. So
+//! While an object's data is inline they change the onode. Else they work on chunks, whose extents begin in the onode too: a
+//! whole chunk is replaced; of a partly written one the old bytes that survive are read and merged, into a new chunk as long as its last byte needs. So
 //! a file that grows in small steps rewrites its last chunk only, and no chunk holds bytes behind its object's size.
 //! Chunks that become all zeros by `zero` or `truncate` become holes.
 //!

@@ -16,7 +16,7 @@ use crate::edit::{ExtentsEdit, Slot, Sums, is_behind};
 use crate::effects::{Checksums, Edit, Effects, NewPiece, OnodeEdit, RowChange};
 use crate::extents::{Extents, FULL};
 use crate::key::{self, KeyBuf, Kind, Member, Position};
-use crate::onode::{EXTENTS_BYTES_MAX, Parts};
+use crate::onode::Parts;
 use crate::refusal::{Refusal, Refused};
 use crate::usage::Usage;
 use crate::value::{RowValue, varint_bytes};
@@ -87,7 +87,15 @@ impl Object<'_> {
             return None;
         }
         let edit = self.extents.take(&0)?;
-        let is_short = edit.value_bytes_max() <= env.limits.inline_extents_max;
+        let head_bytes = match &self.state {
+            State::Changed(onode) => onode.head_bytes(),
+            State::Unknown | State::Absent | State::Seen(_) => {
+                self.before.as_ref().map_or(0, |before| before.head().len())
+            }
+        };
+        // An onode that nobody settled here may be longer than any that this program makes.
+        let is_short = edit.value_bytes_max() <= env.limits.inline_extents_max
+            && head_bytes <= env.limits.extents_head_max();
         if is_short && !edit.is_empty() {
             return Some(edit);
         }
@@ -123,7 +131,6 @@ impl Object<'_> {
             State::Seen(_) => self.before.as_ref().map(|before| before.head().to_vec()).unwrap_or_default(),
             State::Changed(onode) => onode.encode(extents.as_ref().map_or(0, |edit| edit.value_bytes_max())),
         };
-        let is_same = |value: &[u8]| self.before.as_ref().is_some_and(|before| before.head() == value);
         let changed = extents.as_ref().map_or(0, |edit| edit.changed());
         let Some(edit) = extents.filter(|_| changed != 0) else {
             // Extents that nobody touched stay as they are.
@@ -140,7 +147,7 @@ impl Object<'_> {
             }
             return;
         };
-        assert!(value.len() + EXTENTS_BYTES_MAX <= env.limits.row_value_bytes_max() || is_same(&value));
+        assert!(value.len() <= env.limits.extents_head_max(), "extents stay in short onodes only");
         edit.push_freed(changed, &mut effects.freed);
         effects.usage = effects.usage.minus(before.unwrap_or_default());
         let row = effects.rows.len();

@@ -21,7 +21,7 @@ use crate::edit::ExtentsEdit;
 use crate::extents::Extents;
 use crate::id::ObjectId;
 use crate::key::{self, KeyBuf, Member, Position};
-use crate::onode::{EXTENTS_BYTES_MAX, Onode, OnodeRef, Pairs, Parts};
+use crate::onode::{Onode, OnodeRef, Pairs, Parts};
 use crate::refusal::Refused;
 
 pub(crate) struct Object<'r> {
@@ -188,17 +188,16 @@ impl<'r> Object<'r> {
     pub(super) fn settle(&mut self, env: &mut Env<'r>) -> Result<(), Halt> {
         loop {
             let State::Changed(onode) = &self.state else { return Ok(()) };
-            if onode.parts.has(Parts::EXTENTS) && onode.size > ROW_BYTES {
+            let is_long = onode.head_bytes() > env.limits.extents_head_max();
+            if onode.parts.has(Parts::EXTENTS) && (is_long || onode.size > ROW_BYTES) {
                 self.move_extents_out(env)?;
                 continue;
             }
             if onode.encoded_bytes() <= env.limits.row_value_bytes_max() {
                 return Ok(());
             }
-            let extents = if onode.parts.has(Parts::EXTENTS) { EXTENTS_BYTES_MAX } else { 0 };
             let parts = [
                 (onode.data.len(), Parts::DATA),
-                (extents, Parts::EXTENTS),
                 (onode.attributes.bytes, Parts::ATTRIBUTES),
                 (onode.omap.bytes, Parts::OMAP),
                 (onode.header.len(), Parts::HEADER),
@@ -207,7 +206,6 @@ impl<'r> Object<'r> {
             assert!(bytes > 0, "an onode without inline parts fits an eighth of the smallest node");
             match part {
                 Parts::DATA => self.move_data_out(env)?,
-                Parts::EXTENTS => self.move_extents_out(env)?,
                 Parts::HEADER => self.move_header_out(env)?,
                 _ => self.move_pairs_out(env, part)?,
             }

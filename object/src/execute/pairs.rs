@@ -162,7 +162,8 @@ impl<'r> Object<'r> {
             } else {
                 edit.new = NewValue::Bytes(header.clone());
             }
-            return Ok(());
+            // The onode has an empty header again, which is a byte.
+            return self.settle(env);
         }
         self.change().header = header.clone();
         if header.len() > env.limits.inline_bytes_max {
