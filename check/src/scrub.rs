@@ -3,10 +3,12 @@
 //! In order: superblocks, slots, bodies and the journal's windows; then, collection by collection in the order of keys, the
 //! nodes of all trees and the pieces of all rows, each with the checksum that its row has; then headers, seals and
 //! inventories, segment by segment. A check looks for contradictions too; a scrub looks at bytes only, names the object and
-//! the offset that is bad, and needs no list of what lives where: its memory is one path per tree and the window's changes.
+//! the offset that is bad, and needs no list of what lives where: its memory is one path per tree, the window's changes,
+//! and the onodes of one hash.
 //!
-//! After every row it says where it is ([`Position`]) and asks whether to go on. A later scrub that is given the position goes
-//! on there, whatever was written to the store between the two: the order of keys does not change. What comes before the
+//! After every row (the onodes of one hash that have extents count as one) it says where it is ([`Position`]) and asks whether
+//! to go on. A later scrub that is given the position goes on there, whatever was written to the store between the two: the
+//! order of keys does not change. What comes before the
 //! rows is little and is looked at every time.
 //!
 //! Cost: each live byte once; on taking up again the front, the windows, and one path of nodes.

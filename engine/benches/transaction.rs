@@ -17,8 +17,8 @@ use seabed::device::memory::MemoryDevice;
 use seabed::device::{Class, Local, Machine, Runtime};
 use seabed::types::{ShardId, Uuid};
 use seabed::{
-    FORMAT_VERSION, Identity, Layout, LocalPool, LocalStore, ObjectId, Shard, ShardOptions, Superblock,
-    Transaction, format_device,
+    Identity, Layout, LocalPool, LocalStore, ObjectId, Shard, ShardOptions, Superblock, Transaction,
+    format_device,
 };
 
 const STORE_BYTES: u64 = 512 << 20;
@@ -100,15 +100,7 @@ impl World {
         let layout =
             Layout { device_bytes: STORE_BYTES, segment_bytes: 1 << 20, node_bytes: 16 << 10, shards: 1 };
         let identity = Identity { uuid: Uuid([1; 16]), secret: [2; 16] };
-        let superblock = Superblock {
-            version: FORMAT_VERSION,
-            identity,
-            compat: 0,
-            ro_compat: 0,
-            incompat: 0,
-            layout,
-            window_bytes: 64 << 20,
-        };
+        let superblock = Superblock::new(identity, layout, 64 << 20);
         let pool = executor.run_until(async {
             format_device(&machine, &superblock).await.expect("formatted");
             let shard = Shard::mount(machine, superblock, ShardId(0), ShardOptions::default()).await;

@@ -24,7 +24,7 @@ use seabed_device::glommio_host::{self, CreateOptions, FirstWrite, GlommioHost, 
 use seabed_device::{Class, Host, Join, Machine, OpenError};
 use seabed_object::read::{Range, Stat};
 use seabed_object::{Direction, IntoData, ObjectId, Transaction, Usage};
-use seabed_segment::{FORMAT_VERSION, Identity, Layout, Superblock};
+use seabed_segment::{Identity, Layout, Superblock};
 use seabed_types::{BLOCK_BYTES, PoolId, ShardId, Uuid};
 
 use crate::format::{format_device, window_bytes};
@@ -175,15 +175,7 @@ impl Store {
             uuid: Uuid(uuid.try_into().expect("16 of 32 bytes")),
             secret: secret.try_into().expect("16 of 32 bytes"),
         };
-        let superblock = Superblock {
-            version: FORMAT_VERSION,
-            identity,
-            compat: 0,
-            ro_compat: 0,
-            incompat: 0,
-            layout,
-            window_bytes,
-        };
+        let superblock = Superblock::new(identity, layout, window_bytes);
         let mut progress = options.progress;
         let create = CreateOptions {
             overwrite: options.force,

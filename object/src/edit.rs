@@ -217,7 +217,7 @@ impl ExtentsEdit {
         // Without a chunk that stays all that the row has is touched.
         let stored = self.slots.iter().filter(|slot| **slot != Slot::Hole).count();
         let moved = if self.is_moved { self.old.iter().count() } else { 0 };
-        2 + 7 + 14 * (stored + moved)
+        2 + HEAD_BYTES + 14 * (stored + moved)
     }
 
     /// The change that the edit makes, the pieces that only the new row points to, and the length of its value.
@@ -278,7 +278,15 @@ impl ExtentsEdit {
     }
 }
 
+/// Adds a place to runs, to the last of them if it is right behind that.
+pub(crate) fn push_run(runs: &mut Vec<(Paddr, u32)>, at: Paddr, bytes: u32) {
+    match runs.last_mut() {
+        Some(run) if is_behind(*run, at) => run.1 += bytes,
+        _ => runs.push((at, bytes)),
+    }
+}
+
 /// Whether `at` is right behind `run`.
-pub(crate) fn is_behind((first, bytes): (Paddr, u32), at: Paddr) -> bool {
+fn is_behind((first, bytes): (Paddr, u32), at: Paddr) -> bool {
     first.segment == at.segment && first.offset.checked_add(bytes) == Some(at.offset)
 }

@@ -10,9 +10,9 @@
 
 use std::ops::ControlFlow;
 
-use seabed_types::{Paddr, TreeKind};
+use seabed_types::TreeKind;
 
-use crate::edit::is_behind;
+use crate::edit::push_run;
 use crate::effects::{Edit, Effects};
 use crate::key::{self, KeyBuf, Member};
 use crate::usage::{pieces_of_row, usage_of_row};
@@ -50,7 +50,7 @@ pub fn drain(rows: &dyn Rows, alive: &dyn Fn(u64) -> bool, rows_max: usize) -> R
         }
         effects.usage = effects.usage.minus(usage_of_row(TreeKind::Bodies, key, value)?);
         for piece in pieces_of_row(TreeKind::Bodies, key, value)? {
-            push_freed(&mut effects.freed, piece.at, piece.bytes);
+            push_run(&mut effects.freed, piece.at, piece.bytes);
         }
         effects.push(TreeKind::Bodies, KeyBuf::from_slice(key), Edit::Gone);
         Ok(true)
@@ -104,11 +104,4 @@ fn visit(
         }
     });
     failed.and(visited)
-}
-
-fn push_freed(freed: &mut Vec<(Paddr, u32)>, at: Paddr, bytes: u32) {
-    match freed.last_mut() {
-        Some(run) if is_behind(*run, at) => run.1 += bytes,
-        _ => freed.push((at, bytes)),
-    }
 }

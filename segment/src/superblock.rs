@@ -88,6 +88,11 @@ pub enum SuperblockError {
 }
 
 impl Superblock {
+    /// Of a store that is made now: of the present version, without features.
+    pub const fn new(identity: Identity, layout: Layout, window_bytes: u64) -> Self {
+        Self { version: FORMAT_VERSION, identity, compat: 0, ro_compat: 0, incompat: 0, layout, window_bytes }
+    }
+
     /// The block of copy `copy` (0..=3).
     pub fn encode(&self, copy: u16) -> [u8; BLOCK_BYTES] {
         let mut raw = RawSuperblock {

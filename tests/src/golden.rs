@@ -174,15 +174,7 @@ fn shard_options(access: Access) -> ShardOptions {
 pub(crate) fn superblock() -> Superblock {
     let layout =
         Layout { device_bytes: DEVICE_BYTES as u64, segment_bytes: 64 << 10, node_bytes: 4096, shards: 1 };
-    Superblock {
-        version: FORMAT_VERSION,
-        identity: Identity { uuid: Uuid([0x60; 16]), secret: *b"golden secret 01" },
-        compat: 0,
-        ro_compat: 0,
-        incompat: 0,
-        layout,
-        window_bytes: 4 * (64 << 10),
-    }
+    Superblock::new(Identity { uuid: Uuid([0x60; 16]), secret: *b"golden secret 01" }, layout, 4 * (64 << 10))
 }
 
 /// Letters from `first` on, each 1000 times.

@@ -11,7 +11,7 @@
 
 use std::collections::BTreeMap;
 
-use seabed_segment::{FORMAT_VERSION, Identity, Layout, ListedWhat, RECORD_HEADER_BYTES, Superblock};
+use seabed_segment::{Identity, Layout, ListedWhat, RECORD_HEADER_BYTES, Superblock};
 use seabed_types::{BLOCK_BYTES, Crc, Uuid};
 
 use crate::Image;
@@ -74,15 +74,7 @@ fn guess(image: &dyn Image) -> Option<Superblock> {
     layout.check().ok()?;
     let layout = Layout { node_bytes: node_bytes(image, identity, layout), ..layout };
     layout.check().ok()?;
-    Some(Superblock {
-        version: FORMAT_VERSION,
-        identity,
-        compat: 0,
-        ro_compat: 0,
-        incompat: 0,
-        layout,
-        window_bytes: 0,
-    })
+    Some(Superblock::new(identity, layout, 0))
 }
 
 /// What a block votes for, if it begins like a record.

@@ -2,8 +2,8 @@
 
 use seabed_device::memory::MemoryDevice;
 use seabed_segment::{
-    FORMAT_VERSION, Identity, Layout, Listed, OpenSegment, RecordBuilder, RecordHeader, RecordPlace,
-    SegmentHeader, StreamKind, Superblock,
+    Identity, Layout, Listed, OpenSegment, RecordBuilder, RecordHeader, RecordPlace, SegmentHeader,
+    StreamKind, Superblock,
 };
 use seabed_types::{Epoch, Incarnation, Lsn, Paddr, SegmentId, ShardId, Uuid};
 
@@ -21,15 +21,7 @@ impl Disk {
         let device_bytes = (3 << 20) * u64::from(shards);
         let layout = Layout { device_bytes, segment_bytes: 64 << 10, node_bytes: 4096, shards };
         layout.check().expect("sizes that a store can have");
-        let superblock = Superblock {
-            version: FORMAT_VERSION,
-            identity: IDENTITY,
-            compat: 0,
-            ro_compat: 0,
-            incompat: 0,
-            layout,
-            window_bytes: 256 << 10,
-        };
+        let superblock = Superblock::new(IDENTITY, layout, 256 << 10);
         let bytes = vec![0; usize::try_from(device_bytes).expect("it fits the memory")];
         let mut disk = Self { layout, bytes };
         for (copy, at) in (0..).zip(Superblock::places(device_bytes)) {

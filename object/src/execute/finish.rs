@@ -12,9 +12,9 @@ use super::object::{Before, Object, State};
 use super::pairs::{NewValue, OldValue, ValueEdit};
 use super::{Env, Outcome, Work};
 use crate::ROW_CHUNKS;
-use crate::edit::{ExtentsEdit, Slot, Sums, is_behind};
+use crate::edit::{ExtentsEdit, Slot, Sums, push_run};
 use crate::effects::{Checksums, Edit, Effects, NewPiece, OnodeEdit, RowChange};
-use crate::extents::{Extents, FULL};
+use crate::extents::FULL;
 use crate::key::{self, KeyBuf, Kind, Member, Position};
 use crate::onode::Parts;
 use crate::refusal::{Refusal, Refused};
@@ -55,7 +55,9 @@ impl Object<'_> {
             effects.set_grave(member);
         }
         if let (true, Some(before)) = (self.drops_extents, &self.before) {
-            effects.free_all(&before.extents);
+            for (_, chunk) in before.extents.iter() {
+                push_run(&mut effects.freed, chunk.at, u32::from(chunk.bytes));
+            }
         }
         let extents = self.settle_extents(env);
         self.finish_onode(env, extents, effects);
@@ -274,16 +276,6 @@ impl Effects {
             self.usage = self.usage.plus(usage_of(&key, row_bytes, allocated));
         }
         self.rows.push(RowChange { tree: TreeKind::Bodies, key, seen, edit });
-    }
-
-    /// All chunks of a row are gone.
-    fn free_all(&mut self, extents: &Extents) {
-        for (_, chunk) in extents.iter() {
-            match self.freed.last_mut() {
-                Some(run) if is_behind(*run, chunk.at) => run.1 += u32::from(chunk.bytes),
-                _ => self.freed.push((chunk.at, u32::from(chunk.bytes))),
-            }
-        }
     }
 
     /// The row, its length and the bytes it points to, for a value that is inline or becomes a piece.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use seabed::{LocalPool, LocalStore, Shard, ShardOptions};
 use seabed_device::local::Notify;
 use seabed_device::{Class, famine};
-use seabed_segment::{FORMAT_VERSION, Identity, Layout, Superblock};
+use seabed_segment::{Identity, Layout, Superblock};
 use seabed_types::{ShardId, Uuid};
 
 use super::alive::afterwards;
@@ -120,15 +120,11 @@ pub(super) fn superblock(seed: u64, plan: &Plan) -> Superblock {
         node_bytes: plan.node_bytes,
         shards: 1,
     };
-    Superblock {
-        version: FORMAT_VERSION,
-        identity: Identity { uuid: Uuid(uuid), secret: [3; 16] },
-        compat: 0,
-        ro_compat: 0,
-        incompat: 0,
+    Superblock::new(
+        Identity { uuid: Uuid(uuid), secret: [3; 16] },
         layout,
-        window_bytes: plan.window_segments * u64::from(plan.segment_bytes),
-    }
+        plan.window_segments * u64::from(plan.segment_bytes),
+    )
 }
 
 /// The options of a plan.
