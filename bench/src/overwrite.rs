@@ -77,6 +77,7 @@ async fn on_shard(
     let workload = Workload {
         pool: store.pool(POOL).await?,
         noise: Noise::new(),
+        names: (0..objects).map(|object| ObjectId::new(format!("overwrite-{object:08}"))).collect(),
         blocks: RefCell::new(vec![Writes::default(); blocks_of(objects)]),
     };
     say("writing the objects");
@@ -139,6 +140,7 @@ struct Writes {
 struct Workload {
     pool: LocalPool,
     noise: Noise,
+    names: Vec<ObjectId>,
     blocks: RefCell<Vec<Writes>>,
 }
 
@@ -147,12 +149,11 @@ impl Workload {
     async fn fill(&self, objects: u64) -> Result<()> {
         for group in groups(objects) {
             try_join_all(group.map(|object| async move {
-                let mut data = vec![0; usize::try_from(OBJECT_BYTES).expect("4 MiB")];
-                let block_bytes = usize::try_from(BLOCK_BYTES).expect("4 KiB");
-                for (block, bytes) in (object * BLOCKS_PER_OBJECT..).zip(data.chunks_exact_mut(block_bytes)) {
-                    self.noise.fill(Stamp { block, write: 1 }, bytes);
+                let mut data = Vec::with_capacity(usize::try_from(OBJECT_BYTES).expect("4 MiB"));
+                for block in object * BLOCKS_PER_OBJECT..(object + 1) * BLOCKS_PER_OBJECT {
+                    self.noise.append(Stamp { block, write: 1 }, &mut data);
                 }
-                self.pool.put(name(object), data).await
+                self.pool.put(self.name(object), data).await
             }))
             .await?;
         }
@@ -182,11 +183,11 @@ impl Workload {
             let block = rng.usize(..blocks);
             let write = self.begin(block);
             let stamp = Stamp { block: block as u64, write };
-            let mut data = vec![0; usize::try_from(BLOCK_BYTES).expect("4 KiB")];
-            self.noise.fill(stamp, &mut data);
+            let mut data = Vec::with_capacity(usize::try_from(BLOCK_BYTES).expect("4 KiB"));
+            self.noise.append(stamp, &mut data);
             let mut txn = Transaction::new();
             let offset = stamp.block % BLOCKS_PER_OBJECT * BLOCK_BYTES;
-            txn.write(&name(stamp.block / BLOCKS_PER_OBJECT), offset, data);
+            txn.write(self.name(stamp.block / BLOCKS_PER_OBJECT), offset, data);
             match self.pool.submit(txn).await {
                 Ok(()) => {}
                 Err(Error::NoSpace { .. }) => return Ok(Ending::NoSpace),
@@ -195,6 +196,10 @@ impl Workload {
             self.acknowledge(block, write);
             recorder.borrow_mut().record(start.elapsed());
         }
+    }
+
+    fn name(&self, object: u64) -> &ObjectId {
+        &self.names[index(object)]
     }
 
     fn begin(&self, block: usize) -> u32 {
@@ -212,7 +217,7 @@ impl Workload {
     async fn verify(&self, objects: u64) -> Result<Verified> {
         let mut verified = Verified::default();
         for group in groups(objects) {
-            let reads = group.clone().map(|object| self.pool.read(name(object), 0, OBJECT_BYTES));
+            let reads = group.clone().map(|object| self.pool.read(self.name(object), 0, OBJECT_BYTES));
             for (object, data) in group.zip(try_join_all(reads).await?) {
                 verified.blocks += BLOCKS_PER_OBJECT;
                 verified.wrong += self.wrong_blocks(object, &data);
@@ -239,14 +244,10 @@ impl Workload {
 
     async fn remove(&self, objects: u64) -> Result<()> {
         for group in groups(objects) {
-            try_join_all(group.map(|object| self.pool.remove(name(object)))).await?;
+            try_join_all(group.map(|object| self.pool.remove(self.name(object)))).await?;
         }
         Ok(())
     }
-}
-
-fn name(object: u64) -> ObjectId {
-    ObjectId::new(format!("overwrite-{object:08}"))
 }
 
 fn blocks_of(objects: u64) -> usize {

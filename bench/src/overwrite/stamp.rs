@@ -44,13 +44,12 @@ impl Noise {
         &self.table[place..place + BODY_BYTES]
     }
 
-    /// Makes the bytes of a write.
-    pub(super) fn fill(&self, stamp: Stamp, bytes: &mut [u8]) {
-        let (head, body) = bytes.split_at_mut(HEAD_BYTES);
-        head[..8].copy_from_slice(&stamp.block.to_le_bytes());
-        head[8..12].copy_from_slice(&stamp.write.to_le_bytes());
-        head[12..].fill(0);
-        body.copy_from_slice(self.body(stamp));
+    /// Appends the bytes of a write.
+    pub(super) fn append(&self, stamp: Stamp, to: &mut Vec<u8>) {
+        to.extend_from_slice(&stamp.block.to_le_bytes());
+        to.extend_from_slice(&stamp.write.to_le_bytes());
+        to.extend_from_slice(&[0; 4]);
+        to.extend_from_slice(self.body(stamp));
     }
 
     /// Which write of `block` these bytes are; none if they are not all of one.
@@ -77,8 +76,8 @@ mod tests {
     #[test]
     fn every_changed_byte_is_noticed() {
         let noise = Noise::new();
-        let mut bytes = vec![0; HEAD_BYTES + BODY_BYTES];
-        noise.fill(Stamp { block: 77, write: 3 }, &mut bytes);
+        let mut bytes = Vec::new();
+        noise.append(Stamp { block: 77, write: 3 }, &mut bytes);
         assert_eq!(noise.write_of(77, &bytes), Some(3));
         assert_eq!(noise.write_of(78, &bytes), None);
         for at in 0..bytes.len() {
