@@ -86,7 +86,8 @@ pub struct HostOptions {
     pub lock_wait: Duration,
     /// How long an idle thread looks for work before it sleeps. 5 us are enough for a `yield_io` not to sleep; with 100 us
     /// other threads are answered in 7 us instead of 50, and a processor is burnt meanwhile. A thread with operations in
-    /// flight looks on for as long again as its tasks ran before, 100 us at most. None: it sleeps at once.
+    /// flight looks on for longer: as its tasks ran before, 100 us at most, or twice what a device that usually answers
+    /// within 200 us takes. None: it sleeps at once.
     pub spin_before_park: Option<Duration>,
     /// Bytes of the arena of I/O buffers of each thread; buffers beyond it are allocated one by one.
     pub io_memory: usize,
