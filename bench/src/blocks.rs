@@ -55,7 +55,8 @@ struct Writes {
 
 /// A file and what is done with it.
 pub(crate) struct Blocks {
-    name: String,
+    /// Made once: a name for each operation is 2 % of a write.
+    objects: Vec<ObjectId>,
     hash: u64,
     bytes: u64,
     /// Whether it is written before the job begins.
@@ -79,6 +80,8 @@ impl Blocks {
     pub(crate) fn new(job: &Job, copy: u32, run: u64) -> Self {
         let name = format!("{}.{copy}", job.name);
         let bytes = job.bytes_of_file();
+        let object = |index| ObjectId::new(format!("{name}.{index:08}"));
+        let objects = (0..bytes.div_ceil(OBJECT_BYTES)).map(object).collect();
         let largest = job.block_sizes.iter().map(crate::job::Split::max).max().unwrap_or(0).max(OBJECT_BYTES);
         let units = job.verifies.then(|| {
             let unit = job.verify_unit();
@@ -95,16 +98,16 @@ impl Blocks {
             number: Cell::new(0),
             units,
             verified: Cell::new(Verified::default()),
-            name,
+            objects,
         }
     }
 
-    fn object(&self, index: u64) -> ObjectId {
-        ObjectId::new(format!("{}.{index:08}", self.name))
+    fn object(&self, index: u64) -> &ObjectId {
+        &self.objects[usize::try_from(index).expect("the names are in memory")]
     }
 
     fn objects(&self) -> u64 {
-        self.bytes.div_ceil(OBJECT_BYTES)
+        self.objects.len() as u64
     }
 
     fn object_bytes(&self, index: u64) -> u64 {
@@ -128,13 +131,13 @@ impl Blocks {
 
     async fn prepare_object(&self, face: &Face, index: u64) -> Result<()> {
         let (object, bytes) = (self.object(index), self.object_bytes(index));
-        if face.size(&object).await? == Some(bytes) {
+        if face.size(object).await? == Some(bytes) {
             return Ok(());
         }
         let place = index * OBJECT_BYTES;
         let (data, numbers) = self.data(place, bytes);
         let mut txn = Transaction::new();
-        txn.put::<&[u8], &[u8]>(&object, data, []);
+        txn.put::<&[u8], &[u8]>(object, data, []);
         face.submit(txn).await?;
         self.acknowledge(place, &numbers);
         Ok(())
@@ -158,7 +161,7 @@ impl Blocks {
                         usize::try_from(index * OBJECT_BYTES + range.start - offset).expect("in the block");
                     let part =
                         data.slice(at..at + usize::try_from(range.end - range.start).expect("in the block"));
-                    txn.write(&self.object(index), range.start, part);
+                    txn.write(self.object(index), range.start, part);
                 }
                 let start = Instant::now();
                 face.submit(txn).await?;
@@ -168,7 +171,7 @@ impl Blocks {
             Direction::Trim => {
                 let mut txn = Transaction::new();
                 for (index, range) in parts(offset, bytes) {
-                    txn.zero(&self.object(index), range.start, range.end - range.start);
+                    txn.zero(self.object(index), range.start, range.end - range.start);
                 }
                 let start = Instant::now();
                 face.submit(txn).await?;
@@ -182,7 +185,7 @@ impl Blocks {
         let mut reads = Vec::with_capacity(1);
         for (index, range) in parts(offset, bytes) {
             let object = self.object(index);
-            reads.push(async move { face.read(&object, range.start, range.end - range.start).await });
+            reads.push(async move { face.read(object, range.start, range.end - range.start).await });
         }
         let start = Instant::now();
         if reads.len() == 1 {
@@ -283,7 +286,7 @@ impl Blocks {
         {
             return Ok(());
         }
-        let data = match face.read(&self.object(index), 0, bytes).await {
+        let data = match face.read(self.object(index), 0, bytes).await {
             Err(seabed::Error::NotFound) => Bytes::new(),
             data => data?,
         };
