@@ -10,24 +10,20 @@
 //!
 //! A mount in place knows where the log ends, in memory, and gives the scan that limit; what stands behind is not looked at.
 //!
-//! Cost: the window is read once, in pieces of 512 KiB, of which up to four are on their way while records are looked at; the
-//! search behind the end reads the rest of one segment and the next.
-//! Memory: the pieces that are on their way, one more and a record's bytes, and one record's entries.
+//! Cost: the window is read once, in 1 MiB pieces; the search behind the end reads the rest of one segment and the next.
+//! Memory: one region of reads and one record's entries.
 
-use std::collections::VecDeque;
 use std::rc::Rc;
 
-use seabed_device::{Class, Device, DeviceError, Local, ReadBuf};
+use seabed_device::{Class, Device, DeviceError};
 use seabed_segment::{Identity, Layout, RecordHeader, SEGMENT_HEADER_BYTES, StreamKind, entries_of};
 use seabed_types::{BLOCK_BYTES, Crc, Epoch, Incarnation, Lsn, Malformed, Paddr, SegmentId, ShardId};
 
 use crate::end::{Evidence, Found, Verdict, verdict};
 use crate::{Cut, EntryRef, JournalSegment};
 
-/// Bytes of one read, and at most a quarter of a segment.
-const REGION_BYTES: usize = 512 << 10;
-/// So many reads are begun before they are needed, at most.
-const AHEAD: usize = 4;
+/// Bytes of one read.
+const REGION_BYTES: usize = 1 << 20;
 /// How often a failed read is tried in all.
 const READ_TRIES: usize = 3;
 
@@ -110,87 +106,36 @@ pub enum ScanError {
 /// Takes a record that belongs to the log: its header and its entries.
 pub type Visit<'a> = &'a mut dyn FnMut(&RecordHeader, &[u8]) -> Result<(), Malformed>;
 
-/// A read that was begun: from where, how many bytes, and its end.
-struct Ahead {
-    at: Paddr,
-    bytes: usize,
-    reading: Local<Result<ReadBuf, DeviceError>>,
-}
-
-/// What a scan reads with. Who reads on in a segment finds the next pieces on their way.
+/// What a scan reads with.
 struct Reader {
     device: Rc<dyn Device>,
     layout: Layout,
-    /// The bytes that are kept, and where they begin.
-    start: Paddr,
-    region: Vec<u8>,
-    /// The pieces behind them, one after the other.
-    ahead: VecDeque<Ahead>,
-    /// Pieces that were read in a row.
-    run: usize,
+    region: Option<(Paddr, Vec<u8>)>,
     bytes_read: u64,
 }
 
 impl Reader {
-    fn new(device: Rc<dyn Device>, layout: Layout) -> Self {
-        let (start, region, ahead) = (Paddr::default(), Vec::new(), VecDeque::new());
-        Self { device, layout, start, region, ahead, run: 0, bytes_read: 0 }
-    }
-
     /// `bytes` bytes at `at`, which lie within a segment.
     async fn fetch(&mut self, at: Paddr, bytes: usize) -> Result<&[u8], DeviceError> {
-        let (first, end) = (self.start.offset as usize, self.start.offset as usize + self.region.len());
-        let is_kept = at.segment == self.start.segment && (first..=end).contains(&(at.offset as usize));
-        let skip = if is_kept { at.offset as usize - first } else { 0 };
-        if !is_kept || skip + bytes > self.region.len() {
-            if is_kept {
-                self.region.drain(..skip);
-            } else {
-                self.region.clear();
-                self.ahead.clear();
-                self.run = 0;
-            }
-            self.start = at;
-            while self.region.len() < bytes {
-                self.read_on(bytes).await?;
-            }
-        }
-        let skip = (at.offset - self.start.offset) as usize;
-        Ok(&self.region[skip..skip + bytes])
-    }
-
-    /// Appends the next piece to the region, of which `bytes` bytes are wanted.
-    async fn read_on(&mut self, bytes: usize) -> Result<(), DeviceError> {
-        let kept = u32::try_from(self.region.len()).expect("less than a segment");
-        let next = self.start.plus(kept);
-        self.begin(next);
-        let piece = self.ahead.pop_front().expect("begun");
-        debug_assert_eq!(piece.at, next, "pieces follow one another");
-        if let Ok(read) = piece.reading.await {
-            self.bytes_read += piece.bytes as u64;
-            self.region.extend_from_slice(&read);
-            self.run += 1;
-            return Ok(());
-        }
-        // What cannot be read may lie behind what is wanted.
-        self.ahead.clear();
-        self.run = 0;
-        let missing = (bytes - self.region.len()).next_multiple_of(BLOCK_BYTES);
-        let read = self.read(next, missing).await?;
-        self.region.extend_from_slice(&read);
-        Ok(())
-    }
-
-    /// Begins the reads of the piece at `next` and of as many behind it as were read in a row, up to the segment's end.
-    fn begin(&mut self, next: Paddr) {
-        let mut at = self.ahead.back().map_or(next, |last| behind(last.at, last.bytes));
-        while self.ahead.len() <= self.run.min(AHEAD) && at.offset < self.layout.segment_bytes {
+        let hit = self.region.as_ref().is_some_and(|(start, region)| {
+            start.segment == at.segment
+                && start.offset <= at.offset
+                && (at.offset - start.offset) as usize + bytes <= region.len()
+        });
+        if !hit {
             let left = (self.layout.segment_bytes - at.offset) as usize;
-            let bytes = REGION_BYTES.min(self.layout.segment_bytes as usize / 4).min(left);
-            let reading = self.device.read(self.layout.device_offset(at), bytes, Class::Foreground);
-            self.ahead.push_back(Ahead { at, bytes, reading });
-            at = behind(at, bytes);
+            let count = bytes.max(REGION_BYTES).min(left);
+            let read = match self.read(at, count).await {
+                Ok(read) => read,
+                // What cannot be read may lie behind what is wanted.
+                Err(_) if count > bytes => self.read(at, bytes).await?,
+                Err(error) => return Err(error),
+            };
+            self.region = Some((at, read));
         }
+        let (start, region) = self.region.as_ref().expect("just read");
+        let from = (at.offset - start.offset) as usize;
+        Ok(&region[from..from + bytes])
     }
 
     async fn read(&mut self, at: Paddr, bytes: usize) -> Result<Vec<u8>, DeviceError> {
@@ -210,16 +155,10 @@ impl Reader {
     }
 }
 
-fn behind(at: Paddr, bytes: usize) -> Paddr {
-    at.plus(u32::try_from(bytes).expect("a read lies in a segment"))
-}
-
 /// A record that is valid but for its data.
 struct Candidate {
     header: RecordHeader,
     entries: Vec<u8>,
-    /// The segment that it claims for the journal.
-    claimed: Option<(SegmentId, Incarnation)>,
 }
 
 /// What record n must say.
@@ -265,14 +204,8 @@ impl Reader {
             Ok(entries) => entries,
             Err(malformed) => return Ok(Err(malformed.what)),
         };
-        let mut claimed = None;
-        let decoded = EntryRef::decode_all(&entries, |entry| {
-            if let EntryRef::Claim { segment, incarnation, stream: StreamKind::Journal, .. } = entry {
-                claimed = Some((segment, incarnation));
-            }
-        });
-        Ok(match decoded {
-            Ok(()) => Ok(Candidate { header, entries, claimed }),
+        Ok(match EntryRef::decode_all(&entries, |_| {}) {
+            Ok(()) => Ok(Candidate { header, entries }),
             Err(malformed) => Err(malformed.what),
         })
     }
@@ -343,7 +276,12 @@ impl Position {
             seabed_types::reached!(ReplayRolled);
             self.enter(header.at, header.place.incarnation);
         }
-        self.next = candidate.claimed.or(self.next);
+        let claims = EntryRef::decode_all(&candidate.entries, |entry| {
+            if let EntryRef::Claim { segment, incarnation, stream: StreamKind::Journal, .. } = entry {
+                self.next = Some((segment, incarnation));
+            }
+        });
+        debug_assert!(claims.is_ok(), "a candidate's entries decode");
         self.at = Paddr::new(header.at.segment, header.end());
         self.previous = header.crc;
         self.lsn = self.lsn.next();
@@ -358,7 +296,7 @@ pub async fn scan(
     begin: Begin,
     visit: Visit<'_>,
 ) -> Result<ScanEnd, ScanError> {
-    let mut reader = Reader::new(device, *layout);
+    let mut reader = Reader { device, layout: *layout, region: None, bytes_read: 0 };
     let first = *begin.segments.first().ok_or(ScanError::Damaged {
         at: begin.at,
         lsn: begin.lsn,
