@@ -474,10 +474,13 @@ impl Mounted {
     }
 
     async fn load_node(&self, id: CollectionId, tree: TreeKind, ptr: NodePtr) -> Result<Option<Pin>> {
-        let other = self.loading.borrow().get(&ptr).cloned();
-        if let Some(notify) = other {
-            notify.until(|| !self.loading.borrow().contains_key(&ptr)).await;
-            return Ok(self.world.borrow_mut().cache.pin(ptr));
+        while let Some(load) = { self.loading.borrow().get(&ptr).cloned() } {
+            // It may be given up and loaded again before this task runs: that load tells others than this one.
+            let is_over = || self.loading.borrow().get(&ptr).is_none_or(|now| !Rc::ptr_eq(now, &load));
+            load.until(is_over).await;
+            if let Some(pin) = self.world.borrow_mut().cache.pin(ptr) {
+                return Ok(Some(pin));
+            }
         }
         self.loading.borrow_mut().insert(ptr, Rc::default());
         let _loading = Loading { shard: self, ptr };

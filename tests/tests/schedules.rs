@@ -259,7 +259,9 @@ fn memory_is_bounded_on_a_slow_device() {
 
 #[test]
 fn nothing_is_shown_of_rows_whose_record_takes_long() {
-    for seed in 1..3 {
+    // In 7, 9 and 10 a node was given up and loaded again before those ran that had waited for its first load: they waited for
+    // ever.
+    for seed in [1, 2, 7, 9, 10] {
         let loads = memory::slow_records(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         assert!(loads > 1000, "{loads}");
     }
