@@ -181,12 +181,8 @@ impl ExtentsEdit {
 
     /// The places that the row does not point to any more, neighbours joined.
     pub(crate) fn push_freed(&self, changed: u16, freed: &mut Vec<(Paddr, u32)>) {
-        let first = freed.len();
         for chunk in self.old_chunks(changed) {
-            match freed[first..].last_mut() {
-                Some(run) if is_behind(*run, chunk.at) => run.1 += u32::from(chunk.bytes),
-                _ => freed.push((chunk.at, u32::from(chunk.bytes))),
-            }
+            push_run(freed, chunk.at, u32::from(chunk.bytes));
         }
     }
 
