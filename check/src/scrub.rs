@@ -8,8 +8,7 @@
 //!
 //! After every row (the onodes of one hash that have extents count as one) it says where it is ([`Position`]) and asks whether
 //! to go on. A later scrub that is given the position goes on there, whatever was written to the store between the two: the
-//! order of keys does not change. What comes before the
-//! rows is little and is looked at every time.
+//! order of keys does not change. What comes before the rows is little and is looked at every time.
 //!
 //! Cost: each live byte once; on taking up again the front, the windows, and one path of nodes.
 //! Not here: the pace, which the caller keeps by waiting in [`Watch::read`]; repair.

@@ -24,8 +24,8 @@ pub struct OpenOptions {
     pub memory_bytes: usize,
     /// Of these, bytes for data that is read again; 0 for none. An eighth if None, half at most; over a quarter nodes have less.
     pub data_cache_bytes: Option<usize>,
-    /// How long an engine thread looks for work before it sleeps: lower latency for CPU time. By default 5 us, and while the
-    /// device has something to do for as long again as the thread was busy before, at most 100 us. None: it sleeps at once.
+    /// How long an engine thread looks for work before it sleeps: lower latency for CPU time. By default 5 us; while the device
+    /// has something to do longer, as [`seabed_device::glommio_host::HostOptions::spin_before_park`] says. None: it sleeps at once.
     pub spin_before_park: Option<Duration>,
     /// How long to wait for a process that was killed to let go of the device.
     pub lock_wait: Duration,

@@ -1,7 +1,8 @@
 //! Bare: the device through a bare loop of glommio, without an engine: what any program on this runtime can get from it.
 //!
 //! A file is written once from end to end; then each client is a task with one operation in flight. Writes are O_DSYNC, each
-//! of a buffer of its own that is filled before. The thread spins as long as a shard's does before it parks.
+//! of a buffer of its own that is filled before. The thread spins before it parks as long as an idle shard's
+//! does; a shard's thread looks on for longer while the device has something to do.
 
 use std::fs::File;
 use std::future::Future;
