@@ -13,6 +13,7 @@
 //! Limits: format.rs.   Not here: splitting and merging, in `page/split.rs` and `page/rebuild.rs`.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use seabed_types::{Malformed, NodePtr};
 use smallvec::SmallVec;
@@ -27,6 +28,8 @@ use format::{CELL_HEADER_BYTES, Form, HEADER_BYTES, Header, ROW_BYTES, SLOT_BYTE
 
 /// How far from its place a guess in a search may be to be of use: a cache line of slots to either side.
 const GUESS_SLOTS: usize = 8;
+/// Of so many rows whose heads are equal one is found by halving; of more by a guess first, as each step reads a cell.
+const BISECTED_MAX: usize = 4;
 
 /// A whole key, put together from prefix and suffix.
 pub(crate) type KeyBuf = SmallVec<[u8; 64]>;
@@ -209,19 +212,32 @@ impl Page {
             // All keys of the page are on one side of `key`.
             return Err(if key < prefix { first } else { count });
         };
-        let head = head_of(suffix);
         let slots = &self.slots()[first..];
-        let at = lower_bound(slots, head);
-        let tail = &slots[at..];
-        let equal = match tail {
-            [slot, ..] if slot.head.get() != head => return Err(first + at),
-            [_, next, ..] if next.head.get() == head => tail.partition_point(|slot| slot.head.get() == head),
-            [_, ..] => 1,
-            [] => return Err(first + at),
-        };
-        tail[..equal]
-            .binary_search_by(|slot| self.suffix_of(*slot).cmp(suffix))
-            .map_or_else(|index| Err(first + at + index), |index| Ok(first + at + index))
+        let alike = alike(slots, head_of(suffix));
+        let at = first + alike.start;
+        match self.search_alike(&slots[alike], suffix) {
+            Ok(index) => Ok(at + index),
+            Err(index) => Err(at + index),
+        }
+    }
+
+    /// As `search`, among rows whose heads are that of `suffix`.
+    #[inline]
+    fn search_alike(&self, slots: &[Slot], suffix: &[u8]) -> Result<usize, usize> {
+        let (mut begin, mut end) = (0, slots.len());
+        if let ([first, .., last], true) = (slots, end > BISECTED_MAX) {
+            let (first, last) = (self.suffix_of(*first), self.suffix_of(*last));
+            if suffix > first && suffix < last {
+                let guess = guess_alike(first, last, suffix, end);
+                match self.suffix_of(slots[guess]).cmp(suffix) {
+                    Ordering::Equal => return Ok(guess),
+                    Ordering::Less => begin = guess + 1,
+                    Ordering::Greater => end = guess,
+                }
+            }
+        }
+        let found = slots[begin..end].binary_search_by(|slot| self.suffix_of(*slot).cmp(suffix));
+        found.map(|index| begin + index).map_err(|index| begin + index)
     }
 
     /// The child of an inner page that has `key`.
@@ -443,6 +459,48 @@ impl Page {
     }
 }
 
+/// The slots whose heads are `head`; an empty range where they would be.
+#[inline]
+fn alike(slots: &[Slot], head: u32) -> Range<usize> {
+    let begin = lower_bound(slots, head);
+    let count = match &slots[begin..] {
+        [slot, next, ..] if slot.head.get() == head && next.head.get() == head => {
+            slots[begin..].partition_point(|slot| slot.head.get() == head)
+        }
+        [slot, ..] if slot.head.get() == head => 1,
+        _ => 0,
+    };
+    begin..begin + count
+}
+
+/// Where `head` would be if the heads between the first and the last slot were spread evenly; none where it is not among them.
+#[inline]
+fn guess_of(slots: &[Slot], head: u32) -> Option<usize> {
+    let [first, .., last] = slots else { return None };
+    let (first, last) = (first.head.get(), last.head.get());
+    if head <= first || head > last {
+        return None;
+    }
+    let guess = u64::from(head - first) * (slots.len() as u64 - 1) / u64::from(last - first);
+    Some(usize::try_from(guess).expect("at most the last slot's index"))
+}
+
+/// Where the suffix of one of `count` rows would be if those between `first` and `last`, which begin alike, were spread evenly.
+/// The rows of one object are often numbered without a gap, and then it is right.
+fn guess_alike(first: &[u8], last: &[u8], suffix: &[u8], count: usize) -> usize {
+    let common = first.iter().zip(last).take_while(|(first, last)| first == last).count();
+    let number = |suffix: &[u8]| {
+        let mut bytes = [0; 8];
+        let rest = suffix.get(common..).unwrap_or(&[]);
+        let known = rest.len().min(bytes.len());
+        bytes[..known].copy_from_slice(&rest[..known]);
+        u128::from(u64::from_be_bytes(bytes))
+    };
+    let (first, last, number) = (number(first), number(last), number(suffix));
+    let guess = number.saturating_sub(first) * (count as u128 - 1) / last.saturating_sub(first).max(1);
+    usize::try_from(guess).unwrap_or(usize::MAX).min(count - 1)
+}
+
 /// The first slot whose head is at least `head`.
 ///
 /// Hashes come first in most keys, so the heads of a page are spread evenly, and a guess by proportion is mostly right
@@ -452,15 +510,9 @@ impl Page {
 fn lower_bound(slots: &[Slot], head: u32) -> usize {
     let (mut begin, mut end) = (0, slots.len());
     if end > 4 * GUESS_SLOTS {
-        let (first, last) = (slots[0].head.get(), slots[end - 1].head.get());
-        if head <= first {
-            return 0;
-        }
-        if head > last {
-            return end;
-        }
-        let guess = u64::from(head - first) * (end as u64 - 1) / u64::from(last - first);
-        let guess = usize::try_from(guess).expect("at most the last slot's index");
+        let Some(guess) = guess_of(slots, head) else {
+            return if head <= slots[0].head.get() { 0 } else { end };
+        };
         let (low, high) = (guess.saturating_sub(GUESS_SLOTS), (guess + GUESS_SLOTS).min(end - 1));
         if slots[low].head.get() >= head {
             end = low;

@@ -68,6 +68,39 @@ fn search_finds_the_row_or_its_place() {
     }
 }
 
+/// Rows of one object stand in slots that are alike, and are found by a guess among their cells: the guess may be right, or wrong
+/// in either direction, and keys may begin with one another.
+#[test]
+fn search_guesses_among_rows_that_are_alike() {
+    let mut rng = Rng::with_seed(5);
+    for round in 0..300 {
+        let mut keys = std::collections::BTreeSet::new();
+        let alphabet: &[u8] = if round % 2 == 0 { &[0, 1, 255] } else { &[7, 8, 9, 200] };
+        for number in 0..rng.usize(2..120) {
+            let mut key =
+                [b"hash-one"[..].to_vec(), b"hash".to_vec(), b"other".to_vec()][rng.usize(..3)].clone();
+            match round % 3 {
+                // Without a gap, crowded, or anyhow.
+                0 => key.extend(u16::try_from(number).expect("few").to_be_bytes()),
+                1 => key.extend(u32::try_from(number * number * number).expect("few").to_be_bytes()),
+                _ => key.extend((0..rng.usize(..12)).map(|_| alphabet[rng.usize(..alphabet.len())])),
+            }
+            keys.insert(key);
+        }
+        let mut page = Page::new(16_384, 0);
+        for key in &keys {
+            assert!(put(&mut page, key, b"value"));
+        }
+        let keys: Vec<_> = keys.into_iter().collect();
+        for key in &keys {
+            let near = [0, 1, 128, 255].map(|byte| [&key[..], &[byte]].concat());
+            for probe in near.iter().chain([key, &key[..key.len() - 1].to_vec()]) {
+                assert_eq!(page.search(probe), keys.binary_search(probe), "{probe:?} among {keys:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_prefix_shrinks_and_grows() {
     let mut page = leaf(4096, &[(b"prefix/1", b"1"), (b"prefix/2", b"2"), (b"prefix/3", b"3")]);
