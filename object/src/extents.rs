@@ -216,15 +216,16 @@ impl Extents {
             return Err(bad);
         }
         let mut extents = Self { present, ..Self::EMPTY };
+        let bad = cursor.malformed("a chunk of extents");
+        let mut rest = cursor.take(cursor.left(), bad.what)?;
         // Where a chunk would be that stands right behind the one before, if that is full.
         let (mut behind, mut next) = (None, 0);
         for index in indexes(present) {
-            let bad = cursor.malformed("a chunk of extents");
             let is_next = index == next;
             let at = if contiguous >> index & 1 == 1 {
                 behind.ok_or(bad)?
             } else {
-                let at = address(cursor.array(bad.what)?);
+                let at = address(take_array(&mut rest).ok_or(bad)?);
                 // One state has one encoding: no address where none is needed, no length where it is full.
                 if at.segment.0 == 0 || is_next && behind == Some(at) {
                     return Err(bad);
@@ -233,19 +234,26 @@ impl Extents {
             };
             let mut bytes = FULL;
             if short >> index & 1 == 1 {
-                bytes = cursor.u16(bad.what)?;
+                bytes = u16::from_le_bytes(take_array(&mut rest).ok_or(bad)?);
                 if bytes == 0 || bytes >= FULL {
                     return Err(bad);
                 }
             }
-            let chunk = Chunk { at, bytes, crc: Crc(cursor.u32(bad.what)?) };
+            let crc = Crc(u32::from_le_bytes(take_array(&mut rest).ok_or(bad)?));
+            let chunk = Chunk { at, bytes, crc };
             extents.chunks[index] = chunk;
             behind = chunk.end();
             next = index + 1;
         }
-        cursor.end("more after extents")?;
-        Ok(extents)
+        if rest.is_empty() { Ok(extents) } else { Err(cursor.malformed("more after extents")) }
     }
+}
+
+/// Takes the first bytes off.
+fn take_array<const N: usize>(from: &mut &[u8]) -> Option<[u8; N]> {
+    let (array, rest) = from.split_first_chunk()?;
+    *from = rest;
+    Some(*array)
 }
 
 /// An address as rows have it.
