@@ -1,6 +1,6 @@
 //! Pending: for each row that changed since its leaf's image was written, its newest change and the record that has it.
 //!
-//! One ordered map per tree, whether the leaf is in memory or not. So a leaf can be given up at any time, a replay needs no
+//! One ordered map per tree ([`buckets`]), whether the leaf is in memory or not. So a leaf can be given up at any time, a replay needs no
 //! leaf, logging a change again needs none either, and a leaf that is loaded applies what lies in its interval. The
 //! changes of a row are merged as they come: a patch into a value is a value, of two patches the newer wins chunk by chunk.
 //!
@@ -8,16 +8,19 @@
 //! the sum are known without a walk. It also knows what a replay from the last checkpoint would make pending: that is more,
 //! as a replay meets changes whose images no checkpoint has published.
 //!
-//! Cost: one insert per change, about 200 ns; memory about 150 bytes each. Limits: trimming keeps the sum under a quarter
+//! Cost: one look-up per change; memory about 150 bytes each. Limits: trimming keeps the sum under a quarter
 //! of the window and an eighth of the memory budget, and that of a replay under a quarter of the window more (rule T4).
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
+mod buckets;
+
+use std::collections::VecDeque;
 use std::ops::Bound;
 
 use seabed_object::{Change, merge_into};
 use seabed_types::{Lsn, Malformed};
 use smallvec::SmallVec;
+
+use buckets::Buckets;
 
 /// A row's key.
 pub(crate) type Key = SmallVec<[u8; 24]>;
@@ -39,7 +42,7 @@ pub(crate) struct PendingChange {
 /// The pending changes of one tree.
 #[derive(Default)]
 pub(crate) struct Pending {
-    rows: BTreeMap<Key, PendingChange>,
+    rows: Buckets<PendingChange>,
 }
 
 /// What a pending change takes in memory.
@@ -64,52 +67,49 @@ impl Pending {
         lsn: Lsn,
         ages: &mut Ages,
     ) -> Result<(), Malformed> {
-        // One search for both: most rows that change are not in here yet.
-        let old = match self.rows.entry(Key::from_slice(key)) {
-            Entry::Occupied(old) => old.into_mut(),
-            Entry::Vacant(vacant) => {
+        let merge = |old: &mut PendingChange, (change, ages): (Change, &mut Ages)| {
+            let (is_patch, bytes) = (matches!(change, Change::Patch(_)), row_bytes(key, &old.change));
+            merge_into(&mut old.change, change)?;
+            let now = row_bytes(key, &old.change);
+            ages.bytes = ages.bytes + now - bytes;
+            ages.replays_later(old.newest, bytes);
+            ages.replays(lsn, now);
+            old.newest = lsn;
+            // A patch does not replace the records before it: what it does not name is still only there.
+            if !is_patch || seabed_types::seeded!(13) {
                 ages.count(lsn);
-                let bytes = row_bytes(key, &change);
-                ages.bytes += bytes;
-                ages.replays(lsn, bytes);
-                vacant.insert(PendingChange { oldest: lsn, newest: lsn, change });
-                return Ok(());
+                ages.uncount(old.oldest);
+                old.oldest = lsn;
             }
+            Ok(())
         };
-        let (is_patch, bytes) = (matches!(change, Change::Patch(_)), row_bytes(key, &old.change));
-        merge_into(&mut old.change, change)?;
-        let now = row_bytes(key, &old.change);
-        ages.bytes = ages.bytes + now - bytes;
-        ages.replays_later(old.newest, bytes);
-        ages.replays(lsn, now);
-        old.newest = lsn;
-        // A patch does not replace the records before it: what it does not name is still only there.
-        if !is_patch || seabed_types::seeded!(13) {
+        let new = |(change, ages): (Change, &mut Ages)| {
             ages.count(lsn);
-            ages.uncount(old.oldest);
-            old.oldest = lsn;
-        }
-        Ok(())
+            let bytes = row_bytes(key, &change);
+            ages.bytes += bytes;
+            ages.replays(lsn, bytes);
+            PendingChange { oldest: lsn, newest: lsn, change }
+        };
+        self.rows.upsert(key, (change, ages), merge, new)
     }
 
     /// The changes from `lower` (inclusive) to `upper` (exclusive; none: the end).
-    pub(crate) fn within(
-        &self,
-        lower: &[u8],
-        upper: Option<&[u8]>,
-    ) -> impl Iterator<Item = (&Key, &PendingChange)> {
-        self.rows.range::<[u8], _>(bounds(lower, upper))
+    pub(crate) fn within<'a>(
+        &'a self,
+        lower: &'a [u8],
+        upper: Option<&'a [u8]>,
+    ) -> impl Iterator<Item = (&'a Key, &'a PendingChange)> {
+        self.rows.range(lower, upper)
     }
 
     /// The first change at or behind `from` for which a replay needs a record before `before`.
     pub(crate) fn first_older(&self, from: Bound<&[u8]>, before: Lsn) -> Option<&Key> {
-        let mut rows = self.rows.range::<[u8], _>((from, Bound::Unbounded));
-        rows.find(|(_, pending)| pending.oldest < before).map(|(key, _)| key)
+        self.rows.first(from, |pending| pending.oldest < before)
     }
 
     /// Record `lsn` has the whole change now: it was logged again.
     pub(crate) fn logged_again(&mut self, key: &[u8], lsn: Lsn, ages: &mut Ages) {
-        if let Some(pending) = self.rows.get_mut(key) {
+        if let Some(pending) = self.rows.find_mut(key) {
             ages.uncount(pending.oldest);
             ages.count(lsn);
             let bytes = row_bytes(key, &pending.change);
@@ -122,18 +122,11 @@ impl Pending {
 
     /// Forgets the changes of an interval: a new image has them. A replay still meets them, until a checkpoint has the image.
     pub(crate) fn imaged(&mut self, lower: &[u8], upper: Option<&[u8]>, ages: &mut Ages) {
-        let keys: Vec<Key> = self.within(lower, upper).map(|(key, _)| key.clone()).collect();
-        for key in keys {
-            if let Some(pending) = self.rows.remove(&key) {
-                ages.bytes -= row_bytes(&key, &pending.change);
-                ages.uncount(pending.oldest);
-            }
-        }
+        self.rows.remove_range(lower, upper, |key, pending| {
+            ages.bytes -= row_bytes(key, &pending.change);
+            ages.uncount(pending.oldest);
+        });
     }
-}
-
-fn bounds<'a>(lower: &'a [u8], upper: Option<&'a [u8]>) -> (Bound<&'a [u8]>, Bound<&'a [u8]>) {
-    (Bound::Included(lower), upper.map_or(Bound::Unbounded, Bound::Excluded))
 }
 
 /// A number for each record of the window.
@@ -239,7 +232,7 @@ mod tests {
         let (mut pending, mut ages) = (Pending::default(), Ages::default());
         let mut add = |change, lsn| {
             pending.add(b"row", change, Lsn(lsn), &mut ages).expect("sound");
-            (ages.oldest(), pending.rows[&b"row"[..]].newest)
+            (ages.oldest(), pending.rows.find_mut(b"row").expect("added").newest)
         };
         let mut chunk = vec![1, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 9, 9, 9];
         chunk[11] = 16;
@@ -267,7 +260,7 @@ mod tests {
                 }
                 1 => {
                     pending.logged_again(&key, lsn, &mut ages);
-                    log.extend(pending.rows.get(&key[..]).map(|row| (lsn, key, row.change.clone())));
+                    log.extend(pending.rows.find_mut(&key).map(|row| (lsn, key, row.change.clone())));
                 }
                 2 => lsn = lsn.next(),
                 change => {
@@ -277,10 +270,10 @@ mod tests {
                     pending.add(&key, change, lsn, &mut ages).expect("sound");
                 }
             }
-            let oldest = pending.rows.values().map(|pending| pending.oldest).min();
+            let oldest = pending.within(&[], None).map(|(_, pending)| pending.oldest).min();
             assert_eq!(ages.oldest(), oldest);
             let bytes: usize =
-                pending.rows.iter().map(|(key, pending)| row_bytes(key, &pending.change)).sum();
+                pending.within(&[], None).map(|(key, pending)| row_bytes(key, &pending.change)).sum();
             assert_eq!(ages.bytes(), bytes);
             if rng.u32(..20) != 0 {
                 continue;

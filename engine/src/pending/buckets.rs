@@ -1,0 +1,348 @@
+//! Buckets: an ordered map for keys that come in any order, whose look-ups read few cache lines.
+//!
+//! The keys are cut into intervals, each a *bucket* of at most [`ROWS_MAX`] rows in no order, with a small hash table of
+//! their places. A look-up is a search among the buckets' first keys, which are few and stay in the processor's cache, one
+//! slot of one table, and the row. An ordered map of small nodes compares keys on four or five levels instead, most of them
+//! in memory that is cold. Order is made when it is asked for: the rows of a bucket are sorted when an interval is walked.
+//!
+//! Example: 50,000 rows are some 1,100 buckets of 45; their first eight bytes are 9 KiB.
+//!
+//! Rows are only ever removed by intervals, so a table is built anew then and knows no deleted places.
+//!
+//! Invariants: 1. `heads`, `lows` and `all` belong together by index; lows ascend strictly and the first is empty. 2. A
+//! bucket has at least one row, unless it is the only one, and only keys from its low up to the next. 3. At most half of the
+//! slots of a table are taken.
+//! Cost: a look-up is one search, one slot, one comparison of keys. A full bucket is split: 64 rows moved for every 32 that
+//! come. Memory: 256 bytes and a few for each bucket besides its rows.
+
+use std::hash::Hasher;
+use std::ops::Bound;
+
+use rustc_hash::FxHasher;
+use smallvec::SmallVec;
+
+use super::Key;
+
+/// Rows of a full bucket.
+const ROWS_MAX: usize = 64;
+/// Slots of a bucket's table.
+const SLOTS: usize = 2 * ROWS_MAX;
+/// Neighbours with no more rows than this together become one bucket when rows are removed.
+const JOINED_MAX: usize = ROWS_MAX / 2;
+
+/// An ordered map by keys.
+pub(super) struct Buckets<V> {
+    /// The first bytes of each low, as a number.
+    heads: Vec<u64>,
+    lows: Vec<Key>,
+    all: Vec<Bucket<V>>,
+    count: usize,
+}
+
+struct Bucket<V> {
+    /// 0: nothing; else the place of a row and one, and some bits of its key's hash above.
+    slots: Box<[u16; SLOTS]>,
+    rows: Vec<(Key, V)>,
+}
+
+/// What is found by the hash of a key: its first slot, and what the slot says besides the row's place.
+#[derive(Clone, Copy)]
+struct Print {
+    slot: usize,
+    bits: u16,
+}
+
+impl Print {
+    fn of(key: &[u8]) -> Self {
+        let mut hasher = FxHasher::default();
+        hasher.write(key);
+        let [low, high, ..] = hasher.finish().to_le_bytes();
+        Self { slot: usize::from(low) % SLOTS, bits: u16::from(high) << 8 }
+    }
+}
+
+/// The first bytes of a key as a number: keys order as these do, as far as these differ.
+fn head_of(key: &[u8]) -> u64 {
+    if let Some((head, _)) = key.split_first_chunk() {
+        return u64::from_be_bytes(*head);
+    }
+    let mut head = [0; 8];
+    head[..key.len()].copy_from_slice(key);
+    u64::from_be_bytes(head)
+}
+
+impl<V> Default for Buckets<V> {
+    fn default() -> Self {
+        Self { heads: vec![0], lows: vec![Key::new()], all: vec![Bucket::of(Vec::new())], count: 0 }
+    }
+}
+
+impl<V> Bucket<V> {
+    fn of(rows: Vec<(Key, V)>) -> Self {
+        let mut bucket = Self { slots: Box::new([0; SLOTS]), rows: Vec::new() };
+        for (place, (key, _)) in rows.iter().enumerate() {
+            bucket.note(Print::of(key), place);
+        }
+        bucket.rows = rows;
+        bucket
+    }
+
+    /// Says in a free slot where a row is.
+    fn note(&mut self, print: Print, place: usize) {
+        let mut slot = print.slot;
+        while self.slots[slot] != 0 {
+            slot = (slot + 1) % SLOTS;
+        }
+        self.slots[slot] = print.bits | u16::try_from(place + 1).expect("a bucket has few rows");
+    }
+
+    /// The places that may be the row's, the most likely first.
+    fn candidates(&self, print: Print) -> impl Iterator<Item = usize> {
+        let slots = (0..SLOTS).map(move |step| self.slots[(print.slot + step) % SLOTS]);
+        let taken = slots.take_while(|slot| *slot != 0);
+        taken.filter(move |slot| slot & 0xff00 == print.bits).map(|slot| usize::from(slot & 0xff) - 1)
+    }
+
+    fn find(&self, print: Print, key: &[u8]) -> Option<usize> {
+        self.candidates(print).find(|place| self.rows[*place].0.as_slice() == key)
+    }
+
+    fn push(&mut self, print: Print, key: &[u8], value: V) {
+        self.note(print, self.rows.len());
+        self.rows.push((Key::from_slice(key), value));
+    }
+
+    /// Takes the greater half of the rows out; with the least key of them.
+    fn split(&mut self) -> (Key, Self) {
+        let mut rows = std::mem::take(&mut self.rows);
+        rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        let upper = rows.split_off(rows.len() / 2);
+        let low = upper[0].0.clone();
+        rows.reserve_exact(ROWS_MAX - rows.len());
+        *self = Self::of(rows);
+        (low, Self::of(upper))
+    }
+}
+
+impl<V> Buckets<V> {
+    /// Rows.
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The bucket whose interval has `key`.
+    fn bucket_of(&self, key: &[u8]) -> usize {
+        let head = head_of(key);
+        let below = self.heads.partition_point(|low| *low < head);
+        let equal = self.heads[below..].iter().take_while(|low| **low == head).count();
+        let at_most = self.lows[below..below + equal].partition_point(|low| low.as_slice() <= key);
+        // The first low is empty, so there is one.
+        (below + at_most).max(1) - 1
+    }
+
+    /// The value of `key`.
+    pub(super) fn find_mut(&mut self, key: &[u8]) -> Option<&mut V> {
+        let at = self.bucket_of(key);
+        let bucket = &mut self.all[at];
+        let place = bucket.find(Print::of(key), key)?;
+        Some(&mut bucket.rows[place].1)
+    }
+
+    /// Changes the value of `key`, or puts in what `new` makes. Either gets what the other left of `with`.
+    pub(super) fn upsert<W, E>(
+        &mut self,
+        key: &[u8],
+        with: W,
+        change: impl FnOnce(&mut V, W) -> Result<(), E>,
+        new: impl FnOnce(W) -> V,
+    ) -> Result<(), E> {
+        let (print, at) = (Print::of(key), self.bucket_of(key));
+        let bucket = &mut self.all[at];
+        if let Some(place) = bucket.find(print, key) {
+            return change(&mut bucket.rows[place].1, with);
+        }
+        self.count += 1;
+        if bucket.rows.len() < ROWS_MAX {
+            bucket.push(print, key, new(with));
+            return Ok(());
+        }
+        let (low, mut upper) = bucket.split();
+        let into = if key < low.as_slice() { bucket } else { &mut upper };
+        into.push(print, key, new(with));
+        self.heads.insert(at + 1, head_of(&low));
+        self.lows.insert(at + 1, low);
+        self.all.insert(at + 1, upper);
+        Ok(())
+    }
+
+    /// The buckets whose intervals meet that from `lower` (inclusive) to `upper` (exclusive; none: the end).
+    fn meeting(&self, lower: &[u8], upper: Option<&[u8]>) -> std::ops::Range<usize> {
+        let first = self.bucket_of(lower);
+        let end = upper.map_or(self.lows.len(), |upper| {
+            first + self.lows[first..].partition_point(|low| low.as_slice() < upper)
+        });
+        first..end.max(first)
+    }
+
+    /// The rows from `lower` (inclusive) to `upper` (exclusive; none: the end), in order.
+    pub(super) fn range(&self, lower: &[u8], upper: Option<&[u8]>) -> impl Iterator<Item = (&Key, &V)> {
+        self.all[self.meeting(lower, upper)].iter().flat_map(move |bucket| {
+            let is_in = |(key, _): &&(Key, V)| {
+                key.as_slice() >= lower && upper.is_none_or(|upper| key.as_slice() < upper)
+            };
+            let mut rows: SmallVec<[&(Key, V); ROWS_MAX]> = bucket.rows.iter().filter(is_in).collect();
+            rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+            rows.into_iter().map(|(key, value)| (key, value))
+        })
+    }
+
+    /// The first key at or behind `from` whose value `is_it`.
+    pub(super) fn first(&self, from: Bound<&[u8]>, is_it: impl Fn(&V) -> bool) -> Option<&Key> {
+        let (Bound::Included(lower) | Bound::Excluded(lower)) = from else {
+            return self.first(Bound::Included(&[]), is_it);
+        };
+        let is_excluded = matches!(from, Bound::Excluded(_));
+        self.all[self.bucket_of(lower)..].iter().find_map(|bucket| {
+            let rows = bucket.rows.iter().filter(|(key, value)| {
+                key.as_slice() >= lower && !(is_excluded && key.as_slice() == lower) && is_it(value)
+            });
+            rows.map(|(key, _)| key).min()
+        })
+    }
+
+    /// Takes the rows from `lower` (inclusive) to `upper` (exclusive; none: the end) out, in no order.
+    pub(super) fn remove_range(
+        &mut self,
+        lower: &[u8],
+        upper: Option<&[u8]>,
+        mut removed: impl FnMut(&Key, V),
+    ) {
+        let meeting = self.meeting(lower, upper);
+        for at in meeting.clone().rev() {
+            let bucket = &mut self.all[at];
+            let is_in = |(key, _): &mut (Key, V)| {
+                key.as_slice() >= lower && upper.is_none_or(|upper| key.as_slice() < upper)
+            };
+            let before = bucket.rows.len();
+            bucket.rows.extract_if(.., is_in).for_each(|(key, value)| removed(&key, value));
+            let left = bucket.rows.len();
+            self.count -= before - left;
+            if left < before {
+                let rows = std::mem::take(&mut bucket.rows);
+                *bucket = Bucket::of(rows);
+            }
+        }
+        // What is left of neighbours may be little.
+        for at in (meeting.start..(meeting.end + 1).min(self.all.len())).rev() {
+            if at > 0 && self.all[at - 1].rows.len() + self.all[at].rows.len() <= JOINED_MAX {
+                let upper = self.all.remove(at);
+                let mut rows = std::mem::take(&mut self.all[at - 1].rows);
+                rows.extend(upper.rows);
+                self.all[at - 1] = Bucket::of(rows);
+                self.heads.remove(at);
+                self.lows.remove(at);
+            } else if at > 0 && self.all[at].rows.is_empty() {
+                // Its neighbour below takes the interval.
+                self.all.remove(at);
+                self.heads.remove(at);
+                self.lows.remove(at);
+            }
+        }
+        if self.all.len() > 1 && self.all[0].rows.is_empty() {
+            // The next one takes its interval.
+            self.all.remove(0);
+            self.heads.remove(1);
+            self.lows.remove(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    fn any_key(rng: &mut fastrand::Rng) -> Vec<u8> {
+        // Short alphabets and long common beginnings, so that heads are equal and keys begin with one another.
+        let mut key = if rng.bool() { b"a long beginning".to_vec() } else { Vec::new() };
+        key.extend((0..rng.usize(..4)).map(|_| [0, 1, 7, 255][rng.usize(..4)]));
+        if rng.bool() {
+            key.extend(rng.u16(..2_000).to_be_bytes());
+        }
+        key
+    }
+
+    /// Whatever comes and goes, it is what an ordered map has.
+    #[test]
+    fn as_an_ordered_map() {
+        let mut rng = fastrand::Rng::with_seed(21);
+        let (mut buckets, mut map) = (Buckets::<u32>::default(), BTreeMap::<Vec<u8>, u32>::new());
+        let mut most = 0;
+        for round in 0..60_000 {
+            let (key, value) = (any_key(&mut rng), rng.u32(..));
+            match rng.u32(..400) {
+                0 => {
+                    let (lower, upper) = (any_key(&mut rng), any_key(&mut rng));
+                    let upper = Some(upper).filter(|_| rng.u32(..8) > 0);
+                    if upper.as_ref().is_some_and(|upper| *upper < lower) {
+                        continue;
+                    }
+                    let mut removed = BTreeMap::new();
+                    buckets.remove_range(&lower, upper.as_deref(), |key, value| {
+                        assert_eq!(removed.insert(key.to_vec(), value), None);
+                    });
+                    let of_map = |(key, _): (&Vec<u8>, &mut u32)| {
+                        *key >= lower && upper.as_ref().is_none_or(|upper| key < upper)
+                    };
+                    let taken: BTreeMap<_, _> =
+                        map.extract_if(.., |key, value| of_map((key, value))).collect();
+                    assert_eq!(removed, taken);
+                }
+                1..=200 => {
+                    let changed = buckets.upsert(
+                        &key,
+                        value,
+                        |old, new| {
+                            *old ^= new;
+                            Ok::<_, ()>(())
+                        },
+                        |new| new,
+                    );
+                    assert_eq!(changed, Ok(()));
+                    map.entry(key).and_modify(|old| *old ^= value).or_insert(value);
+                }
+                201..=300 => assert_eq!(buckets.find_mut(&key), map.get_mut(&key)),
+                _ => {
+                    let bound = [Bound::Included(&key[..]), Bound::Excluded(&key[..]), Bound::Unbounded];
+                    let bound = bound[rng.usize(..3)];
+                    let first = buckets.first(bound, |value| value % 5 == 0);
+                    let mut rows = map.range::<[u8], _>((bound, Bound::Unbounded));
+                    let of_map = rows.find(|(_, value)| **value % 5 == 0);
+                    assert_eq!(first.map(|key| &key[..]), of_map.map(|(key, _)| &key[..]));
+                }
+            }
+            assert_eq!(buckets.len(), map.len());
+            most = most.max(buckets.all.len());
+            if round % 100 == 0 {
+                let (lower, upper) = (any_key(&mut rng), any_key(&mut rng));
+                let rows = buckets.range(&lower, Some(&upper)).map(|(key, value)| (key.to_vec(), *value));
+                let of_map = map.iter().filter(|(key, _)| **key >= lower && **key < upper);
+                assert!(rows.eq(of_map.map(|(key, value)| (key.clone(), *value))));
+                check(&buckets);
+            }
+        }
+        assert!(most > 20, "{most} buckets would prove little");
+    }
+
+    fn check(buckets: &Buckets<u32>) {
+        assert!(buckets.lows[0].is_empty() && buckets.lows.is_sorted_by(|a, b| a < b));
+        assert!(
+            buckets.heads.iter().eq(buckets.lows.iter().map(|low| head_of(low)).collect::<Vec<_>>().iter())
+        );
+        assert_eq!((buckets.heads.len(), buckets.lows.len()), (buckets.all.len(), buckets.all.len()));
+        for (at, bucket) in buckets.all.iter().enumerate() {
+            assert!((1..=ROWS_MAX).contains(&bucket.rows.len()) || buckets.all.len() == 1);
+            assert!(bucket.rows.iter().all(|(key, _)| buckets.bucket_of(key) == at));
+        }
+    }
+}
