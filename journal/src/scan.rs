@@ -10,20 +10,35 @@
 //!
 //! A mount in place knows where the log ends, in memory, and gives the scan that limit; what stands behind is not looked at.
 //!
-//! Cost: the window is read once, in 1 MiB pieces; the search behind the end reads the rest of one segment and the next.
-//! Memory: one region of reads and one record's entries.
+//! Only what is needed is read: of a record with many data its header's block and the rest of its entries, which come with the
+//! header of the next one. Where the data are few it is quicker to read on.
+//!
+//! Example: 64 overwrites are a record of 260 KiB. At 1 GB/s that takes 260 us to read; its header and the entries take 80.
+//!
+//! Cost: one read of 16 KiB for each record with many data, which is on its way while the record before is handed out; of all
+//! else pieces of 512 KiB, of which up to four are on their way. The search behind the end reads the rest of one segment and
+//! the next.
+//! Memory: the pieces that are on their way, one more and a record's bytes, and one record's entries.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 
-use seabed_device::{Class, Device, DeviceError};
-use seabed_segment::{Identity, Layout, RecordHeader, SEGMENT_HEADER_BYTES, StreamKind, entries_of};
+use seabed_device::{Class, Device, DeviceError, Local, ReadBuf};
+use seabed_segment::{Identity, Layout, RecordHeader, SEGMENT_HEADER_BYTES, StreamKind, entries_of_parts};
 use seabed_types::{BLOCK_BYTES, Crc, Epoch, Incarnation, Lsn, Malformed, Paddr, SegmentId, ShardId};
 
 use crate::end::{Evidence, Found, Verdict, verdict};
 use crate::{Cut, EntryRef, JournalSegment};
 
-/// Bytes of one read.
-const REGION_BYTES: usize = 1 << 20;
+/// Bytes of one read, and at most a quarter of a segment.
+const REGION_BYTES: usize = 512 << 10;
+/// So many reads are begun before they are needed, at most.
+const AHEAD: usize = 4;
+/// Data of so many bytes, and of at most a sixteenth of a segment, are not read. A slow device reads them in the time that a
+/// read takes in any case, and one that answers in 80 us passes 10,900 such records, a GiB of the journal, in 0.9 s.
+const LEAPT_MIN: usize = 96 << 10;
+/// What is read behind data that are not: the rest of the entries, the next header, and some more.
+const LANDING_BYTES: usize = 16 << 10;
 /// How often a failed read is tried in all.
 const READ_TRIES: usize = 3;
 
@@ -106,36 +121,115 @@ pub enum ScanError {
 /// Takes a record that belongs to the log: its header and its entries.
 pub type Visit<'a> = &'a mut dyn FnMut(&RecordHeader, &[u8]) -> Result<(), Malformed>;
 
-/// What a scan reads with.
+/// A read that was begun: from where, how many bytes, and its end.
+struct Ahead {
+    at: Paddr,
+    bytes: usize,
+    reading: Local<Result<ReadBuf, DeviceError>>,
+}
+
+/// What a scan reads with. Who reads on in a segment finds the next pieces on their way.
 struct Reader {
     device: Rc<dyn Device>,
     layout: Layout,
-    region: Option<(Paddr, Vec<u8>)>,
+    /// The bytes that are kept, and where they begin.
+    start: Paddr,
+    region: Vec<u8>,
+    /// The pieces behind them, one after the other.
+    ahead: VecDeque<Ahead>,
+    /// Pieces that were read in a row.
+    run: usize,
     bytes_read: u64,
 }
 
 impl Reader {
+    fn new(device: Rc<dyn Device>, layout: Layout) -> Self {
+        let (start, region, ahead) = (Paddr::default(), Vec::new(), VecDeque::new());
+        Self { device, layout, start, region, ahead, run: 0, bytes_read: 0 }
+    }
+
     /// `bytes` bytes at `at`, which lie within a segment.
     async fn fetch(&mut self, at: Paddr, bytes: usize) -> Result<&[u8], DeviceError> {
-        let hit = self.region.as_ref().is_some_and(|(start, region)| {
-            start.segment == at.segment
-                && start.offset <= at.offset
-                && (at.offset - start.offset) as usize + bytes <= region.len()
-        });
-        if !hit {
-            let left = (self.layout.segment_bytes - at.offset) as usize;
-            let count = bytes.max(REGION_BYTES).min(left);
-            let read = match self.read(at, count).await {
-                Ok(read) => read,
-                // What cannot be read may lie behind what is wanted.
-                Err(_) if count > bytes => self.read(at, bytes).await?,
-                Err(error) => return Err(error),
-            };
-            self.region = Some((at, read));
+        let (first, end) = (self.start.offset as usize, self.start.offset as usize + self.region.len());
+        let is_kept = at.segment == self.start.segment && (first..=end).contains(&(at.offset as usize));
+        let skip = if is_kept { at.offset as usize - first } else { 0 };
+        if !is_kept || skip + bytes > self.region.len() {
+            if is_kept {
+                self.region.drain(..skip);
+            } else {
+                self.region.clear();
+                self.run = 0;
+            }
+            self.start = at;
+            while self.region.len() < bytes {
+                self.read_on(bytes).await?;
+            }
         }
-        let (start, region) = self.region.as_ref().expect("just read");
-        let from = (at.offset - start.offset) as usize;
-        Ok(&region[from..from + bytes])
+        let skip = (at.offset - self.start.offset) as usize;
+        Ok(&self.region[skip..skip + bytes])
+    }
+
+    /// Whether the data of a record are not read.
+    fn leaps(&self, header: &RecordHeader) -> bool {
+        header.pieces_bytes as usize >= LEAPT_MIN.min(self.layout.segment_bytes as usize / 16)
+    }
+
+    /// Begins to read what stands behind the data of the record at `at`, if its header is here and says that they are many.
+    /// It may turn out not to be the log's: then what was read is not used.
+    fn leap_ahead(&mut self, identity: &Identity, at: Paddr) {
+        let is_here = at.segment == self.start.segment && at.offset >= self.start.offset;
+        let skip = if is_here { (at.offset - self.start.offset) as usize } else { usize::MAX / 2 };
+        let Some(block) = self.region.get(skip..skip + BLOCK_BYTES) else { return };
+        let Ok(header) = RecordHeader::decode(block, identity, &self.layout, at) else { return };
+        let landing = header.behind_pieces();
+        if self.leaps(&header) && landing.offset < self.layout.segment_bytes {
+            seabed_types::reached!(DataLeapt);
+            self.ahead.clear();
+            self.ahead.push_back(self.piece(landing, LANDING_BYTES));
+        }
+    }
+
+    /// Appends the next piece to the region, of which `bytes` bytes are wanted.
+    async fn read_on(&mut self, bytes: usize) -> Result<(), DeviceError> {
+        let kept = u32::try_from(self.region.len()).expect("less than a segment");
+        let next = self.start.plus(kept);
+        self.begin(next);
+        let piece = self.ahead.pop_front().expect("begun");
+        debug_assert_eq!(piece.at, next, "pieces follow one another");
+        if let Ok(read) = piece.reading.await {
+            self.bytes_read += piece.bytes as u64;
+            self.region.extend_from_slice(&read);
+            self.run += 1;
+            return Ok(());
+        }
+        // What cannot be read may lie behind what is wanted.
+        self.ahead.clear();
+        self.run = 0;
+        let missing = (bytes - self.region.len()).next_multiple_of(BLOCK_BYTES);
+        let read = self.read(next, missing).await?;
+        self.region.extend_from_slice(&read);
+        Ok(())
+    }
+
+    /// Begins the reads of the piece at `next` and of as many behind it as were read in a row, up to the segment's end.
+    fn begin(&mut self, next: Paddr) {
+        if self.ahead.front().is_some_and(|ahead| ahead.at != next) {
+            self.ahead.clear();
+        }
+        let mut at = self.ahead.back().map_or(next, |last| behind(last.at, last.bytes));
+        while self.ahead.len() <= self.run.min(AHEAD) && at.offset < self.layout.segment_bytes {
+            let bytes = if self.run == 0 { LANDING_BYTES } else { REGION_BYTES };
+            let piece = self.piece(at, bytes);
+            at = behind(at, piece.bytes);
+            self.ahead.push_back(piece);
+        }
+    }
+
+    /// Begins a read of up to `bytes` bytes. It is with the device at once, so that it is on its way while records are handed out.
+    fn piece(&self, at: Paddr, bytes: usize) -> Ahead {
+        let left = (self.layout.segment_bytes - at.offset) as usize;
+        let bytes = bytes.min(self.layout.segment_bytes as usize / 4).min(left);
+        Ahead { at, bytes, reading: self.device.read(self.layout.device_offset(at), bytes, Class::Commit) }
     }
 
     async fn read(&mut self, at: Paddr, bytes: usize) -> Result<Vec<u8>, DeviceError> {
@@ -155,10 +249,16 @@ impl Reader {
     }
 }
 
+fn behind(at: Paddr, bytes: usize) -> Paddr {
+    at.plus(u32::try_from(bytes).expect("a read lies in a segment"))
+}
+
 /// A record that is valid but for its data.
 struct Candidate {
     header: RecordHeader,
     entries: Vec<u8>,
+    /// The segment that it claims for the journal.
+    claimed: Option<(SegmentId, Incarnation)>,
 }
 
 /// What record n must say.
@@ -199,13 +299,33 @@ impl Reader {
         {
             return Ok(Err("a record of another time"));
         }
-        let record = self.fetch(at, header.record_bytes as usize).await?;
-        let entries = match entries_of(&header, record) {
+        let record_bytes = header.record_bytes as usize;
+        let entries = if self.leaps(&header) {
+            let (block, landing) = (self.fetch(at, BLOCK_BYTES).await?.to_vec(), header.behind_pieces());
+            let rest = (header.end() - landing.offset) as usize;
+            // With the next header, if there is room for one.
+            let with_next =
+                rest + if layout.contains(landing, (rest + BLOCK_BYTES) as u64) { BLOCK_BYTES } else { 0 };
+            let rest = if with_next == 0 { &[] } else { self.fetch(landing, with_next).await? };
+            entries_of_parts(&header, &block, rest)
+        } else {
+            let record = self.fetch(at, record_bytes).await?;
+            let rest = &record[BLOCK_BYTES + header.pieces_bytes as usize..];
+            entries_of_parts(&header, record, rest)
+        };
+        let entries = match entries {
             Ok(entries) => entries,
             Err(malformed) => return Ok(Err(malformed.what)),
         };
-        Ok(match EntryRef::decode_all(&entries, |_| {}) {
-            Ok(()) => Ok(Candidate { header, entries }),
+        self.leap_ahead(identity, Paddr::new(at.segment, header.end()));
+        let mut claimed = None;
+        let decoded = EntryRef::decode_all(&entries, |entry| {
+            if let EntryRef::Claim { segment, incarnation, stream: StreamKind::Journal, .. } = entry {
+                claimed = Some((segment, incarnation));
+            }
+        });
+        Ok(match decoded {
+            Ok(()) => Ok(Candidate { header, entries, claimed }),
             Err(malformed) => Err(malformed.what),
         })
     }
@@ -276,12 +396,7 @@ impl Position {
             seabed_types::reached!(ReplayRolled);
             self.enter(header.at, header.place.incarnation);
         }
-        let claims = EntryRef::decode_all(&candidate.entries, |entry| {
-            if let EntryRef::Claim { segment, incarnation, stream: StreamKind::Journal, .. } = entry {
-                self.next = Some((segment, incarnation));
-            }
-        });
-        debug_assert!(claims.is_ok(), "a candidate's entries decode");
+        self.next = candidate.claimed.or(self.next);
         self.at = Paddr::new(header.at.segment, header.end());
         self.previous = header.crc;
         self.lsn = self.lsn.next();
@@ -296,7 +411,7 @@ pub async fn scan(
     begin: Begin,
     visit: Visit<'_>,
 ) -> Result<ScanEnd, ScanError> {
-    let mut reader = Reader { device, layout: *layout, region: None, bytes_read: 0 };
+    let mut reader = Reader::new(device, *layout);
     let first = *begin.segments.first().ok_or(ScanError::Damaged {
         at: begin.at,
         lsn: begin.lsn,

@@ -26,8 +26,8 @@ pub use inventory::{Listed, ListedWhat};
 pub use layout::{Layout, LayoutError, SlotCopy};
 pub use open::OpenSegment;
 pub use record::{
-    Placed, RECORD_HEADER_BYTES, RecordBuilder, RecordHeader, RecordPlace, Summing, entries_of, packed_bytes,
-    record_bytes_of, record_of_piece,
+    Placed, RECORD_HEADER_BYTES, RecordBuilder, RecordHeader, RecordPlace, Summing, entries_of,
+    entries_of_parts, packed_bytes, record_bytes_of, record_of_piece,
 };
 pub use superblock::{FORMAT_VERSION, OLDEST_VERSION, Superblock, SuperblockError};
 

@@ -188,6 +188,11 @@ impl RecordHeader {
         (raw.as_bytes().try_into().expect("a header has that many bytes"), crc)
     }
 
+    /// Where what stands behind the record's pieces begins: the rest of its entries, if they do not fit the first block.
+    pub fn behind_pieces(&self) -> Paddr {
+        self.at.plus(u32::try_from(BLOCK_BYTES).expect("a block is small") + self.pieces_bytes)
+    }
+
     /// The first byte behind the record.
     pub fn end(&self) -> u32 {
         self.at.offset + self.record_bytes
@@ -202,12 +207,17 @@ impl RecordHeader {
 
 /// The entries of a record (all whose bytes are given), verified.
 pub fn entries_of(header: &RecordHeader, record: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let rest = record.get(BLOCK_BYTES + header.pieces_bytes as usize..).unwrap_or(&[]);
+    entries_of_parts(header, record, rest)
+}
+
+/// As [`entries_of`], of the record's first block and what stands behind its pieces.
+pub fn entries_of_parts(header: &RecordHeader, block: &[u8], rest: &[u8]) -> Result<Vec<u8>, Malformed> {
     let bad = Malformed { what: "record: checksum of the entries", offset: 0 };
     let bytes = header.entries_bytes as usize;
     let first = bytes.min(ENTRIES_IN_FIRST);
-    let rest = BLOCK_BYTES + header.pieces_bytes as usize;
-    let mut entries = record.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + first).ok_or(bad)?.to_vec();
-    entries.extend_from_slice(record.get(rest..rest + bytes - first).ok_or(bad)?);
+    let mut entries = block.get(RECORD_HEADER_BYTES..RECORD_HEADER_BYTES + first).ok_or(bad)?.to_vec();
+    entries.extend_from_slice(rest.get(..bytes - first).ok_or(bad)?);
     if Crc::of(&entries) == header.entries_crc || seabed_types::seeded!(5) { Ok(entries) } else { Err(bad) }
 }
 

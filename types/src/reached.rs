@@ -42,6 +42,8 @@ situations! {
     LogRolled = Crash,
     /// A replay went on in the log's next segment.
     ReplayRolled = Crash,
+    /// A replay did not read the data of a record.
+    DataLeapt = Crash,
     /// A checkpoint moved a cut to where the record went.
     CutMoved = Crash,
     /// A mount found one valid slot.

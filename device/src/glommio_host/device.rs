@@ -3,8 +3,8 @@
 //! Two descriptions: a plain one, and an O_DSYNC one for durable writes (a third less CPU than write and flush). Both
 //! are O_DIRECT. glommio opens and closes them, and carries out discards; all else goes through a ring of our own (`ring`).
 //!
-//! An operation begins, up to its place in the submission queue, inside the call; a write of [`Class::Commit`] is with the
-//! kernel when the call returns. What the kernel has is kept until the kernel is done with it, so that dropping a future is
+//! An operation begins, up to its place in the submission queue, inside the call; a read or write of [`Class::Commit`] is with
+//! the kernel when the call returns. What the kernel has is kept until the kernel is done with it, so that dropping a future is
 //! harmless: glommio would cancel the read and free its buffer, also when the executor itself goes.
 //!
 //! Invariants: 1. Nothing of this handle is in the kernel when the descriptions close: [`GlommioDevice::close`]
@@ -164,12 +164,12 @@ impl Device for GlommioDevice {
         WriteBuf::new(Buffer(glommio::allocate_dma_buffer(bytes)))
     }
 
-    fn read(&self, at: u64, bytes: usize, _: Class) -> Local<Result<ReadBuf, DeviceError>> {
+    fn read(&self, at: u64, bytes: usize, class: Class) -> Local<Result<ReadBuf, DeviceError>> {
         assert!(bytes > 0 && bytes <= OPERATION_BYTES_MAX, "a read of {bytes} bytes");
         match self.asked(IoKind::Read, at, bytes as u64) {
             Ok((open, asked)) => {
                 let work = Work::Read(glommio::allocate_dma_buffer(bytes));
-                let reading = open.ring.begin(open.plain(), at, work, false);
+                let reading = open.ring.begin(open.plain(), at, work, class == Class::Commit);
                 Box::pin(async move {
                     match reading.await {
                         Ok(Work::Read(buffer)) => Ok(ReadBuf::new(Read(buffer))),
