@@ -85,8 +85,13 @@ impl Objects {
         }
     }
 
+    /// The object's name: that of the job's copy and a number, of which there are at most 2^24.
     fn object(&self, slot: u32) -> ObjectId {
-        ObjectId::new(format!("{}.{slot:08}", self.name))
+        let mut name = Vec::with_capacity(self.name.len() + 9);
+        name.extend_from_slice(self.name.as_bytes());
+        name.push(b'.');
+        name.extend((0..8).rev().map(|place| b'0' + (slot / 10u32.pow(place) % 10).to_le_bytes()[0]));
+        ObjectId::new(name)
     }
 
     pub(crate) fn verified(&self) -> Verified {

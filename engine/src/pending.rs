@@ -102,6 +102,15 @@ impl Pending {
         self.rows.range(lower, upper)
     }
 
+    /// As [`Pending::within`], in no order.
+    pub(crate) fn any_order<'a>(
+        &'a self,
+        lower: &'a [u8],
+        upper: Option<&'a [u8]>,
+    ) -> impl Iterator<Item = &'a PendingChange> {
+        self.rows.any_order(lower, upper).map(|(_, pending)| pending)
+    }
+
     /// The first change at or behind `from` for which a replay needs a record before `before`.
     pub(crate) fn first_older(&self, from: Bound<&[u8]>, before: Lsn) -> Option<&Key> {
         self.rows.first(from, |pending| pending.oldest < before)

@@ -23,8 +23,11 @@ use crate::view::View;
 use crate::world::{Collection, usage_of};
 use crate::{Error, Result};
 
-/// So many reads may be answered from memory before one of them lets others run, and I/O be looked at.
+/// So many reads may be answered from memory before one of them lets others run.
 const ANSWERED_MAX: u32 = 64;
+/// And so many before one lets the thread look at I/O. If nobody else has anything to do it sleeps for a moment then, which takes
+/// as long as some thirty such reads.
+const ANSWERED_UNSEEN_MAX: u32 = 4 * ANSWERED_MAX;
 /// Bytes of one device read of a long run.
 const READ_BYTES_MAX: usize = 1 << 20;
 
@@ -314,10 +317,12 @@ impl Mounted {
 
     /// A client that asks for nothing but what is in memory would never wait, and nobody else on its thread would run.
     async fn let_others_run(&self) {
-        self.answered.set(self.answered.get() + 1);
-        if self.answered.get() >= ANSWERED_MAX {
-            self.answered.set(0);
+        let answered = self.answered.get() + 1;
+        self.answered.set(answered % ANSWERED_UNSEEN_MAX);
+        if answered == ANSWERED_UNSEEN_MAX {
             self.machine.runtime.yield_io().await;
+        } else if answered.is_multiple_of(ANSWERED_MAX) {
+            self.machine.runtime.yield_now().await;
         }
     }
 }

@@ -379,7 +379,7 @@ impl Mounted {
         };
         let rows = {
             let world = self.world.borrow();
-            world.collection(id).pending[slot(tree)].within(&leaf.lower, leaf.upper.as_deref()).count()
+            world.collection(id).pending[slot(tree)].any_order(&leaf.lower, leaf.upper.as_deref()).count()
         };
         let next = match &leaf.upper {
             Some(upper) => Bound::Included(Key::from_slice(upper)),
@@ -425,10 +425,7 @@ impl Mounted {
         let durable = self.durable_below();
         let newest = {
             let world = self.world.borrow();
-            world.collection(id).pending[slot(tree)]
-                .within(&[], None)
-                .map(|(_, pending)| pending.newest)
-                .max()
+            world.collection(id).pending[slot(tree)].any_order(&[], None).map(|pending| pending.newest).max()
         };
         if newest.is_some_and(|newest| newest >= durable) {
             let nothing = Leaf { ptr: NodePtr::memory(0), lower: Vec::new(), upper: None };

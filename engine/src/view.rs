@@ -122,8 +122,8 @@ impl Rows for View<'_> {
 impl View<'_> {
     /// A tree without a leaf has nobody to say when it became so: its newest pending change does.
     fn saw_no_tree(&self, tree: TreeKind) {
-        let pending = self.collection.pending[slot(tree)].within(&[], None);
-        let newest = pending.map(|(_, pending)| pending.newest.next()).max().unwrap_or(Lsn(0));
+        let pending = self.collection.pending[slot(tree)].any_order(&[], None);
+        let newest = pending.map(|pending| pending.newest.next()).max().unwrap_or(Lsn(0));
         self.settled.set(self.settled.get().max(newest));
     }
 }

@@ -24,7 +24,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use seabed_device::{Class, Device, DeviceError, Local, ReadBuf};
-use seabed_segment::{Identity, Layout, RecordHeader, SEGMENT_HEADER_BYTES, StreamKind, entries_of_parts};
+use seabed_segment::{
+    Identity, Layout, RecordHeader, SEGMENT_HEADER_BYTES, StreamKind, entries_of, entries_of_parts,
+};
 use seabed_types::{BLOCK_BYTES, Crc, Epoch, Incarnation, Lsn, Malformed, Paddr, SegmentId, ShardId};
 
 use crate::end::{Evidence, Found, Verdict, verdict};
@@ -139,13 +141,15 @@ struct Reader {
     ahead: VecDeque<Ahead>,
     /// Pieces that were read in a row.
     run: usize,
+    /// The data of the last record were many: what comes is not read on.
+    is_leaping: bool,
     bytes_read: u64,
 }
 
 impl Reader {
     fn new(device: Rc<dyn Device>, layout: Layout) -> Self {
         let (start, region, ahead) = (Paddr::default(), Vec::new(), VecDeque::new());
-        Self { device, layout, start, region, ahead, run: 0, bytes_read: 0 }
+        Self { device, layout, start, region, ahead, run: 0, is_leaping: false, bytes_read: 0 }
     }
 
     /// `bytes` bytes at `at`, which lie within a segment.
@@ -169,23 +173,37 @@ impl Reader {
         Ok(&self.region[skip..skip + bytes])
     }
 
-    /// Whether the data of a record are not read.
-    fn leaps(&self, header: &RecordHeader) -> bool {
-        header.pieces_bytes as usize >= LEAPT_MIN.min(self.layout.segment_bytes as usize / 16)
+    /// Whether the data of a record are not read: they are many, and not on their way anyhow.
+    fn leaps(&mut self, header: &RecordHeader) -> bool {
+        self.is_leaping =
+            header.pieces_bytes as usize >= LEAPT_MIN.min(self.layout.segment_bytes as usize / 16);
+        let kept = self.start.offset as usize + self.region.len();
+        let coming = self.ahead.back().map_or(kept, |last| last.at.offset as usize + last.bytes);
+        let is_coming =
+            header.at.segment == self.start.segment && header.behind_pieces().offset as usize <= coming;
+        self.is_leaping && !is_coming
     }
 
-    /// Begins to read what stands behind the data of the record at `at`, if its header is here and says that they are many.
-    /// It may turn out not to be the log's: then what was read is not used.
-    fn leap_ahead(&mut self, identity: &Identity, at: Paddr) {
+    /// Begins to read what stands behind the data of a record: the rest of its entries, and the next header. Only what of it is
+    /// asked for later has to be readable.
+    fn land(&mut self, header: &RecordHeader) {
+        seabed_types::reached!(DataLeapt);
+        let landing = header.behind_pieces();
+        self.ahead.clear();
+        if landing.offset < self.layout.segment_bytes {
+            let rest = (header.end() - landing.offset) as usize;
+            self.ahead.push_back(self.piece(landing, LANDING_BYTES.max(rest + BLOCK_BYTES)));
+        }
+    }
+
+    /// Does so for the record at `at`, if its header is here. It may turn out not to be the log's: then what was read is not used.
+    fn land_ahead(&mut self, identity: &Identity, at: Paddr) {
         let is_here = at.segment == self.start.segment && at.offset >= self.start.offset;
         let skip = if is_here { (at.offset - self.start.offset) as usize } else { usize::MAX / 2 };
         let Some(block) = self.region.get(skip..skip + BLOCK_BYTES) else { return };
         let Ok(header) = RecordHeader::decode(block, identity, &self.layout, at) else { return };
-        let landing = header.behind_pieces();
-        if self.leaps(&header) && landing.offset < self.layout.segment_bytes {
-            seabed_types::reached!(DataLeapt);
-            self.ahead.clear();
-            self.ahead.push_back(self.piece(landing, LANDING_BYTES));
+        if self.leaps(&header) {
+            self.land(&header);
         }
     }
 
@@ -217,7 +235,8 @@ impl Reader {
             self.ahead.clear();
         }
         let mut at = self.ahead.back().map_or(next, |last| behind(last.at, last.bytes));
-        while self.ahead.len() <= self.run.min(AHEAD) && at.offset < self.layout.segment_bytes {
+        let most = if self.is_leaping { 0 } else { self.run.min(AHEAD) };
+        while self.ahead.len() <= most && at.offset < self.layout.segment_bytes {
             let bytes = if self.run == 0 { LANDING_BYTES } else { REGION_BYTES };
             let piece = self.piece(at, bytes);
             at = behind(at, piece.bytes);
@@ -299,25 +318,23 @@ impl Reader {
         {
             return Ok(Err("a record of another time"));
         }
-        let record_bytes = header.record_bytes as usize;
-        let entries = if self.leaps(&header) {
+        let is_landing = self.ahead.front().is_some_and(|ahead| ahead.at == header.behind_pieces());
+        let entries = if is_landing || self.leaps(&header) {
             let (block, landing) = (self.fetch(at, BLOCK_BYTES).await?.to_vec(), header.behind_pieces());
+            if !is_landing {
+                self.land(&header);
+            }
             let rest = (header.end() - landing.offset) as usize;
-            // With the next header, if there is room for one.
-            let with_next =
-                rest + if layout.contains(landing, (rest + BLOCK_BYTES) as u64) { BLOCK_BYTES } else { 0 };
-            let rest = if with_next == 0 { &[] } else { self.fetch(landing, with_next).await? };
+            let rest = if rest == 0 { &[] } else { self.fetch(landing, rest).await? };
             entries_of_parts(&header, &block, rest)
         } else {
-            let record = self.fetch(at, record_bytes).await?;
-            let rest = &record[BLOCK_BYTES + header.pieces_bytes as usize..];
-            entries_of_parts(&header, record, rest)
+            entries_of(&header, self.fetch(at, header.record_bytes as usize).await?)
         };
         let entries = match entries {
             Ok(entries) => entries,
             Err(malformed) => return Ok(Err(malformed.what)),
         };
-        self.leap_ahead(identity, Paddr::new(at.segment, header.end()));
+        self.land_ahead(identity, Paddr::new(at.segment, header.end()));
         let mut claimed = None;
         let decoded = EntryRef::decode_all(&entries, |entry| {
             if let EntryRef::Claim { segment, incarnation, stream: StreamKind::Journal, .. } = entry {

@@ -207,7 +207,8 @@ impl RecordHeader {
 
 /// The entries of a record (all whose bytes are given), verified.
 pub fn entries_of(header: &RecordHeader, record: &[u8]) -> Result<Vec<u8>, Malformed> {
-    let rest = record.get(BLOCK_BYTES + header.pieces_bytes as usize..).unwrap_or(&[]);
+    let bad = Malformed { what: "record: shorter than its pieces", offset: 0 };
+    let rest = record.get(BLOCK_BYTES + header.pieces_bytes as usize..).ok_or(bad)?;
     entries_of_parts(header, record, rest)
 }
 

@@ -387,3 +387,12 @@ fn what_waits_behind_a_write_is_not_answered_without_it() {
     }
     assert!(mounted > 3, "{mounted}");
 }
+
+#[test]
+fn nobody_needs_the_block_where_a_record_could_not_be_written() {
+    let mut mounted = 0;
+    for seed in 1..4 {
+        mounted += in_place::on_a_bad_block(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
+    assert!(mounted > 10, "{mounted}");
+}

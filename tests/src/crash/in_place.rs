@@ -12,13 +12,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::future::{join, join_all};
 use seabed::{Error, LocalPool, LocalStore, Shard, Transaction};
+use seabed_device::IoKind;
 use seabed_object::ObjectId;
+use seabed_segment::Superblock;
 use seabed_types::ShardId;
 
 use super::program::{Plan, stamped};
 use super::run::{formatted, shard_options, sim_options, superblock};
+use super::schedules::medium::journal_records;
 use super::{Broken, Rule, broken};
-use crate::machine::{CrashMode, DiskImage, Fault, Faults, Simulation};
+use crate::machine::{CrashMode, DiskImage, EIO, Effect, Fault, Faults, Landed, Simulation};
 
 const APPENDS: u64 = 24;
 const APPEND_BYTES: usize = 700;
@@ -86,6 +89,36 @@ async fn found(pool: &LocalPool, seed: u64, closing: Closing) -> Result<bool, Er
 
 /// One course of events: how often the shard mounted itself in place.
 pub fn failing_once(seed: u64, fault: Fault, closing: Closing) -> Result<u64, Broken> {
+    failing(seed, &[fault], &Faults::none(), closing).map(|(mounted, _)| mounted)
+}
+
+/// The block in which a record begins cannot be written, nor read afterwards, each in turn: how often the shard mounted itself
+/// in place. The log goes on elsewhere, so nobody needs that block.
+///
+/// A scan that leapt over the data of the record before read what stands behind together with the next header, and asked for
+/// both: no mount got past it, in place or later.
+pub fn on_a_bad_block(seed: u64) -> Result<u64, Broken> {
+    let closing = Closing::Afterwards;
+    let (_, records) = failing(seed, &[], &Faults::none(), closing)?;
+    let mut mounted = 0;
+    for at in records {
+        let unreadable = Fault::on(IoKind::Read, Effect::Fail { errno: EIO }).within(at..at + 1).for_ever();
+        let unwritten = Effect::FailWrite { errno: EIO, landed: Landed::Nothing };
+        let unwritten = Fault::on(IoKind::Write, unwritten).within(at..at + 1).for_ever();
+        let lasting = Faults::none().with(unreadable.clone());
+        mounted += failing(seed, &[unwritten, unreadable], &lasting, closing)?.0;
+    }
+    Ok(mounted)
+}
+
+/// How often the shard mounted itself in place when these faults come while it works, and where the records are that it wrote
+/// meanwhile. Those of `lasting` are there when it is opened again.
+fn failing(
+    seed: u64,
+    faults: &[Fault],
+    lasting: &Faults,
+    closing: Closing,
+) -> Result<(u64, Vec<u64>), Broken> {
     let plan = Plan { memory_bytes: 1 << 20, bulk_bytes: 16 << 10, disk_bytes: 6 << 20, ..Plan::of(seed) };
     let plan = Plan { window_segments: 4, node_bytes: 4096, inline_bytes: 512, ..plan };
     let base = formatted(seed, &plan)?;
@@ -97,24 +130,39 @@ pub fn failing_once(seed: u64, fault: Fault, closing: Closing) -> Result<u64, Br
         let shard = Shard::mount(machine.clone(), superblock, ShardId(0), shard_options(&plan)).await?;
         let pool = LocalStore::new(Rc::clone(&shard)).create_pool("pool").await?;
         machine.runtime.sleep(Duration::from_millis(100)).await;
-        sim.with_faults(|faults| faults.plan(fault));
+        let before = records_of(&sim, &superblock);
+        sim.with_faults(|planned| faults.iter().for_each(|fault| planned.plan(fault.clone())));
         work(&shard, &pool, seed, closing).await?;
-        Ok(shard.stats().mounted_in_place)
+        let mut records = records_of(&sim, &superblock);
+        records.retain(|at| !before.contains(at));
+        Ok((shard.stats().mounted_in_place, records))
     };
-    let mounted = sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))?.map_err(wrong)?;
+    let done = sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))?.map_err(wrong)?;
     let mut rng = fastrand::Rng::with_seed(seed);
     for mode in [CrashMode::Durable, CrashMode::Completed, CrashMode::random(&mut rng)] {
         let image = sim.frontier().crash_image(mode, &mut rng);
         if mode == CrashMode::Durable {
             super::suite::findings(&image).map_err(|what| broken(Rule::Check, what))?;
         }
-        is_there(seed, &image, &plan, closing)?;
+        is_there(seed, (&image, lasting), &plan, closing)?;
     }
-    Ok(mounted)
+    Ok(done)
 }
 
-fn is_there(seed: u64, image: &DiskImage, plan: &Plan, closing: Closing) -> Result<(), Broken> {
-    let sim = Simulation::from_image(seed, image, sim_options(plan, Faults::none()));
+/// Where the records of the journal begin on the device.
+fn records_of(sim: &Simulation, superblock: &Superblock) -> Vec<u64> {
+    let image = sim.frontier().crash_image(CrashMode::Everything, &mut fastrand::Rng::with_seed(0));
+    let records = journal_records(&image, superblock).into_values();
+    records.map(|at| superblock.layout.device_offset(at)).collect()
+}
+
+fn is_there(
+    seed: u64,
+    (image, faults): (&DiskImage, &Faults),
+    plan: &Plan,
+    closing: Closing,
+) -> Result<(), Broken> {
+    let sim = Simulation::from_image(seed, image, sim_options(plan, faults.clone()));
     let (machine, superblock) = (sim.machine(), superblock(seed, plan));
     let read = sim.run(async {
         let shard = Shard::mount(machine, superblock, ShardId(0), shard_options(plan)).await?;

@@ -210,7 +210,7 @@ pub fn hostile(seed: u64) -> Result<u64, Broken> {
 }
 
 /// The records of a journal by number.
-fn journal_records(image: &DiskImage, superblock: &Superblock) -> BTreeMap<u64, Paddr> {
+pub(crate) fn journal_records(image: &DiskImage, superblock: &Superblock) -> BTreeMap<u64, Paddr> {
     let layout = superblock.layout;
     let segment_bytes = u64::from(layout.segment_bytes);
     let place = |device_offset: u64| {
