@@ -319,7 +319,10 @@ impl Reader {
             return Ok(Err("a record of another time"));
         }
         let is_landing = self.ahead.front().is_some_and(|ahead| ahead.at == header.behind_pieces());
-        let entries = if is_landing || self.leaps(&header) {
+        let mut leaps = is_landing || self.leaps(&header);
+        // What was on its way is read whole, but none of the data is needed.
+        leaps |= !leaps && self.is_leaping && self.fetch(at, header.record_bytes as usize).await.is_err();
+        let entries = if leaps {
             let (block, landing) = (self.fetch(at, BLOCK_BYTES).await?.to_vec(), header.behind_pieces());
             if !is_landing {
                 self.land(&header);
@@ -356,6 +359,7 @@ impl Reader {
         expected: Expected,
     ) -> Result<bool, DeviceError> {
         let layout = self.layout;
+        self.is_leaping = false;
         let mut at = Paddr::new(segment, offset);
         while layout.contains(at, BLOCK_BYTES as u64) {
             let block = self.fetch(at, BLOCK_BYTES).await?;

@@ -119,13 +119,18 @@ impl<V> Bucket<V> {
 
     fn push(&mut self, print: Print, key: &[u8], value: V) {
         assert!(self.rows.len() < ROWS_MAX, "invariant 3: a full bucket is split first");
-        self.note(print, self.rows.len());
+        let count = self.rows.len();
+        self.note(print, count);
+        if count == self.rows.capacity() {
+            self.rows.reserve_exact(count.max(4).min(ROWS_MAX - count));
+        }
         self.rows.push((Key::from_slice(key), value));
     }
 
-    /// Makes room for `key` in a full bucket: gives up the greater half of the rows, or nothing if `key` is behind them all.
-    fn split(&mut self, key: &[u8]) -> Box<Self> {
-        if self.rows.iter().all(|(known, _)| known.as_slice() < key) {
+    /// Makes room for `key` in a full bucket: gives up the greater half of the rows, or nothing if it `is_last` and `key` is behind
+    /// them all. (Keys that descend towards a bucket that stays full would otherwise get one each.)
+    fn split(&mut self, key: &[u8], is_last: bool) -> Box<Self> {
+        if is_last && self.rows.iter().all(|(known, _)| known.as_slice() < key) {
             return Self::of(Key::from_slice(key), Vec::new());
         }
         let mut rows = std::mem::take(&mut self.rows);
@@ -169,6 +174,7 @@ impl<V> Buckets<V> {
         new: impl FnOnce(W) -> V,
     ) -> Result<(), E> {
         let (print, at) = (Print::of(key), self.bucket_of(key));
+        let is_last = at + 1 == self.all.len();
         let bucket = &mut self.all[at];
         if let Some(place) = bucket.find(print, key) {
             return change(&mut bucket.rows[place].1, with);
@@ -178,7 +184,7 @@ impl<V> Buckets<V> {
             bucket.push(print, key, new(with));
             return Ok(());
         }
-        let mut upper = bucket.split(key);
+        let mut upper = bucket.split(key, is_last);
         let into = if key < upper.low.as_slice() { bucket } else { &mut upper };
         into.push(print, key, new(with));
         self.heads.insert(at + 1, head_of(&upper.low));
@@ -360,6 +366,33 @@ mod tests {
             }
         }
         assert!(most > 20, "{most} buckets would prove little");
+    }
+
+    /// Whichever way keys come, buckets are at least half full in the end, and have no memory for rows that they cannot have.
+    #[test]
+    fn no_order_of_keys_makes_many_small_buckets() {
+        let mut rng = fastrand::Rng::with_seed(22);
+        let mut random: Vec<u32> = (0..20_000).collect();
+        rng.shuffle(&mut random);
+        let ascending: Vec<u32> = (0..20_000).collect();
+        let descending: Vec<u32> = (0..20_000).rev().collect();
+        // Descending towards a bucket that is full: the least key comes first.
+        let towards: Vec<u32> = (0..64).chain((64..20_000).rev()).collect();
+        for keys in [random, ascending, descending, towards] {
+            let mut buckets = Buckets::<u32>::default();
+            for key in keys {
+                let changed = buckets.upsert(&key.to_be_bytes(), key, |_, _| Err(()), |new| new);
+                assert_eq!(changed, Ok(()), "each key comes once");
+            }
+            check(&buckets);
+            assert!(buckets.all.len() <= 20_000 / (ROWS_MAX / 2) + 1, "{} buckets", buckets.all.len());
+            assert!(buckets.all.iter().all(|bucket| bucket.rows.capacity() <= ROWS_MAX));
+            for lower in (0..20_000u32).step_by(50) {
+                buckets.remove_range(&lower.to_be_bytes(), Some(&(lower + 40).to_be_bytes()), |_, _| ());
+            }
+            check(&buckets);
+            assert!(buckets.all.len() <= 4_000 * 2 / JOINED_MAX + 1, "{} buckets", buckets.all.len());
+        }
     }
 
     fn check(buckets: &Buckets<u32>) {
