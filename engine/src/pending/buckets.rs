@@ -268,8 +268,7 @@ impl<V> Buckets<V> {
     /// Makes of neighbours with few rows one bucket, and of those without any a part of the one below.
     fn join(&mut self, range: Range<usize>) {
         let mut joined: Vec<Box<Bucket<V>>> = Vec::with_capacity(range.len());
-        let mut taken: Vec<_> = self.all.splice(range.clone(), []).collect();
-        for mut bucket in taken.drain(..) {
+        for mut bucket in self.all.drain(range.clone()) {
             match joined.last_mut() {
                 Some(last) if last.rows.is_empty() => {
                     bucket.low = std::mem::take(&mut last.low);
