@@ -38,6 +38,8 @@ use std::time::Duration;
 
 pub use trial::Trial;
 
+use crate::machine;
+
 /// Percentiles that are compared.
 pub const PERCENTILES: [f64; 4] = [50.0, 99.0, 99.9, 99.99];
 
@@ -231,6 +233,12 @@ pub enum CompareError {
 
 /// Runs a trial.
 pub fn run(setup: &Setup) -> Result<Trial, CompareError> {
+    let wanted = machine::Wanted::now();
+    let trial = of_contestant(setup)?;
+    Ok(Trial { stolen: wanted.stolen_since(), ..trial })
+}
+
+fn of_contestant(setup: &Setup) -> Result<Trial, CompareError> {
     match setup.contestant {
         Contestant::Seabed | Contestant::Null => store::run(setup),
         Contestant::RawDsync | Contestant::RawFlush | Contestant::NullFio => raw::run(setup),

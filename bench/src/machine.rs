@@ -1,4 +1,4 @@
-//! Machine: what the process took of it: CPU time, memory, written bytes.
+//! Machine: what the process took of it: CPU time, memory, written bytes; and what a hypervisor took of the machine.
 
 use std::time::Duration;
 
@@ -60,6 +60,42 @@ pub(crate) fn cpu_time() -> Duration {
     Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
+/// CPU time of the whole machine: what was used, and what a hypervisor gave to others while somebody here wanted it.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Wanted {
+    used: Duration,
+    stolen: Duration,
+}
+
+impl Wanted {
+    /// Up to now; zeros where the kernel does not tell.
+    pub(crate) fn now() -> Self {
+        Self::told_by(&std::fs::read_to_string("/proc/stat").unwrap_or_default())
+    }
+
+    fn told_by(stat: &str) -> Self {
+        let sums = stat.lines().find_map(|line| line.strip_prefix("cpu ")).unwrap_or_default();
+        let ticks: Vec<u32> = sums.split_ascii_whitespace().map(|ticks| ticks.parse().unwrap_or(0)).collect();
+        let of = |places: &[usize]| {
+            places.iter().filter_map(|place| ticks.get(*place)).map(|ticks| TICK * *ticks).sum()
+        };
+        // user, nice, system, [idle, iowait,] irq, softirq, steal
+        Self { used: of(&[0, 1, 2, 5, 6]), stolen: of(&[7]) }
+    }
+
+    /// Of the CPU time that was wanted since, the share that a hypervisor gave to others.
+    pub(crate) fn stolen_since(self) -> f64 {
+        self.stolen_until(Self::now())
+    }
+
+    /// The same between two moments.
+    pub(crate) fn stolen_until(self, after: Self) -> f64 {
+        let stolen = after.stolen.saturating_sub(self.stolen).as_secs_f64();
+        let wanted = stolen + after.used.saturating_sub(self.used).as_secs_f64();
+        if wanted > 0.0 { stolen / wanted } else { 0.0 }
+    }
+}
+
 /// Bytes that this process had the kernel write to devices so far; none where the kernel does not tell.
 pub(crate) fn written_bytes() -> Option<u64> {
     value_in(&std::fs::read_to_string("/proc/self/io").ok()?, "write_bytes:")
@@ -78,6 +114,17 @@ fn value_in(text: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_hypervisor_took() {
+        let told = |stat: &str| Wanted::told_by(stat);
+        let before = told("cpu  100 0 50 900 7 0 0 10 0 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n");
+        let after = told("cpu  130 10 60 5000 9 5 5 30 0 0\n");
+        assert!((before.stolen_until(after) - 20.0 / 80.0).abs() < 1e-9);
+        assert!(before.stolen_until(before).abs() < 1e-9);
+        assert_eq!(told("intr 7\n"), Wanted::default());
+        assert_ne!(Wanted::now(), Wanted::default());
+    }
 
     #[test]
     fn the_kernels_words() {

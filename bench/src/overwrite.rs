@@ -88,6 +88,7 @@ async fn on_shard(
     say("measuring");
     let (stats, kernel, cpu) = (store.stats(), machine::written_bytes(), machine::cpu_time());
     let recorder = Rc::new(RefCell::new(Recorder::new()));
+    let wanted = machine::Wanted::now();
     let start = Instant::now();
     let until = start + options.time;
     let clients =
@@ -95,6 +96,7 @@ async fn on_shard(
     let outcomes = join_all(clients).await;
     let time = start.elapsed();
     let cpu_time = machine::cpu_time().saturating_sub(cpu);
+    let stolen = wanted.stolen_since();
     let kernel_bytes =
         kernel.zip(machine::written_bytes()).map(|(before, after)| after.saturating_sub(before));
     let stats_after = store.stats();
@@ -121,6 +123,7 @@ async fn on_shard(
         operations: recorder.operations(),
         latency: recorder.latency(),
         cpu_time,
+        stolen,
         device_bytes: stats_after.device_bytes_written - stats.device_bytes_written,
         journal_bytes: stats_after.journal_bytes_written - stats.journal_bytes_written,
         node_bytes: stats_after.node_bytes_written - stats.node_bytes_written,

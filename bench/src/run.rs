@@ -18,7 +18,7 @@ use crate::blocks::Verified;
 use crate::face::Face;
 use crate::job::{Job, Jobs};
 use crate::live::{Live, Phase};
-use crate::machine::{Usage, usage, written_bytes};
+use crate::machine::{Usage, Wanted, usage, written_bytes};
 use crate::record::Record;
 use crate::worker::{Shared, Tally, Worker};
 
@@ -86,6 +86,8 @@ pub struct JobReport {
 pub struct Totals {
     /// CPU time.
     pub cpu_time: Duration,
+    /// Of the CPU time that the whole machine wanted, the share that a hypervisor gave to others; of the group that lost most.
+    pub stolen: f64,
     /// Bytes that the engine wrote to the device.
     pub device_bytes: Option<u64>,
     /// Of those, the journal's.
@@ -283,6 +285,7 @@ fn on_threads(store: &Store, workers: Vec<Worker>) -> Result<Vec<Worker>> {
 /// What was taken of the machine up to a moment.
 struct Taken {
     usage: Usage,
+    wanted: Wanted,
     stats: Option<Stats>,
     kernel_bytes: Option<u64>,
 }
@@ -293,7 +296,7 @@ impl Taken {
             On::Shard(store) | On::Threads(store) => Some(block_on(store.stats())?),
             On::Nothing => None,
         };
-        Ok(Self { usage: usage(), stats, kernel_bytes: written_bytes() })
+        Ok(Self { usage: usage(), wanted: Wanted::now(), stats, kernel_bytes: written_bytes() })
     }
 }
 
@@ -305,6 +308,7 @@ impl Totals {
             }
         };
         self.cpu_time += after.usage.cpu_time.saturating_sub(before.usage.cpu_time);
+        self.stolen = self.stolen.max(before.wanted.stolen_until(after.wanted));
         more(&mut self.device_bytes, &|taken| taken.stats.map(|stats| stats.device_bytes_written));
         more(&mut self.journal_bytes, &|taken| taken.stats.map(|stats| stats.journal_bytes_written));
         more(&mut self.node_bytes, &|taken| taken.stats.map(|stats| stats.node_bytes_written));

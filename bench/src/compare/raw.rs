@@ -87,6 +87,7 @@ fn trial(setup: &Setup, report: &Value, options: String) -> Option<Trial> {
         seconds,
         latencies: PERCENTILES.map(|percent| percentiles[format!("{percent:.6}")].as_f64().unwrap_or(0.0)),
         cpu_seconds: cpu_time,
+        stolen: 0.0,
         own_bytes: (setup.work == Work::Overwrite && setup.contestant != Contestant::NullFio)
             .then_some(bytes),
         kernel_bytes: None,

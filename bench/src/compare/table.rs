@@ -12,6 +12,8 @@ use crate::report::words;
 
 /// The own and the kernel's count of written bytes may differ by so much.
 const COUNTS_MAY_DIFFER: f64 = 0.02;
+/// With more of the CPU time stolen a trial measures the machine's neighbours.
+const STOLEN_MAX: f64 = 0.05;
 /// Shorter trials say little.
 const TIME_MIN: Duration = Duration::from_secs(30);
 
@@ -76,7 +78,7 @@ struct Row {
     shown: fn(f64) -> String,
 }
 
-const ROWS: [Row; 11] = [
+const ROWS: [Row; 12] = [
     Row { key: "iops", title: "operations/s", of: |trial, _| Some(trial.rate()), shown: words::count },
     Row {
         key: "megabytes_per_second",
@@ -117,6 +119,12 @@ const ROWS: [Row; 11] = [
         title: "peak memory",
         of: |trial, _| trial.peak_bytes.map(real),
         shown: words::bytes,
+    },
+    Row {
+        key: "stolen",
+        title: "CPU time that a hypervisor took, of what was wanted",
+        of: |trial, _| Some(trial.stolen),
+        shown: |share| format!("{:.1} %", share * 100.0),
     },
 ];
 
@@ -197,6 +205,11 @@ impl Comparison {
             let wrong: u64 = entry.trials.iter().map(|trial| trial.wrong).sum();
             if wrong > 0 {
                 notes.push(format!("{name}: {wrong} reads did not find what was written"));
+            }
+            let most = entry.trials.iter().map(|trial| trial.stolen).fold(0.0, f64::max);
+            if most > STOLEN_MAX {
+                let percent = most * 100.0;
+                notes.push(format!("{name}: a hypervisor took up to {percent:.0} % of the CPU time: figures are low, latencies high"));
             }
             if self.work != Work::Read
                 && let Some(differ) = counts_differ(&entry.trials)
@@ -359,6 +372,10 @@ mod tests {
         assert!(text.contains("not to be quoted") && text.contains("raw-dsync: failed: no <fio>"));
         assert!(text.contains("files: its own and the kernel's count of bytes differ by 33.3 %"));
         assert!(!text.contains("seabed: its own"), "one percent is agreement");
+        assert!(!text.contains("a hypervisor took up to"));
+        let mut robbed = comparison();
+        robbed.entries[0].trials[1].stolen = 0.3;
+        assert!(robbed.text().contains("seabed: a hypervisor took up to 30 % of the CPU time"));
         let page = comparison().page();
         assert!(page.contains("no &lt;fio>") && !page.contains("<fio>"));
         let longer = Comparison { time: Duration::from_secs(30), ..comparison() };

@@ -20,6 +20,9 @@ pub struct Trial {
     pub latencies: [f64; 4],
     /// CPU time of all its threads.
     pub cpu_seconds: f64,
+    /// Of the CPU time that the whole machine wanted during the trial, filling included, the share that a hypervisor gave to
+    /// others.
+    pub stolen: f64,
     /// Bytes written to the device, as the contestant counts.
     pub own_bytes: Option<u64>,
     /// Bytes written to the device, as the kernel counts for the process.
@@ -44,6 +47,7 @@ impl Trial {
             seconds,
             latencies: PERCENTILES.map(|percent| real(record.percentile(percent))),
             cpu_seconds: 0.0,
+            stolen: 0.0,
             own_bytes: None,
             kernel_bytes: None,
             peak_bytes: None,
@@ -62,6 +66,7 @@ impl Trial {
             "seconds": self.seconds,
             "latencies_ns": self.latencies,
             "cpu_seconds": self.cpu_seconds,
+            "stolen": self.stolen,
             "own_bytes": self.own_bytes,
             "kernel_bytes": self.kernel_bytes,
             "peak_bytes": self.peak_bytes,
@@ -82,6 +87,7 @@ impl Trial {
             seconds: value["seconds"].as_f64()?,
             latencies: latencies.try_into().ok()?,
             cpu_seconds: value["cpu_seconds"].as_f64()?,
+            stolen: value["stolen"].as_f64()?,
             own_bytes: value["own_bytes"].as_u64(),
             kernel_bytes: value["kernel_bytes"].as_u64(),
             peak_bytes: value["peak_bytes"].as_u64(),
@@ -113,6 +119,7 @@ mod tests {
         trial.own_bytes = Some(7);
         trial.operations = 3_000_000;
         trial.cpu_seconds = 6.0;
+        trial.stolen = 0.25;
         trial.options = "a \"b\"".to_owned();
         assert_eq!(Trial::from_json(&trial.to_json()), Some(trial.clone()));
         assert!((trial.rate() - 2e6).abs() < 1e-6 && (trial.cpu_per_million() - 2.0).abs() < 1e-12);

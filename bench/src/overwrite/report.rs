@@ -54,6 +54,8 @@ pub struct Report {
     pub latency: Latency,
     /// CPU time of the whole process in that time.
     pub cpu_time: Duration,
+    /// Of the CPU time that the whole machine wanted in that time, the share that a hypervisor gave to others.
+    pub stolen: f64,
     /// Bytes that the engine wrote in that time.
     pub device_bytes: u64,
     /// Of those, the journal's.
@@ -160,6 +162,7 @@ mod tests {
             operations: 1000,
             latency: Recorder::new().latency(),
             cpu_time: Duration::from_millis(5),
+            stolen: 0.0,
             device_bytes: 1000 * BLOCK_BYTES * 3 / 2,
             journal_bytes: 0,
             node_bytes: 0,

@@ -41,6 +41,7 @@ fn own(report: &Report) -> Value {
     let totals = &report.totals;
     json!({
         "cpu_seconds": totals.cpu_time.as_secs_f64(),
+        "stolen": totals.stolen,
         "device_bytes": totals.device_bytes,
         "journal_bytes": totals.journal_bytes,
         "node_bytes": totals.node_bytes,

@@ -131,6 +131,8 @@ fn of_totals(out: &mut String, report: &Report) {
         let micros = totals.cpu_time.as_secs_f64() * 1e6 / real(operations);
         let peak = totals.peak_memory_bytes.map_or("unknown".to_owned(), |bytes| words::bytes(real(bytes)));
         line!(out, "all jobs: {micros:.2} us of CPU time an operation, {peak} of memory at most");
+        let percent = totals.stolen * 100.0;
+        line!(out, "  CPU time that a hypervisor took: {percent:.1} % of what the machine wanted");
     }
     if report.is_null {
         line!(out, "  nothing was stored: these are the generator's own figures");

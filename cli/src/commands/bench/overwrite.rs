@@ -125,6 +125,7 @@ fn as_text(report: &Report, args: &OverwriteArgs) -> String {
         ("latency p99.9", micros(latency.p999)),
         ("latency max", micros(latency.max)),
         ("CPU time per operation", format!("{:.2} us", report.cpu_per_operation() * 1e6)),
+        ("CPU time stolen", format!("{:.1} % of what the machine wanted", report.stolen * 100.0)),
         (
             "device bytes per user byte",
             format!("{:.3} (as the engine counts)", report.engine_amplification()),
@@ -171,6 +172,7 @@ fn as_json(report: &Report, args: &OverwriteArgs) -> serde_json::Value {
             "max": micros(report.latency.max),
         },
         "cpu_us_per_operation": report.cpu_per_operation() * 1e6,
+        "stolen": report.stolen,
         "device_bytes_per_user_byte": report.engine_amplification(),
         "device_bytes_per_user_byte_kernel": report.kernel_amplification(),
         "journal_bytes": report.journal_bytes,
