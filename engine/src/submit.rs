@@ -267,22 +267,21 @@ impl Mounted {
                 let at = joined.place(&[&piece.data], summing);
                 placed.push(Placed { at: at.at, crcs: at.crcs });
             }
-            let encoded = effects.encode(&placed);
             let world = &mut *self.world.borrow_mut();
-            let mut rows = encoded.rows;
-            rows.sort_by_key(|row| row.change == Change::Gone);
-            // Also rows without data of their own, which only their leaf has, take space.
-            if rows.last().is_some_and(|row| row.change == Change::Gone) {
-                self.table.rows_gone();
-            }
-            for row in rows {
+            let mut takes_away = false;
+            let usage = effects.encode(&placed, |row| {
+                takes_away |= row.change == Change::Gone;
                 let pieces = (row.pieces.as_slice(), &row.identity()[..]);
                 joined.delta((id.pool, row.tree), &row.key, change_ref(&row.change), pieces);
                 for (at, bytes) in &row.pieces {
                     joined.live(at.segment, i64::from(*bytes));
                     self.table.plus(at.segment, *bytes);
                 }
-                world.apply_row(id, row.tree, &row.key, row.change, lsn)?;
+                world.apply_row(id, row.tree, &row.key, row.change, lsn)
+            })?;
+            // Also rows without data of their own, which only their leaf has, take space.
+            if takes_away {
+                self.table.rows_gone();
             }
             for (at, bytes) in &effects.freed {
                 joined.live(at.segment, -i64::from(*bytes));
@@ -290,7 +289,7 @@ impl Mounted {
             }
             let collection = world.collection_mut(id);
             collection.next_id = collection.next_id.max(effects.next_id);
-            let change = tally_of(&encoded.usage);
+            let change = tally_of(&usage);
             collection.tally.add(&change);
             joined.tally(id, collection.next_id, &change);
             if let Also::NewPool(pool) = also {

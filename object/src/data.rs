@@ -59,6 +59,12 @@ impl IntoData for String {
     }
 }
 
+impl IntoData for &String {
+    fn into_data(self) -> Bytes {
+        Bytes::copy_from_slice(self.as_bytes())
+    }
+}
+
 impl IntoData for &str {
     fn into_data(self) -> Bytes {
         Bytes::copy_from_slice(self.as_bytes())

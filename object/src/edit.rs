@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use crate::ROW_CHUNKS;
 use crate::change::Change;
-use crate::effects::Placed;
+use crate::effects::{Placed, Runs};
 use crate::extents::{Chunk, Extents, FULL, HEAD_BYTES, Patch, indexes, packed};
 
 /// A chunk that may not have its place yet.
@@ -180,7 +180,7 @@ impl ExtentsEdit {
     }
 
     /// The places that the row does not point to any more, neighbours joined.
-    pub(crate) fn push_freed(&self, changed: u16, freed: &mut Vec<(Paddr, u32)>) {
+    pub(crate) fn push_freed(&self, changed: u16, freed: &mut Runs) {
         for chunk in self.old_chunks(changed) {
             push_run(freed, chunk.at, u32::from(chunk.bytes));
         }
@@ -275,7 +275,7 @@ impl ExtentsEdit {
 }
 
 /// Adds a place to runs, to the last of them if it is right behind that.
-pub(crate) fn push_run(runs: &mut Vec<(Paddr, u32)>, at: Paddr, bytes: u32) {
+pub(crate) fn push_run(runs: &mut Runs, at: Paddr, bytes: u32) {
     match runs.last_mut() {
         Some(run) if is_behind(*run, at) => run.1 += bytes,
         _ => runs.push((at, bytes)),

@@ -5,7 +5,7 @@
 //! [`Effects::encode`] then puts addresses and checksums into the rows.
 //!
 //! Invariants: 1. `freed` and the pieces that encoded rows name are exactly the difference of what the rows point to
-//! before and after. 2. `Encoded::usage` is exactly the difference of [`crate::usage_of_row`] over the rows.
+//! before and after. 2. The usage that `encode` gives is exactly the difference of [`crate::usage_of_row`] over the rows.
 //! Cost: an overwrite of one chunk is one row change of about 21 bytes of value.
 
 use bytes::Bytes;
@@ -29,9 +29,9 @@ pub struct Effects {
     /// Row changes; each row once.
     pub rows: Vec<RowChange>,
     /// Bytes to be stored, in the order in which [`Placed`]s are given.
-    pub pieces: Vec<NewPiece>,
+    pub pieces: SmallVec<[NewPiece; 1]>,
     /// What no row points to any more: from where, how many bytes.
-    pub freed: Vec<(Paddr, u32)>,
+    pub freed: Runs,
     /// The collection's id counter afterwards.
     pub next_id: u64,
     /// Indexes, in the transaction, of the objects of which a row changes.
@@ -39,6 +39,9 @@ pub struct Effects {
     /// The change of usage, but for new extents, whose length depends on the addresses.
     pub(crate) usage: Usage,
 }
+
+/// Places, and how many bytes there are at each.
+pub type Runs = SmallVec<[(Paddr, u32); 2]>;
 
 /// A change of one row whose pieces are not placed yet.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -159,15 +162,6 @@ pub struct Stored {
     pub bytes: u32,
 }
 
-/// Row changes with addresses in them.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Encoded {
-    /// Each row once.
-    pub rows: Vec<EncodedChange>,
-    /// By how much usage changes.
-    pub usage: Usage,
-}
-
 /// A change of one row, as it is logged and applied.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EncodedChange {
@@ -222,12 +216,17 @@ impl Effects {
         self.rows.iter().map(|row| DELTA_OVERHEAD + row.key.len() + row.edit.bytes_max()).sum()
     }
 
-    /// The row changes with the pieces placed, one `Placed` for each of [`Effects::pieces`]. Takes the rows out.
-    pub fn encode(&mut self, placed: &[Placed]) -> Encoded {
+    /// Gives the row changes with the pieces placed, one `Placed` for each of [`Effects::pieces`], removals last, until `each`
+    /// fails. Takes the rows out. Returns by how much usage changes.
+    pub fn encode<E>(
+        &mut self,
+        placed: &[Placed],
+        mut each: impl FnMut(EncodedChange) -> Result<(), E>,
+    ) -> Result<Usage, E> {
         assert_eq!(placed.len(), self.pieces.len(), "every piece has a place");
         let mut usage = self.usage;
-        let rows = std::mem::take(&mut self.rows);
-        let encode = |row: RowChange| {
+        self.rows.sort_by_key(|row| matches!(row.edit, Edit::Gone));
+        for row in self.rows.drain(..) {
             let RowChange { tree, key, edit, .. } = row;
             let mut listed_as = None;
             let (change, pieces) = match edit {
@@ -260,9 +259,9 @@ impl Effects {
                     (Change::Set(value), pieces)
                 }
             };
-            EncodedChange { tree, key, change, pieces, listed_as }
-        };
-        Encoded { rows: rows.into_iter().map(encode).collect(), usage }
+            each(EncodedChange { tree, key, change, pieces, listed_as })?;
+        }
+        Ok(usage)
     }
 }
 

@@ -24,6 +24,7 @@ use smallvec::SmallVec;
 
 use crate::effects::{Effects, Family, Stored};
 use crate::limits::Limits;
+use crate::onode::Text;
 use crate::refusal::{Refusal, Refused};
 use crate::txn::{Op, Operation, Transaction};
 use crate::view::{PieceRef, Rows, Stop};
@@ -106,7 +107,7 @@ pub fn execute(
 pub(crate) struct Work<'r> {
     pub(crate) env: Env<'r>,
     /// By index in the transaction; `None` until an operation names it.
-    pub(crate) objects: SmallVec<[Option<Object<'r>>; 1]>,
+    pub(crate) objects: SmallVec<[Option<Object<'r>>; 2]>,
 }
 
 impl<'r> Work<'r> {
@@ -141,6 +142,14 @@ impl<'r> Work<'r> {
 /// What a scan does with each row.
 type EachRow<'a, E> = dyn FnMut(&mut E, &[u8], &[u8]) -> Result<(), Halt> + 'a;
 
+/// Bytes that chunks are taken from.
+enum Source<'r> {
+    /// The transaction's.
+    Given(&'r Bytes),
+    /// Bytes that were put together for it.
+    Made(Bytes),
+}
+
 /// What all objects of a transaction share.
 pub(crate) struct Env<'r> {
     rows: &'r dyn Rows,
@@ -149,7 +158,7 @@ pub(crate) struct Env<'r> {
     pub(crate) limits: &'r Limits,
     pub(crate) next_id: u64,
     /// Bytes that chunks are taken from.
-    sources: SmallVec<[Bytes; 2]>,
+    sources: SmallVec<[Source<'r>; 2]>,
     /// Whether something was not in memory.
     pub(crate) absent: bool,
     /// Rows touched so far.
@@ -253,7 +262,7 @@ impl<'r> Object<'r> {
             Op::OmapRemove { keys } => self.omap_remove(env, keys),
             Op::OmapRemoveRange { from, to } => self.omap_remove_range(env, from, to),
             Op::OmapClear => self.omap_clear(env),
-            Op::OmapSetHeader { header } => self.omap_set_header(env, header),
+            Op::OmapSetHeader { header } => self.omap_set_header(env, Text::Given(header)),
             Op::SetHint { hint } => {
                 if !hint.flags.is_known() {
                     return Err(Refused::Invalid { what: "a hint with unknown flags" }.into());

@@ -20,6 +20,7 @@ use crate::view::{Direction, Rows, Stop};
 
 /// What came of looking for something to free.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "it is moved once for a slice of many rows")]
 pub enum Drained {
     /// There is no grave that may be drained.
     Nothing,

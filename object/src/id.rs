@@ -10,6 +10,7 @@ use std::fmt;
 use bytes::Bytes;
 use seabed_types::Crc;
 
+use crate::data::IntoData;
 use crate::limits::{NAME_BYTES_MAX, NAMESPACE_BYTES_MAX};
 use crate::refusal::Refused;
 
@@ -31,8 +32,8 @@ pub struct ObjectId {
 
 impl ObjectId {
     /// The head object of this name in the empty namespace.
-    pub fn new(name: impl AsRef<[u8]>) -> Self {
-        let name = Bytes::copy_from_slice(name.as_ref());
+    pub fn new(name: impl IntoData) -> Self {
+        let name = name.into_data();
         Self {
             hash: hash_of(&[], &name),
             namespace: Bytes::new(),
@@ -44,8 +45,8 @@ impl ObjectId {
 
     /// The object of the same name in this namespace; its hash is computed again.
     #[must_use]
-    pub fn in_namespace(mut self, namespace: impl AsRef<[u8]>) -> Self {
-        self.namespace = Bytes::copy_from_slice(namespace.as_ref());
+    pub fn in_namespace(mut self, namespace: impl IntoData) -> Self {
+        self.namespace = namespace.into_data();
         self.hash = hash_of(&self.namespace, &self.name);
         self
     }

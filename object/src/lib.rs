@@ -33,7 +33,7 @@ mod view;
 pub use bulk::{BulkPart, BulkPlan, bulk_parts, resolve_appends};
 pub use change::{Change, apply, apply_patch, merge, merge_into, patch_in_place};
 pub use data::IntoData;
-pub use effects::{Checksums, Effects, Encoded, EncodedChange, Family, NewPiece, Placed, RowChange, Stored};
+pub use effects::{Checksums, Effects, EncodedChange, Family, NewPiece, Placed, RowChange, Runs, Stored};
 pub use execute::{Outcome, execute};
 pub use id::{ObjectId, hash_of};
 pub use key::KeyBuf;

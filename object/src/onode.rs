@@ -25,8 +25,11 @@
 //! is set with it. 3. Inline data, and the extents here, end at or before the size. 4. One state has one encoding.
 //! Not here: what extents and large values are (`extents.rs`, `value.rs`).
 
+use std::ops::Deref;
+
 use bytes::Bytes;
 use seabed_types::{Cursor, Malformed, TreeKind, put_bytes, put_varint};
+use smallvec::SmallVec;
 
 use crate::extents::{Extents, HEAD_BYTES};
 use crate::key::{self, KeyBuf, Member};
@@ -43,6 +46,9 @@ const HEADER_ROW: u64 = 16;
 const HAS_ROWS: u64 = 32;
 const EXTENTS: u64 = 64;
 const KNOWN: u64 = 127;
+
+/// Most bytes of the tag of an onode, its numbers, and the lengths of header and data.
+const NUMBERS_BYTES_MAX: usize = 1 + 11 * 10;
 
 /// Most bytes of extents in an onode: as many as 64 KiB can have.
 pub const EXTENTS_BYTES_MAX: usize = 231;
@@ -220,13 +226,11 @@ impl<'a> OnodeRef<'a> {
         if self.extents.is_empty() { Ok(None) } else { Extents::decode(self.extents).map(Some) }
     }
 
-    /// The same, owning its bytes, but for its extents.
-    pub(crate) fn to_onode(self) -> Onode {
-        let pairs = |pairs: PairsRef<'_>, count| {
-            let own = |(name, value)| (Bytes::copy_from_slice(name), Bytes::copy_from_slice(value));
-            let mut owned = Pairs { inline: pairs.iter().map(own).collect(), bytes: pairs.0.len(), count };
-            owned.inline.shrink_to_fit();
-            owned
+    /// The same, to be changed, but for its extents.
+    pub(crate) fn to_onode(self) -> Onode<'a> {
+        let pairs = |pairs: PairsRef<'a>, count| {
+            let inline = pairs.iter().map(|(name, value)| (name, Text::Row(value))).collect();
+            Pairs { inline, bytes: pairs.0.len(), count }
         };
         Onode {
             parts: self.parts,
@@ -236,7 +240,7 @@ impl<'a> OnodeRef<'a> {
             hint: self.hint,
             attributes: pairs(self.attributes, self.attribute_count),
             omap: pairs(self.omap, self.omap_count),
-            header: Bytes::copy_from_slice(self.header),
+            header: Text::Row(self.header),
             data: self.data.to_vec(),
         }
     }
@@ -273,29 +277,76 @@ fn take_pairs<'a>(
     Ok((count, pairs.take(cursor.offset() - start, limits.what)?))
 }
 
+/// Bytes of a row or of a transaction, which are not copied before it is clear what becomes of them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Text<'r> {
+    /// From an onode's row.
+    Row(&'r [u8]),
+    /// From the transaction.
+    Given(&'r Bytes),
+}
+
+impl Text<'_> {
+    /// Bytes of their own: shared with the transaction, or copied out of the row.
+    pub(crate) fn to_bytes(self) -> Bytes {
+        match self {
+            Self::Row(bytes) => Bytes::copy_from_slice(bytes),
+            Self::Given(bytes) => bytes.clone(),
+        }
+    }
+}
+
+impl Default for Text<'_> {
+    fn default() -> Self {
+        Self::Row(&[])
+    }
+}
+
+impl Deref for Text<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Row(bytes) => bytes,
+            Self::Given(bytes) => bytes,
+        }
+    }
+}
+
+impl PartialEq for Text<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Text<'_> {}
+
+/// Inline pairs by name.
+type Inline<'r> = SmallVec<[(&'r [u8], Text<'r>); 2]>;
+
 /// Attributes or omap pairs of an onode; inline ones are sorted by name.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Pairs {
-    pub(crate) inline: Vec<(Bytes, Bytes)>,
+pub(crate) struct Pairs<'r> {
+    pub(crate) inline: Inline<'r>,
     /// Bytes that the inline pairs take in the onode.
     pub(crate) bytes: usize,
     /// How many there are, inline or as rows.
     pub(crate) count: u64,
 }
 
-impl Pairs {
-    pub(crate) fn find(&self, name: &[u8]) -> Option<&Bytes> {
-        self.position(name).ok().map(|index| &self.inline[index].1)
+impl<'r> Pairs<'r> {
+    pub(crate) fn find(&self, name: &[u8]) -> Option<Text<'r>> {
+        self.position(name).ok().map(|index| self.inline[index].1)
     }
 
-    pub(crate) fn insert(&mut self, name: &Bytes, value: &Bytes) {
+    pub(crate) fn insert(&mut self, name: &'r [u8], value: &'r Bytes) {
         match self.position(name) {
             Ok(index) => {
                 self.bytes -= pair_bytes(name, &self.inline[index].1);
-                self.inline[index].1 = value.clone();
+                self.inline[index].1 = Text::Given(value);
             }
             Err(index) => {
-                self.inline.insert(index, (name.clone(), value.clone()));
+                self.inline.insert(index, (name, Text::Given(value)));
                 self.count += 1;
             }
         }
@@ -304,10 +355,10 @@ impl Pairs {
 
     /// Removes the inline pairs from `from` to before `to`.
     pub(crate) fn remove(&mut self, from: &[u8], to: Option<&[u8]>) {
-        let start = self.inline.partition_point(|(name, _)| name[..] < *from);
-        let end = to.map_or(self.inline.len(), |to| self.inline.partition_point(|(name, _)| name[..] < *to));
+        let start = self.inline.partition_point(|(name, _)| *name < from);
+        let end = to.map_or(self.inline.len(), |to| self.inline.partition_point(|(name, _)| *name < to));
         for (name, value) in self.inline.drain(start..end) {
-            self.bytes -= pair_bytes(&name, &value);
+            self.bytes -= pair_bytes(name, &value);
             self.count -= 1;
         }
     }
@@ -315,19 +366,19 @@ impl Pairs {
     pub(crate) fn remove_one(&mut self, name: &[u8]) {
         if let Ok(index) = self.position(name) {
             let (name, value) = self.inline.remove(index);
-            self.bytes -= pair_bytes(&name, &value);
+            self.bytes -= pair_bytes(name, &value);
             self.count -= 1;
         }
     }
 
     /// Takes the inline pairs out, to be rows; the count stays.
-    pub(crate) fn move_out(&mut self) -> Vec<(Bytes, Bytes)> {
+    pub(crate) fn move_out(&mut self) -> Inline<'r> {
         self.bytes = 0;
         std::mem::take(&mut self.inline)
     }
 
     fn position(&self, name: &[u8]) -> Result<usize, usize> {
-        self.inline.binary_search_by(|(known, _)| known[..].cmp(name))
+        self.inline.binary_search_by(|(known, _)| (*known).cmp(name))
     }
 
     fn put(&self, to: &mut Vec<u8>) {
@@ -359,19 +410,19 @@ pub fn identity_of(tree: TreeKind, key: &[u8], value: &[u8]) -> Result<KeyBuf, M
 
 /// An onode that may be changed.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Onode {
+pub(crate) struct Onode<'r> {
     pub(crate) parts: Parts,
     pub(crate) family: u64,
     pub(crate) number: u64,
     pub(crate) size: u64,
     pub(crate) hint: Hint,
-    pub(crate) attributes: Pairs,
-    pub(crate) omap: Pairs,
-    pub(crate) header: Bytes,
+    pub(crate) attributes: Pairs<'r>,
+    pub(crate) omap: Pairs<'r>,
+    pub(crate) header: Text<'r>,
     pub(crate) data: Vec<u8>,
 }
 
-impl Onode {
+impl Onode<'_> {
     /// An empty object.
     pub(crate) fn new(family: u64) -> Self {
         Self {
@@ -382,7 +433,7 @@ impl Onode {
             hint: Hint::default(),
             attributes: Pairs::default(),
             omap: Pairs::default(),
-            header: Bytes::new(),
+            header: Text::default(),
             data: Vec::new(),
         }
     }
@@ -390,6 +441,11 @@ impl Onode {
     /// Bytes of the encoded onode; extents count as many as they may have.
     pub(crate) fn encoded_bytes(&self) -> usize {
         self.head_bytes() + if self.parts.has(Parts::EXTENTS) { EXTENTS_BYTES_MAX } else { 0 }
+    }
+
+    /// An upper bound of [`Self::head_bytes`], which costs less.
+    pub(crate) fn head_bytes_max(&self) -> usize {
+        NUMBERS_BYTES_MAX + self.attributes.bytes + self.omap.bytes + self.header.len() + self.data.len()
     }
 
     /// Bytes of the encoded onode without its extents.

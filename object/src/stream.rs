@@ -113,7 +113,7 @@ pub fn finish(view: &dyn Rows, streamed: &Streamed<'_>, next_id: u64, limits: &L
 }
 
 /// Does all but the end of the grave, whose value's bytes it gives.
-fn prepare(work: &mut Work<'_>, streamed: &Streamed<'_>) -> Result<usize, Halt> {
+fn prepare<'r>(work: &mut Work<'r>, streamed: &'r Streamed<'r>) -> Result<usize, Halt> {
     let env = &mut work.env;
     env.limits.check_size(Some(streamed.size))?;
     let tail_bytes = streamed.tail.len() as u64;

@@ -17,7 +17,7 @@ use seabed_types::{CHUNK_BYTES, TreeKind};
 use smallvec::SmallVec;
 
 use super::object::Object;
-use super::{EachRow, Env, Halt};
+use super::{EachRow, Env, Halt, Source};
 use crate::edit::{ExtentsEdit, Slot};
 use crate::effects::Stored;
 use crate::extents::{Chunk, FULL};
@@ -46,7 +46,7 @@ impl Within {
 }
 
 impl<'r> Object<'r> {
-    pub(crate) fn write(&mut self, env: &mut Env<'r>, offset: u64, data: &Bytes) -> Result<(), Halt> {
+    pub(crate) fn write(&mut self, env: &mut Env<'r>, offset: u64, data: &'r Bytes) -> Result<(), Halt> {
         let end = env.limits.check_size(offset.checked_add(data.len() as u64))?;
         self.make(env);
         if data.is_empty() {
@@ -65,7 +65,8 @@ impl<'r> Object<'r> {
             }
             self.move_data_out(env)?;
         }
-        self.write_chunks(env, offset, data, stored)?;
+        let source = env.source(Source::Given(data));
+        self.write_chunks(env, (offset, data), source, stored)?;
         if end > size {
             self.change().size = end;
         }
@@ -110,7 +111,11 @@ impl<'r> Object<'r> {
         let data = Bytes::from(std::mem::take(&mut onode.data));
         let rows = Parts::DATA.with(Parts::EVER);
         onode.parts = onode.parts.with(if is_row { rows } else { Parts::EXTENTS });
-        if data.is_empty() { Ok(()) } else { self.write_chunks(env, 0, &data, &[]) }
+        if data.is_empty() {
+            return Ok(());
+        }
+        let source = env.source(Source::Made(data.clone()));
+        self.write_chunks(env, (0, &data), source, &[])
     }
 
     /// Makes a row of the onode's extents.
@@ -123,15 +128,15 @@ impl<'r> Object<'r> {
         Ok(())
     }
 
+    /// Writes `data`, which is source number `source`.
     fn write_chunks(
         &mut self,
         env: &mut Env<'r>,
-        offset: u64,
-        data: &Bytes,
+        (offset, data): (u64, &[u8]),
+        source: u32,
         stored: &[Stored],
     ) -> Result<(), Halt> {
         let end = offset + data.len() as u64;
-        let source = env.source(data.clone());
         let mut start = offset / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
         while start < end {
             let row = self.row(env, start / ROW_BYTES)?;
@@ -201,13 +206,15 @@ impl<'r> Object<'r> {
         if let Some(index) = self.extents.find(&number) {
             return Ok(index);
         }
-        let mut edit = ExtentsEdit::none();
-        if self.had.has(Parts::DATA) && number * ROW_BYTES < self.had_bytes {
-            edit = ExtentsEdit::new(env.row(TreeKind::Bodies, &key::extents(self.member(), number))?)?;
-        }
-        if let (true, Some(before), 0) = (self.had.has(Parts::EXTENTS), &self.before, number) {
-            edit = ExtentsEdit::of(&before.extents, before.extents_len);
-        }
+        let edit = match &self.before {
+            Some(before) if self.had.has(Parts::EXTENTS) && number == 0 => {
+                ExtentsEdit::of(&before.extents, before.extents_len)
+            }
+            _ if self.had.has(Parts::DATA) && number * ROW_BYTES < self.had_bytes => {
+                ExtentsEdit::new(env.row(TreeKind::Bodies, &key::extents(self.member(), number))?)?
+            }
+            _ => ExtentsEdit::none(),
+        };
         env.charge()?;
         Ok(self.extents.push(number, edit))
     }
@@ -259,16 +266,19 @@ fn stored_chunk(stored: &[Stored], from: usize, bytes: usize) -> Option<Chunk> {
     Some(Chunk { at: part.at.plus(skip_bytes), bytes: FULL, crc: *part.crcs.get(skip / CHUNK_BYTES)? })
 }
 
-impl Env<'_> {
+impl<'r> Env<'r> {
     /// Notes bytes that chunks are taken from.
-    fn source(&mut self, data: Bytes) -> u32 {
+    fn source(&mut self, data: Source<'r>) -> u32 {
         self.sources.push(data);
         u32::try_from(self.sources.len() - 1).expect("fewer sources than operations and chunks")
     }
 
     /// The bytes of source number `of`.
     pub(super) fn source_bytes(&self, of: u32) -> &Bytes {
-        &self.sources[of as usize]
+        match &self.sources[of as usize] {
+            Source::Given(bytes) => bytes,
+            Source::Made(bytes) => bytes,
+        }
     }
 
     /// The stored bytes of a chunk; none if they are absent.
@@ -313,7 +323,7 @@ impl Env<'_> {
 
     fn new_chunk(&mut self, bytes: Vec<u8>) -> Slot {
         let bytes_count = length(bytes.len());
-        Slot::New { of: self.source(bytes.into()), offset: 0, bytes: bytes_count }
+        Slot::New { of: self.source(Source::Made(bytes.into())), offset: 0, bytes: bytes_count }
     }
 
     /// Visits rows of the bodies tree until one halts; those behind an absent one are not seen.

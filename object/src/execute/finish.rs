@@ -5,7 +5,6 @@
 //! freed if it does not point there any more, so pieces that a later operation of the same transaction replaced never
 //! come into being.
 
-use bytes::Bytes;
 use seabed_types::TreeKind;
 
 use super::object::{Before, Object, State};
@@ -15,8 +14,8 @@ use crate::ROW_CHUNKS;
 use crate::edit::{ExtentsEdit, Slot, Sums, push_run};
 use crate::effects::{Checksums, Edit, Effects, NewPiece, OnodeEdit, RowChange};
 use crate::extents::FULL;
-use crate::key::{self, KeyBuf, Kind, Member, Position};
-use crate::onode::Parts;
+use crate::key::{self, KeyBuf, Kind, Member};
+use crate::onode::{Parts, Text};
 use crate::refusal::{Refusal, Refused};
 use crate::usage::Usage;
 use crate::value::{RowValue, varint_bytes};
@@ -31,7 +30,10 @@ impl Work<'_> {
         if env.absent {
             return Outcome::Absent;
         }
-        let mut effects = Effects { next_id: env.next_id, ..Effects::default() };
+        let rows =
+            objects.iter().flatten().map(|object| 2 + object.extents.len() + object.values.len()).sum();
+        let mut effects =
+            Effects { rows: Vec::with_capacity(rows), next_id: env.next_id, ..Effects::default() };
         for (index, object) in objects.iter_mut().enumerate() {
             let rows = effects.rows.len();
             if let Some(object) = object {
@@ -78,8 +80,8 @@ impl Object<'_> {
             }
             effects.push_extents(env, key::extents(member, number), edit);
         }
-        for (position, edit) in self.values.drain() {
-            effects.push_value(env, member, &position, edit);
+        for (key, edit) in self.values.drain() {
+            effects.push_value(env, key, edit);
         }
     }
 
@@ -245,15 +247,8 @@ impl Effects {
         edit
     }
 
-    fn push_value(&mut self, env: &Env<'_>, member: Member, position: &Position, edit: ValueEdit) {
-        let ValueEdit { old, new, seen } = edit;
-        let key = key::bodies(member, position);
-        let kind = match position {
-            Position::Extents(_) => Kind::Extents,
-            Position::Attribute(_) => Kind::Attribute,
-            Position::Header => Kind::Header,
-            Position::Omap(_) => Kind::Omap,
-        };
+    fn push_value(&mut self, env: &Env<'_>, key: KeyBuf, edit: ValueEdit<'_>) {
+        let ValueEdit { kind, old, new, seen } = edit;
         let usage_of = |key: &KeyBuf, row_bytes: usize, allocated: u64| {
             Usage::of_body(kind, key.len() + row_bytes, allocated)
         };
@@ -279,7 +274,7 @@ impl Effects {
     }
 
     /// The row, its length and the bytes it points to, for a value that is inline or becomes a piece.
-    fn new_value(&mut self, env: &Env<'_>, value: Bytes) -> (Edit, usize, u64) {
+    fn new_value(&mut self, env: &Env<'_>, value: Text<'_>) -> (Edit, usize, u64) {
         if value.len() <= env.limits.value_inline_max() {
             let row = RowValue::Inline(&value).encode();
             let row_bytes = row.len();
@@ -287,7 +282,7 @@ impl Effects {
         }
         let bytes = u32::try_from(value.len()).expect("limits were checked");
         let (piece, row) = (self.pieces.len(), self.rows.len());
-        self.pieces.push(NewPiece { data: value, row, checksums: Checksums::Whole });
+        self.pieces.push(NewPiece { data: value.to_bytes(), row, checksums: Checksums::Whole });
         (Edit::Piece { piece, bytes }, 1 + 8 + varint_bytes(u64::from(bytes)) + 4, u64::from(bytes))
     }
 }

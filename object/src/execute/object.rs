@@ -20,8 +20,8 @@ use crate::ROW_BYTES;
 use crate::edit::ExtentsEdit;
 use crate::extents::Extents;
 use crate::id::ObjectId;
-use crate::key::{self, KeyBuf, Member, Position};
-use crate::onode::{Onode, OnodeRef, Pairs, Parts};
+use crate::key::{self, KeyBuf, Member};
+use crate::onode::{EXTENTS_BYTES_MAX, Onode, OnodeRef, Pairs, Parts};
 use crate::refusal::Refused;
 
 pub(crate) struct Object<'r> {
@@ -37,7 +37,8 @@ pub(crate) struct Object<'r> {
     /// No extents row of its present family lay behind this when the transaction began.
     pub(super) had_bytes: u64,
     pub(super) extents: Overlay<u64, Box<ExtentsEdit>>,
-    pub(super) values: Overlay<Position, ValueEdit>,
+    /// By their keys.
+    pub(super) values: Overlay<KeyBuf, ValueEdit<'r>>,
     /// What was removed and leaves rows behind.
     pub(super) grave: Option<Member>,
     /// What the onode in its row points to was removed.
@@ -59,7 +60,7 @@ pub(super) enum State<'r> {
     Unknown,
     Absent,
     Seen(OnodeRef<'r>),
-    Changed(Box<Onode>),
+    Changed(Box<Onode<'r>>),
 }
 
 impl<'r> Object<'r> {
@@ -140,7 +141,7 @@ impl<'r> Object<'r> {
     }
 
     /// Its onode, to be changed; it exists.
-    pub(super) fn change(&mut self) -> &mut Onode {
+    pub(super) fn change(&mut self) -> &mut Onode<'r> {
         if let State::Seen(onode) = &self.state {
             self.state = State::Changed(Box::new(onode.to_onode()));
         }
@@ -188,12 +189,21 @@ impl<'r> Object<'r> {
     pub(super) fn settle(&mut self, env: &mut Env<'r>) -> Result<(), Halt> {
         loop {
             let State::Changed(onode) = &self.state else { return Ok(()) };
-            let is_long = onode.head_bytes() > env.limits.extents_head_max();
-            if onode.parts.has(Parts::EXTENTS) && (is_long || onode.size > ROW_BYTES) {
-                self.move_extents_out(env)?;
-                continue;
+            let (bytes_max, row_max) = (onode.head_bytes_max(), env.limits.row_value_bytes_max());
+            if onode.parts.has(Parts::EXTENTS) {
+                let head_max = env.limits.extents_head_max();
+                let is_long = bytes_max > head_max && onode.head_bytes() > head_max;
+                if is_long || onode.size > ROW_BYTES {
+                    self.move_extents_out(env)?;
+                    continue;
+                }
+                if bytes_max + EXTENTS_BYTES_MAX <= row_max {
+                    return Ok(());
+                }
+            } else if bytes_max <= row_max {
+                return Ok(());
             }
-            if onode.encoded_bytes() <= env.limits.row_value_bytes_max() {
+            if onode.encoded_bytes() <= row_max {
                 return Ok(());
             }
             let parts = [
@@ -213,7 +223,7 @@ impl<'r> Object<'r> {
     }
 
     /// The attributes or the omap, to be changed.
-    pub(super) fn change_pairs(&mut self, part: Parts) -> &mut Pairs {
+    pub(super) fn change_pairs(&mut self, part: Parts) -> &mut Pairs<'r> {
         let onode = self.change();
         if part == Parts::ATTRIBUTES { &mut onode.attributes } else { &mut onode.omap }
     }

@@ -24,6 +24,11 @@ impl<K, V> Default for Overlay<K, V> {
 }
 
 impl<K: Ord + Clone, V> Overlay<K, V> {
+    /// How many rows there are.
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     /// Where `key` is.
     pub(crate) fn find(&self, key: &K) -> Option<usize> {
         if self.rows.len() <= SEARCHED {

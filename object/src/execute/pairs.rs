@@ -8,8 +8,8 @@ use seabed_types::TreeKind;
 
 use super::object::{Object, State};
 use super::{Env, Halt};
-use crate::key::{self, KeyBuf, Kind, Position};
-use crate::onode::Parts;
+use crate::key::{self, KeyBuf, Kind, number};
+use crate::onode::{Parts, Text};
 use crate::refusal::Refused;
 use crate::txn::Condition;
 use crate::value::RowValue;
@@ -17,9 +17,10 @@ use crate::view::PieceRef;
 
 /// A value row before and after.
 #[derive(Debug)]
-pub(crate) struct ValueEdit {
+pub(crate) struct ValueEdit<'r> {
+    pub(super) kind: Kind,
     pub(super) old: Option<OldValue>,
-    pub(super) new: NewValue,
+    pub(super) new: NewValue<'r>,
     /// It was looked up.
     pub(super) seen: bool,
 }
@@ -32,18 +33,18 @@ pub(super) struct OldValue {
 }
 
 #[derive(Clone, Debug)]
-pub(super) enum NewValue {
+pub(super) enum NewValue<'r> {
     /// Looked up, and not changed.
     Same,
     Gone,
-    Bytes(Bytes),
+    Bytes(Text<'r>),
     /// Stored before the transaction: where, and the bytes.
-    Stored(PieceRef, Bytes),
+    Stored(PieceRef, &'r Bytes),
 }
 
-impl ValueEdit {
-    fn new(old: Option<OldValue>, seen: bool) -> Self {
-        Self { old, new: NewValue::Same, seen }
+impl ValueEdit<'_> {
+    fn new(kind: Kind, old: Option<OldValue>, seen: bool) -> Self {
+        Self { kind, old, new: NewValue::Same, seen }
     }
 
     fn is_there(&self) -> bool {
@@ -70,23 +71,23 @@ impl OldValue {
     }
 }
 
-/// The position of a pair of `part`.
-fn position(part: Parts, name: &Bytes) -> Position {
-    if part == Parts::ATTRIBUTES { Position::Attribute(name.clone()) } else { Position::Omap(name.clone()) }
+/// The kind of the rows of attributes or omap pairs.
+fn kind_of(part: Parts) -> Kind {
+    if part == Parts::ATTRIBUTES { Kind::Attribute } else { Kind::Omap }
 }
 
 /// The part that a value row belongs to.
-fn part_of(position: &Position) -> Parts {
-    match position {
-        Position::Extents(_) => Parts::DATA,
-        Position::Attribute(_) => Parts::ATTRIBUTES,
-        Position::Header => Parts::HEADER,
-        Position::Omap(_) => Parts::OMAP,
+fn part_of(kind: Kind) -> Parts {
+    match kind {
+        Kind::Extents => Parts::DATA,
+        Kind::Attribute => Parts::ATTRIBUTES,
+        Kind::Header => Parts::HEADER,
+        Kind::Omap => Parts::OMAP,
     }
 }
 
 impl<'r> Object<'r> {
-    pub(crate) fn set_attrs(&mut self, env: &mut Env<'r>, pairs: &[(Bytes, Bytes)]) -> Result<(), Halt> {
+    pub(crate) fn set_attrs(&mut self, env: &mut Env<'r>, pairs: &'r [(Bytes, Bytes)]) -> Result<(), Halt> {
         for (name, value) in pairs {
             env.limits.check_attribute_name(name)?;
             if value.len() > env.limits.attribute_bytes_max() {
@@ -99,7 +100,7 @@ impl<'r> Object<'r> {
         self.insert_pairs(env, Parts::ATTRIBUTES, pairs)
     }
 
-    pub(super) fn omap_insert(&mut self, env: &mut Env<'r>, pairs: &[(Bytes, Bytes)]) -> Result<(), Halt> {
+    pub(super) fn omap_insert(&mut self, env: &mut Env<'r>, pairs: &'r [(Bytes, Bytes)]) -> Result<(), Halt> {
         for (key, value) in pairs {
             env.limits.check_omap_key(key)?;
             if value.len() > env.limits.omap_value_bytes_max() {
@@ -141,11 +142,11 @@ impl<'r> Object<'r> {
 
     pub(super) fn omap_clear(&mut self, env: &mut Env<'r>) -> Result<(), Halt> {
         self.must_exist()?;
-        self.remove_omap(env, &Bytes::new(), None)?;
-        self.omap_set_header(env, &Bytes::new())
+        self.remove_omap(env, &[], None)?;
+        self.omap_set_header(env, Text::default())
     }
 
-    pub(super) fn omap_set_header(&mut self, env: &mut Env<'r>, header: &Bytes) -> Result<(), Halt> {
+    pub(super) fn omap_set_header(&mut self, env: &mut Env<'r>, header: Text<'r>) -> Result<(), Halt> {
         if header.len() > env.limits.header_bytes_max() {
             return Err(
                 Refused::Invalid { what: "an omap header over 64 KiB or an eighth of a segment" }.into()
@@ -153,19 +154,19 @@ impl<'r> Object<'r> {
         }
         self.must_exist()?;
         if self.parts().has(Parts::HEADER) {
-            let row = self.value_row(env, Position::Header)?;
+            let row = self.value_row(env, Kind::Header, &[])?;
             let edit = self.values.at(row);
             if header.is_empty() {
                 edit.new = NewValue::Gone;
                 let onode = self.change();
                 onode.parts = onode.parts.without(Parts::HEADER);
             } else {
-                edit.new = NewValue::Bytes(header.clone());
+                edit.new = NewValue::Bytes(header);
             }
             // The onode has an empty header again, which is a byte.
             return self.settle(env);
         }
-        self.change().header = header.clone();
+        self.change().header = header;
         if header.len() > env.limits.inline_bytes_max {
             self.move_header_out(env)?;
         }
@@ -191,7 +192,12 @@ impl<'r> Object<'r> {
         if holds { Ok(()) } else { Err(Refused::PreconditionFailed.into()) }
     }
 
-    fn insert_pairs(&mut self, env: &mut Env<'r>, part: Parts, pairs: &[(Bytes, Bytes)]) -> Result<(), Halt> {
+    fn insert_pairs(
+        &mut self,
+        env: &mut Env<'r>,
+        part: Parts,
+        pairs: &'r [(Bytes, Bytes)],
+    ) -> Result<(), Halt> {
         let mut stored = env.stored(self.member().family)?.iter().peekable();
         for (index, (name, value)) in pairs.iter().enumerate() {
             let stored = stored.next_if(|stored| stored.from == index);
@@ -206,14 +212,14 @@ impl<'r> Object<'r> {
             if !self.parts().has(part) {
                 self.move_pairs_out(env, part)?;
             }
-            let row = self.value_row(env, position(part, name))?;
+            let row = self.value_row(env, kind_of(part), name)?;
             let edit = self.values.at(row);
             let was_there = edit.is_there();
             edit.new = match stored {
-                None => NewValue::Bytes(value.clone()),
+                None => NewValue::Bytes(Text::Given(value)),
                 Some(stored) => {
                     let crc = stored.crcs.first().copied().ok_or(Halt::Stale)?;
-                    NewValue::Stored(PieceRef { at: stored.at, bytes: stored.bytes, crc }, value.clone())
+                    NewValue::Stored(PieceRef { at: stored.at, bytes: stored.bytes, crc }, value)
                 }
             };
             if !was_there {
@@ -237,39 +243,42 @@ impl<'r> Object<'r> {
             }
             return Ok(());
         }
-        let row = self.value_row(env, position(part, name))?;
+        let row = self.value_row(env, kind_of(part), name)?;
         let edit = self.values.at(row);
         if edit.remove() { self.uncount(env, part) } else { Ok(()) }
     }
 
     /// Removes the omap pairs from `from` to before `to`.
-    fn remove_omap(&mut self, env: &mut Env<'r>, from: &Bytes, to: Option<&Bytes>) -> Result<(), Halt> {
+    fn remove_omap(&mut self, env: &mut Env<'r>, from: &[u8], to: Option<&[u8]>) -> Result<(), Halt> {
         if !self.parts().has(Parts::OMAP) {
-            self.change().omap.remove(from, to.map(|to| &to[..]));
+            self.change().omap.remove(from, to);
             return Ok(());
         }
+        let member = self.member();
+        let start = key::named_bound(member, Kind::Omap, from);
+        let end: KeyBuf = match to {
+            Some(to) => key::named_bound(member, Kind::Omap, to),
+            None => key::kind_end(member, Kind::Omap),
+        };
         if self.had.has(Parts::OMAP) {
-            let member = self.member();
-            let end: KeyBuf = match to {
-                Some(to) => key::named_bound(member, Kind::Omap, to),
-                None => key::kind_end(member, Kind::Omap),
-            };
+            let mut last = KeyBuf::new();
+            number::put(&mut last, member.number);
             let values = &mut self.values;
             let mut add = |env: &mut Env<'r>, key: &[u8], value: &[u8]| {
-                let (_, position) = key::decode_bodies(key)?;
-                if values.find(&position).is_none() {
+                if !key.ends_with(&last) {
+                    return Err(Halt::Corrupt { at: None, what: "an omap row of another member" });
+                }
+                let key = KeyBuf::from_slice(key);
+                if values.find(&key).is_none() {
                     env.charge()?;
-                    values.push(position, ValueEdit::new(Some(OldValue::decode(value)?), true));
+                    values.push(key, ValueEdit::new(Kind::Omap, Some(OldValue::decode(value)?), true));
                 }
                 Ok(())
             };
-            env.visit(&key::named_bound(member, Kind::Omap, from), &end, &mut add)?;
+            env.visit(&start, &end, &mut add)?;
         }
-        let is_inside = |position: &Position| match position {
-            Position::Omap(key) => key >= from && to.is_none_or(|to| key < to),
-            Position::Extents(_) | Position::Attribute(_) | Position::Header => false,
-        };
-        let inside = self.values.iter_mut().filter(|(position, _)| is_inside(position));
+        // Keys order as names do, and all rows of the overlay are of this member.
+        let inside = self.values.iter_mut().filter(|(key, _)| **key >= start && **key < end);
         let removed = inside.map(|(_, edit)| edit.remove()).filter(|removed| *removed).count();
         for _ in 0..removed {
             self.uncount(env, Parts::OMAP)?;
@@ -291,22 +300,20 @@ impl<'r> Object<'r> {
                 let pairs = if part == Parts::ATTRIBUTES { onode.attributes } else { onode.omap };
                 return Ok(is_expected(pairs.find(name)));
             }
-            return Ok(is_expected(self.change_pairs(part).find(name).map(|value| &value[..])));
+            let value = self.change_pairs(part).find(name);
+            return Ok(is_expected(value.as_deref()));
         }
-        let position = position(part, name);
-        match self.values.find_row(&position).map(|edit| &edit.new) {
+        let key = key::named(self.member(), kind_of(part), name);
+        match self.values.find_row(&key).map(|edit| &edit.new) {
             Some(NewValue::Gone) => return Ok(expected.is_none()),
-            Some(NewValue::Bytes(value) | NewValue::Stored(_, value)) => return Ok(is_expected(Some(value))),
+            Some(NewValue::Bytes(value)) => return Ok(is_expected(Some(value))),
+            Some(NewValue::Stored(_, value)) => return Ok(is_expected(Some(value))),
             Some(NewValue::Same) | None => {}
         }
         if !self.had.has(part) {
             return Ok(expected.is_none());
         }
-        match env
-            .row(TreeKind::Bodies, &key::bodies(self.member(), &position))?
-            .map(RowValue::decode)
-            .transpose()?
-        {
+        match env.row(TreeKind::Bodies, &key)?.map(RowValue::decode).transpose()? {
             None => Ok(expected.is_none()),
             Some(RowValue::Inline(value)) => Ok(is_expected(Some(value))),
             Some(RowValue::Stored(piece)) => match expected {
@@ -318,19 +325,19 @@ impl<'r> Object<'r> {
         }
     }
 
-    /// Where the row of `position` is in the overlay, which it joins if need be.
-    fn value_row(&mut self, env: &mut Env<'r>, position: Position) -> Result<usize, Halt> {
-        if let Some(index) = self.values.find(&position) {
+    /// Where the row of a name is in the overlay, which it joins if need be; the header has none.
+    fn value_row(&mut self, env: &mut Env<'r>, kind: Kind, name: &[u8]) -> Result<usize, Halt> {
+        let key = key::named(self.member(), kind, name);
+        if let Some(index) = self.values.find(&key) {
             return Ok(index);
         }
         let mut old = None;
-        let seen = self.had.has(part_of(&position));
+        let seen = self.had.has(part_of(kind));
         if seen {
-            let value = env.row(TreeKind::Bodies, &key::bodies(self.member(), &position))?;
-            old = value.map(OldValue::decode).transpose()?;
+            old = env.row(TreeKind::Bodies, &key)?.map(OldValue::decode).transpose()?;
         }
         env.charge()?;
-        Ok(self.values.push(position, ValueEdit::new(old, seen)))
+        Ok(self.values.push(key, ValueEdit::new(kind, old, seen)))
     }
 
     /// Counts one row less; a part without rows is inline again.
@@ -354,7 +361,7 @@ impl<'r> Object<'r> {
         let onode = self.change();
         onode.parts = onode.parts.with(part).with(Parts::EVER);
         for (name, value) in pairs {
-            let row = self.value_row(env, position(part, &name))?;
+            let row = self.value_row(env, kind_of(part), name)?;
             self.values.at(row).new = NewValue::Bytes(value);
         }
         Ok(())
@@ -365,7 +372,7 @@ impl<'r> Object<'r> {
         let onode = self.change();
         let header = std::mem::take(&mut onode.header);
         onode.parts = onode.parts.with(Parts::HEADER).with(Parts::EVER);
-        let row = self.value_row(env, Position::Header)?;
+        let row = self.value_row(env, Kind::Header, &[])?;
         self.values.at(row).new = NewValue::Bytes(header);
         Ok(())
     }

@@ -20,10 +20,12 @@ pub fn put(to: &mut KeyBuf, value: u64) {
         Ok(byte) if byte <= ONE_BYTE_MAX => to.push(byte),
         _ if value == u64::MAX => to.push(MAX),
         _ => {
-            let bytes = value.to_be_bytes();
             let skip = (value.leading_zeros() / 8) as usize;
             let [.., last] = (7 - skip).to_be_bytes();
-            to.push(FIRST_LONG + last);
+            // The byte before the value's own is one that it does not need, or the one in front.
+            let mut bytes = [0; 9];
+            bytes[1..].copy_from_slice(&value.to_be_bytes());
+            bytes[skip] = FIRST_LONG + last;
             to.extend_from_slice(&bytes[skip..]);
         }
     }

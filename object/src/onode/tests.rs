@@ -6,7 +6,27 @@ use seabed_types::{Crc, Paddr, SegmentId};
 use super::*;
 use crate::extents::Chunk;
 
-fn onode(rng: &mut Rng) -> Onode {
+/// What onodes are made of.
+struct Texts {
+    /// One to three equal bytes of 0, 1 or 2.
+    names: Vec<Bytes>,
+    /// By their lengths.
+    values: Vec<Bytes>,
+    headers: Vec<Bytes>,
+}
+
+impl Texts {
+    fn new() -> Self {
+        let of = |byte: u8, bytes: usize| Bytes::from(vec![byte; bytes]);
+        Self {
+            names: (0..9).map(|number| of(number / 3, usize::from(number % 3) + 1)).collect(),
+            values: (0..150).map(|bytes| of(7, bytes)).collect(),
+            headers: (0..20).map(|bytes| of(3, bytes)).collect(),
+        }
+    }
+}
+
+fn onode<'a>(rng: &mut Rng, texts: &'a Texts) -> Onode<'a> {
     let mut onode = Onode::new([0, 5, 300, u64::MAX][rng.usize(..4)]);
     onode.size = [0, 1, 100, 1 << 40][rng.usize(..4)];
     onode.number = rng.u64(..3);
@@ -16,14 +36,11 @@ fn onode(rng: &mut Rng) -> Onode {
     }
     for pairs in [&mut onode.attributes, &mut onode.omap] {
         for _ in 0..rng.usize(..4) {
-            pairs.insert(
-                &Bytes::from(vec![rng.u8(..3); rng.usize(1..4)]),
-                &Bytes::from(vec![7; rng.usize(..150)]),
-            );
+            pairs.insert(&texts.names[rng.usize(..9)], &texts.values[rng.usize(..150)]);
         }
     }
     if rng.bool() {
-        onode.header = Bytes::from(vec![3; rng.usize(..20)]);
+        onode.header = Text::Given(&texts.headers[rng.usize(..20)]);
     }
     onode.data = vec![9; rng.usize(..=usize::try_from(onode.size.min(50)).expect("small"))];
     let parts = [Parts::DATA, Parts::ATTRIBUTES, Parts::OMAP, Parts::HEADER, Parts::EVER];
@@ -35,7 +52,7 @@ fn onode(rng: &mut Rng) -> Onode {
             Parts::ATTRIBUTES => drop(onode.attributes.move_out()),
             Parts::OMAP if onode.omap.count == 0 => continue,
             Parts::OMAP => drop(onode.omap.move_out()),
-            Parts::HEADER => onode.header = Bytes::new(),
+            Parts::HEADER => onode.header = Text::default(),
             _ => {}
         }
         onode.parts = onode.parts.with(part).with(Parts::EVER);
@@ -60,13 +77,14 @@ fn whole(onode: &Onode) -> Vec<u8> {
 #[test]
 fn frozen_bytes() {
     assert_eq!(Onode::new(5).encode(0), [1, 0, 5, 0, 0, 0, 0, 0, 0]);
+    let value = Bytes::from_static(b"vw");
     let mut onode = Onode::new(5);
     onode.size = 300;
     onode.hint = Hint { object_bytes: 1, write_bytes: 2, flags: HintFlags::APPEND_ONLY };
-    onode.attributes.insert(&Bytes::from_static(b"n"), &Bytes::from_static(b"vw"));
+    onode.attributes.insert(b"n", &value);
     onode.omap.count = 2;
     onode.parts = Parts::OMAP.with(Parts::EVER);
-    onode.header = Bytes::from_static(b"h");
+    onode.header = Text::Row(b"h");
     onode.data = b"data".to_vec();
     assert_eq!(onode.encode(0), b"\x01\x29\x05\x00\xac\x02\x01\x02\x10\x01\x01n\x02vw\x02\x01h\x04data");
 }
@@ -89,10 +107,10 @@ fn frozen_bytes_with_extents() {
 
 #[test]
 fn onodes_come_back() {
-    let mut rng = Rng::with_seed(6);
+    let (mut rng, texts) = (Rng::with_seed(6), Texts::new());
     for _ in 0..20_000 {
-        let onode = onode(&mut rng);
-        let bytes = whole(&onode);
+        let bytes = whole(&onode(&mut rng.clone(), &texts));
+        let onode = onode(&mut rng, &texts);
         let room = if onode.parts.has(Parts::EXTENTS) { EXTENTS_BYTES_MAX - EXTENTS.len() } else { 0 };
         assert_eq!(bytes.len() + room, onode.encoded_bytes());
         let back = OnodeRef::decode(&bytes).expect("good bytes");
@@ -103,10 +121,10 @@ fn onodes_come_back() {
 
 #[test]
 fn no_bytes_make_it_panic_and_one_encoding_each() {
-    let mut rng = Rng::with_seed(7);
+    let (mut rng, texts) = (Rng::with_seed(7), Texts::new());
     let mut decoded = 0;
     for _ in 0..200_000 {
-        let mut bytes = whole(&onode(&mut rng));
+        let mut bytes = whole(&onode(&mut rng, &texts));
         for _ in 0..rng.usize(..3) {
             let index = rng.usize(..bytes.len());
             match rng.u32(..4) {
@@ -129,11 +147,12 @@ fn no_bytes_make_it_panic_and_one_encoding_each() {
 
 #[test]
 fn what_breaks_a_rule_is_refused() {
+    let texts = Texts::new();
     let refused = |change: &dyn Fn(&mut Onode)| {
         let mut onode = Onode::new(5);
         onode.size = 10;
-        onode.attributes.insert(&Bytes::from_static(b"b"), &Bytes::new());
-        onode.attributes.insert(&Bytes::from_static(b"c"), &Bytes::new());
+        onode.attributes.insert(b"b", &texts.values[0]);
+        onode.attributes.insert(b"c", &texts.values[0]);
         assert!(OnodeRef::decode(&onode.encode(0)).is_ok());
         change(&mut onode);
         assert!(OnodeRef::decode(&whole(&onode)).is_err(), "{onode:?}");
@@ -152,9 +171,9 @@ fn what_breaks_a_rule_is_refused() {
     refused_extents(100, Parts::default(), &[&EXTENTS[..], &[0]].concat());
     refused_extents(100, Parts::default(), &[1, 0, 0, 0, 0, 0, 0]);
     refused(&|onode| onode.attributes.inline.swap(0, 1));
-    refused(&|onode| onode.attributes.inline[1].0 = Bytes::from_static(b"b"));
-    refused(&|onode| onode.attributes.inline[0].0 = Bytes::new());
-    refused(&|onode| onode.attributes.inline[0].0 = Bytes::from(vec![b'a'; 257]));
+    refused(&|onode| onode.attributes.inline[1].0 = b"b");
+    refused(&|onode| onode.attributes.inline[0].0 = b"");
+    refused(&|onode| onode.attributes.inline[0].0 = &[b'a'; 257]);
     refused(&|onode| onode.attributes.count = 3);
     refused(&|onode| onode.data = vec![0; 11]);
     refused(&|onode| onode.size = limits::OBJECT_BYTES_MAX + 1);

@@ -3,7 +3,7 @@
 use seabed_object::{Change, Limits, ObjectId, Outcome, Transaction, execute, key, read};
 use seabed_types::TreeKind;
 
-use super::store::Store;
+use super::store::{Store, encoded};
 
 fn store() -> Store {
     Store::new(Limits::new(4096, 1024 * 1024), 1)
@@ -102,7 +102,7 @@ fn an_odd_onode_never_outgrows_its_row() {
             let Outcome::Ready(mut effects) = outcome else { panic!("{outcome:?}") };
             let mut other = self::store();
             let placed: Vec<_> = effects.pieces.clone().iter().map(|piece| other.place(piece)).collect();
-            for row in effects.encode(&placed).rows {
+            for row in encoded(&mut effects, &placed).0 {
                 if let (TreeKind::Names, Change::Set(value)) = (row.tree, &row.change) {
                     assert!(value.len() <= store.limits.row_value_bytes_max(), "{}", value.len());
                 }

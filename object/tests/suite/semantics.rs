@@ -11,7 +11,7 @@ use seabed_object::{
 };
 use seabed_types::TreeKind;
 
-use super::store::Store;
+use super::store::{Store, encoded};
 
 const MIB: usize = 1024 * 1024;
 
@@ -67,11 +67,11 @@ fn an_aligned_overwrite_costs_two_look_ups_and_one_small_patch() {
         at: seabed_types::Paddr::new(seabed_types::SegmentId(9), 0),
         crcs: effects.pieces[0].sum(),
     }];
-    let encoded = effects.encode(&placed);
-    let seabed_object::Change::Patch(patch) = &encoded.rows[0].change else { panic!("a patch") };
+    let (rows, usage) = encoded(&mut effects, &placed);
+    let seabed_object::Change::Patch(patch) = &rows[0].change else { panic!("a patch") };
     assert_eq!(patch.len(), 2 + 7 + 12);
-    assert_eq!(encoded.rows[0].pieces[..], [(placed[0].at, 4096)]);
-    assert_eq!(encoded.usage.allocated, 0);
+    assert_eq!(rows[0].pieces[..], [(placed[0].at, 4096)]);
+    assert_eq!(usage.allocated, 0);
 }
 
 #[test]

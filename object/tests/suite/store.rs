@@ -12,8 +12,8 @@ use bytes::Bytes;
 use seabed_object::read::{Part, ReadPlan};
 use seabed_object::value::Value;
 use seabed_object::{
-    Change, Direction, Effects, Encoded, Limits, NewPiece, Outcome, PieceRef, Placed, Rows, Stop, Stored,
-    Transaction, Usage, Visit, apply, execute, merge, pieces_of_row, usage_of_row,
+    Change, Direction, Effects, EncodedChange, Limits, NewPiece, Outcome, PieceRef, Placed, Rows, Stop,
+    Stored, Transaction, Usage, Visit, apply, execute, merge, pieces_of_row, usage_of_row,
 };
 use seabed_types::{Crc, Paddr, SegmentId, TreeKind};
 
@@ -21,6 +21,17 @@ pub(crate) type Tree = BTreeMap<Vec<u8>, Vec<u8>>;
 type Key = (TreeKind, Vec<u8>);
 
 const SEGMENT_BYTES: u32 = 1024 * 1024;
+
+/// The row changes of effects and what they do to usage.
+pub(crate) fn encoded(effects: &mut Effects, placed: &[Placed]) -> (Vec<EncodedChange>, Usage) {
+    let mut rows = Vec::new();
+    let usage = effects.encode(placed, |row| {
+        rows.push(row);
+        Ok::<(), std::convert::Infallible>(())
+    });
+    let Ok(usage) = usage;
+    (rows, usage)
+}
 
 pub(crate) struct Store {
     pub(crate) limits: Limits,
@@ -182,7 +193,8 @@ impl Store {
         let pieces = effects.pieces.clone();
         let placed: Vec<Placed> = pieces.iter().map(|piece| self.place(piece)).collect();
         let bound = effects.delta_bytes_max();
-        let Encoded { rows, usage } = effects.encode(&placed);
+        let (rows, usage) = encoded(&mut effects, &placed);
+        assert!(rows.is_sorted_by_key(|row| row.change == Change::Gone), "removals come last");
         let mut delta_bytes = 0;
         let (mut before, mut after, mut named) = (Books::default(), Books::default(), BTreeSet::new());
         let mut placed_by_rows = Vec::new();
