@@ -29,4 +29,4 @@ pub use page::format::{
 };
 pub use tree::image::MemoryNode;
 pub use tree::verify::Census;
-pub use tree::{Found, Inserted, Leaf, Removed, Tree};
+pub use tree::{Found, Inserted, Leaf, Removed, Spot, Tree};

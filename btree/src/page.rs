@@ -221,6 +221,17 @@ impl Page {
         }
     }
 
+    /// Whether `search` for `key` would say `found`, as far as this page alone can tell: of a place at an end it cannot.
+    pub(crate) fn is_spot(&self, found: Result<usize, usize>, key: &[u8]) -> bool {
+        let Some(suffix) = key.strip_prefix(self.prefix()) else { return false };
+        match found {
+            Ok(at) => at < self.len() && self.suffix(at) == suffix,
+            Err(at) => {
+                (1..self.len()).contains(&at) && self.suffix(at - 1) < suffix && suffix < self.suffix(at)
+            }
+        }
+    }
+
     /// As `search`, among rows whose heads are that of `suffix`.
     #[inline]
     fn search_alike(&self, slots: &[Slot], suffix: &[u8]) -> Result<usize, usize> {

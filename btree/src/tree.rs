@@ -71,6 +71,24 @@ pub struct Found<'a> {
     pub leaf: NodePtr,
     /// The key's value, if there is such a row.
     pub value: Option<&'a [u8]>,
+    /// Where in the leaf that is.
+    pub spot: Spot,
+}
+
+/// Where a look-up ended, for a change of the same row soon after: that finds the row there without going down the tree
+/// again. What happened in between does not matter: a spot where the row does not belong is passed over. But the pointers of
+/// nodes that were dropped must not be given to nodes of other trees as long as spots are kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Spot {
+    leaf: NodePtr,
+    found: Result<u16, u16>,
+}
+
+impl Spot {
+    fn new(leaf: NodePtr, found: Result<usize, usize>) -> Self {
+        let short = |index| u16::try_from(index).expect("a page has fewer rows than bytes");
+        Self { leaf, found: found.map(short).map_err(short) }
+    }
 }
 
 /// A leaf by its place in the tree; the leaf itself need not be in memory.
@@ -110,6 +128,9 @@ struct PathStep {
     /// Which child of this node the way goes on to; 0 in the last step.
     index: usize,
 }
+
+/// A leaf, its page, and what a search of it said.
+type Located<'n> = (NodePtr, &'n Page, Result<usize, usize>);
 
 /// The way from the root to a node, the root first.
 type Path = SmallVec<[PathStep; 8]>;
@@ -181,8 +202,38 @@ impl Tree {
     /// The value of `key` and the leaf that says so; none if the tree has no leaf.
     pub fn find<'n, N: Nodes + ?Sized>(&self, nodes: &'n N, key: &[u8]) -> Result<Option<Found<'n>>, Stop> {
         let Some((leaf, page)) = self.descend(nodes, |page| page.child_index(key))? else { return Ok(None) };
-        let value = page.search(key).ok().map(|index| page.value(index));
-        Ok(Some(Found { leaf, value }))
+        let found = page.search(key);
+        let value = found.ok().map(|index| page.value(index));
+        Ok(Some(Found { leaf, value, spot: Spot::new(leaf, found) }))
+    }
+
+    /// The way to a leaf that [`Tree::locate`] gave, before structure is changed along it.
+    fn path_to<N: Nodes + ?Sized>(&self, nodes: &N, key: &[u8], leaf: NodePtr) -> Result<Path, Stop> {
+        let path = self.path(nodes, key, 0, Reach::Page)?;
+        if path.last().is_some_and(|step| step.ptr == leaf) {
+            return Ok(path);
+        }
+        Err(Stop::Corrupt { node: leaf, what: "a leaf with keys of another" })
+    }
+
+    /// The leaf of `key` and what a search of it says; none if the tree has no leaf.
+    #[inline]
+    fn locate<'n, N: Nodes + ?Sized>(
+        &self,
+        nodes: &'n N,
+        key: &[u8],
+        spot: Option<Spot>,
+    ) -> Result<Option<Located<'n>>, Stop> {
+        if let Some(Spot { leaf, found }) = spot
+            && let Ok(page) = nodes.node(leaf)
+        {
+            let found = found.map(usize::from).map_err(usize::from);
+            if page.level() == 0 && page.is_spot(found, key) {
+                return Ok(Some((leaf, page, found)));
+            }
+        }
+        let descended = self.descend(nodes, |page| page.child_index(key))?;
+        Ok(descended.map(|(leaf, page)| (leaf, page, page.search(key))))
     }
 
     /// The leaf that has `key` in its interval. Needs the inner nodes above it in memory, not the leaf (but for a leaf

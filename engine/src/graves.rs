@@ -161,7 +161,7 @@ impl Mounted {
                 self.load(id, wanted, &mut held).await?;
                 continue;
             }
-            self.apply(id, effects, &need, Also::Nothing, None)?;
+            self.apply(id, effects, &need, Also::Nothing)?;
             if !is_last {
                 seabed_types::reached!(GraveLeft);
             }

@@ -409,7 +409,7 @@ impl Mounted {
                         continue;
                     }
                     self.count_transaction(usize::try_from(streamed.size).unwrap_or(usize::MAX));
-                    let lsn = self.apply(id, effects, &need, Also::Nothing, None)?;
+                    let lsn = self.apply(id, effects, &need, Also::Nothing)?;
                     request.applied(self.epoch, self.journal()?, lsn);
                     return Ok(lsn);
                 }
@@ -433,7 +433,7 @@ impl Mounted {
         }
         let wanted = self.ways_to(id, &effects);
         if wanted.is_empty() {
-            return self.apply(id, effects, &need, Also::Nothing, None).map(Some);
+            return self.apply(id, effects, &need, Also::Nothing).map(Some);
         }
         self.load(id, wanted, held).await?;
         Ok(None)

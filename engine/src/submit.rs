@@ -35,7 +35,7 @@ use crate::mounted::{Held, Mounted};
 use crate::request::{Request, Work};
 use crate::sequence::{Line, Maker, Place};
 use crate::streams::Hold;
-use crate::view::{Pieces, View, Wanted};
+use crate::view::{Pieces, Spots, View, Wanted};
 use crate::world::tally_of;
 use crate::{Error, Result};
 
@@ -119,12 +119,13 @@ impl Mounted {
         also: Also,
         permit: Permit,
     ) -> Result<Option<Lsn>> {
-        let outcome = {
+        let (outcome, spots) = {
             let world = self.world.borrow();
             let collection = world.collection(id);
             let pieces = Pieces::default();
             let view = View::new(&world, collection, &pieces);
-            execute(&view, txn, &[], collection.next_id, &self.limits)
+            let outcome = execute(&view, txn, &[], collection.next_id, &self.limits);
+            (outcome, view.into_spots())
         };
         let Outcome::Ready(effects) = outcome else { return Ok(None) };
         if effects.is_empty() && also == Also::Nothing {
@@ -138,7 +139,7 @@ impl Mounted {
         {
             return Ok(None);
         }
-        let lsn = self.apply(id, effects, &need, also, Some(permit))?;
+        let lsn = self.apply_at(id, effects, &need, also, (&spots, Some(permit)))?;
         self.count_transaction(txn.payload_bytes());
         Ok(Some(lsn))
     }
@@ -221,7 +222,7 @@ impl Mounted {
                         self.load(id, wanted, &mut held).await?;
                         continue;
                     }
-                    let lsn = self.apply(id, effects, &need, also, None)?;
+                    let lsn = self.apply(id, effects, &need, also)?;
                     let journal = Rc::clone(self.journal()?);
                     request.applied(self.epoch, &journal, lsn);
                     self.count_transaction(user_bytes);
@@ -242,14 +243,25 @@ impl Mounted {
     }
 
     /// Applies effects in one moment: data and deltas into the open batch, rows into the trees. The ways to all rows are in
-    /// memory ([`Mounted::ways_to`]). The batch keeps `permit` until it is durable. Returns the record's lsn.
+    /// memory ([`Mounted::ways_to`]). Returns the record's lsn.
     pub(crate) fn apply(
+        self: &Rc<Self>,
+        id: CollectionId,
+        effects: Effects,
+        need: &Need,
+        also: Also,
+    ) -> Result<Lsn> {
+        self.apply_at(id, effects, need, also, (&Spots::default(), None))
+    }
+
+    /// As [`Mounted::apply`]. `spots`: where rows were seen. The batch keeps `permit` until it is durable.
+    fn apply_at(
         self: &Rc<Self>,
         id: CollectionId,
         mut effects: Effects,
         need: &Need,
         also: Also,
-        permit: Option<Permit>,
+        (spots, permit): (&Spots, Option<Permit>),
     ) -> Result<Lsn> {
         let journal = Rc::clone(self.journal()?);
         let sets_graves = effects.rows.iter().any(|row| row.tree == TreeKind::Graves);
@@ -277,7 +289,8 @@ impl Mounted {
                     joined.live(at.segment, i64::from(*bytes));
                     self.table.plus(at.segment, *bytes);
                 }
-                world.apply_row(id, row.tree, &row.key, row.change, lsn)
+                let spot = spots.of(row.tree, &row.key);
+                world.apply_row((id, row.tree), &row.key, row.change, lsn, spot)
             })?;
             // Also rows without data of their own, which only their leaf has, take space.
             if takes_away {

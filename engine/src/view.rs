@@ -4,15 +4,20 @@
 //! says which records must be durable before anyone may be told (rule L6).
 
 use std::cell::{Cell, RefCell};
+use std::hash::Hasher;
 use std::ops::{Bound, ControlFlow};
 
 use bytes::Bytes;
-use rustc_hash::FxHashMap;
-use seabed_btree::{Direction as TreeDirection, Step, Stop as TreeStop};
+use rustc_hash::{FxHashMap, FxHasher};
+use seabed_btree::{Direction as TreeDirection, Spot, Step, Stop as TreeStop};
 use seabed_object::{Direction, PieceRef, Rows, Stop};
 use seabed_types::{Lsn, NodePtr, TreeKind};
+use smallvec::SmallVec;
 
 use crate::world::{Collection, World, slot};
+
+/// Of so many look-ups it is kept where they ended.
+const SPOTS_MAX: usize = 8;
 
 /// Something to load.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,6 +38,31 @@ pub(crate) struct View<'a> {
     pieces: &'a Pieces,
     wanted: RefCell<Vec<Wanted>>,
     settled: Cell<Lsn>,
+    spots: RefCell<Spots>,
+}
+
+/// Where the rows are that were looked up one by one, by the hashes of their keys.
+#[derive(Default)]
+pub(crate) struct Spots(SmallVec<[(u64, Spot); SPOTS_MAX]>);
+
+impl Spots {
+    fn hash_of(tree: TreeKind, key: &[u8]) -> u64 {
+        let mut hasher = FxHasher::default();
+        hasher.write(key);
+        hasher.finish() ^ tree as u64
+    }
+
+    fn add(&mut self, tree: TreeKind, key: &[u8], spot: Spot) {
+        if self.0.len() < SPOTS_MAX {
+            self.0.push((Self::hash_of(tree, key), spot));
+        }
+    }
+
+    /// Where a row was looked up, or some other row: whoever uses it looks.
+    pub(crate) fn of(&self, tree: TreeKind, key: &[u8]) -> Option<Spot> {
+        let hash = Self::hash_of(tree, key);
+        self.0.iter().find(|(known, _)| *known == hash).map(|(_, spot)| *spot)
+    }
 }
 
 impl<'a> View<'a> {
@@ -43,12 +73,18 @@ impl<'a> View<'a> {
             pieces,
             wanted: RefCell::default(),
             settled: Cell::new(collection.shown_at),
+            spots: RefCell::default(),
         }
     }
 
     /// What was not in memory, and the bound of records that must be durable before what was seen may be told.
     pub(crate) fn end(self) -> (Vec<Wanted>, Lsn) {
         (self.wanted.into_inner(), self.settled.get())
+    }
+
+    /// Where the rows are that were looked up.
+    pub(crate) fn into_spots(self) -> Spots {
+        self.spots.into_inner()
     }
 
     fn saw(&self, leaf: NodePtr) {
@@ -77,6 +113,7 @@ impl Rows for View<'_> {
         match self.collection.trees[slot(tree)].find(&self.world.cache, key) {
             Ok(Some(found)) => {
                 self.saw(found.leaf);
+                self.spots.borrow_mut().add(tree, key, found.spot);
                 Ok(found.value)
             }
             Ok(None) => {

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use seabed_btree::{Page, Stop as TreeStop, Tree};
+use seabed_btree::{Page, Spot, Stop as TreeStop, Tree};
 use seabed_journal::{CollectionId, CollectionState, Tally};
 use seabed_object::{Change, Usage, apply, patch_in_place};
 use seabed_types::{Lsn, NodePtr, PoolId, Term, TreeKind};
@@ -134,18 +134,18 @@ impl World {
         self.ages.replay_bytes()
     }
 
-    /// Changes a row whose leaf is in memory, and keeps the change as pending from record `lsn`. Of the rows of one
-    /// transaction the removals come last: a leaf that loses its last row is given up.
+    /// Changes a row whose leaf is in memory, and keeps the change as pending from record `lsn`. `spot`: where it was seen.
+    /// Of the rows of one transaction the removals come last: a leaf that loses its last row is given up.
     pub(crate) fn apply_row(
         &mut self,
-        id: CollectionId,
-        tree: TreeKind,
+        (id, tree): (CollectionId, TreeKind),
         key: &[u8],
         change: Change,
         lsn: Lsn,
+        spot: Option<Spot>,
     ) -> Result<(), Damage> {
         self.cache.stamp(lsn.next());
-        let applied = self.change_leaf(id, tree, key, &change);
+        let applied = self.change_leaf(id, tree, key, &change, spot);
         self.cache.stamp(Lsn(0));
         applied?;
         let collection = self.collections.get_mut(&id).expect("collections are not removed");
@@ -159,12 +159,14 @@ impl World {
         kind: TreeKind,
         key: &[u8],
         change: &Change,
+        spot: Option<Spot>,
     ) -> Result<(), Damage> {
         let collection = self.collections.get_mut(&id).expect("collections are not removed");
         let tree = &mut collection.trees[slot(kind)];
         let cache = &mut self.cache;
         if let Change::Patch(patch) = change
-            && tree.edit_value(cache, key, |row| patch_in_place(row, patch)).map_err(damage)? == Some(true)
+            && tree.edit_value(cache, key, spot, |row| patch_in_place(row, patch)).map_err(damage)?
+                == Some(true)
         {
             return Ok(());
         }
@@ -177,13 +179,13 @@ impl World {
             }
         };
         let Some(value) = value else {
-            return match tree.remove(cache, key) {
+            return match tree.remove_at(cache, key, spot) {
                 // The leaf that had the interval was given up with its last row, so there is no such row.
                 Ok(_) | Err(TreeStop::Absent(_)) => Ok(()),
                 Err(stop) => Err(damage(stop)),
             };
         };
-        tree.insert(cache, key, &value).map(|_| ()).map_err(damage)
+        tree.insert_at(cache, key, &value, spot).map(|_| ()).map_err(damage)
     }
 
     /// Whether the way to a row is in memory; the absent node if not.
@@ -231,7 +233,7 @@ impl World {
         changes.sort_by_key(|(_, change, _)| *change == Change::Gone);
         for (key, change, lsn) in changes.into_iter().filter(|_| !seabed_types::seeded!(16)) {
             self.cache.stamp(if seabed_types::seeded!(17) { Lsn(0) } else { lsn.next() });
-            let changed = self.change_leaf(id, tree, &key, &change);
+            let changed = self.change_leaf(id, tree, &key, &change, None);
             self.cache.stamp(Lsn(0));
             if let Err(what) = changed {
                 self.cache.unpin(pin);
@@ -254,7 +256,7 @@ impl World {
                     .map(|(key, pending)| (key.clone(), pending.change.clone()))
                     .collect();
                 for (key, change) in changes {
-                    self.change_leaf(id, tree, &key, &change)?;
+                    self.change_leaf(id, tree, &key, &change, None)?;
                 }
             }
         }

@@ -151,7 +151,9 @@ struct State {
     in_flight: Option<(Paddr, Rc<WriteBuf>)>,
     /// The changes of counts that it holds.
     tallies_in_flight: BTreeMap<CollectionId, (u64, Tally)>,
+    /// How large a buffer the next record begins with: the larger of the last two, as small ones come between large ones.
     bytes_hint: usize,
+    last_bytes: usize,
     logged: u64,
     last_is_empty: bool,
 }
@@ -253,6 +255,7 @@ impl Journal {
                 in_flight: None,
                 tallies_in_flight: BTreeMap::new(),
                 bytes_hint: BLOCK_BYTES,
+                last_bytes: BLOCK_BYTES,
                 logged: start.logged,
                 last_is_empty: true,
             }),
@@ -316,7 +319,8 @@ impl Journal {
             let bytes = batch.record.bytes();
             state.tail.appended(bytes);
             state.logged += bytes as u64;
-            state.bytes_hint = bytes + bytes / 4;
+            state.bytes_hint = (bytes + bytes / 4).max(state.last_bytes);
+            state.last_bytes = bytes;
             state.closed.push_back(batch);
         }
     }

@@ -8,7 +8,7 @@
 
 use seabed_types::NodePtr;
 
-use super::{Inserted, Path, PathStep, Reach, Tree};
+use super::{Inserted, Path, PathStep, Spot, Tree};
 use crate::page::{KeyBuf, Page};
 use crate::{NodesMut, Stop};
 
@@ -20,21 +20,34 @@ impl Tree {
     where
         N: NodesMut + ?Sized,
     {
+        self.insert_at(nodes, key, value, None)
+    }
+
+    /// As [`Tree::insert`], of a row that was looked up.
+    pub fn insert_at<N>(
+        &mut self,
+        nodes: &mut N,
+        key: &[u8],
+        value: &[u8],
+        spot: Option<Spot>,
+    ) -> Result<Inserted, Stop>
+    where
+        N: NodesMut + ?Sized,
+    {
         assert!(key.len() <= self.key_bytes_max(), "the caller keeps to the limit of keys");
         assert!(value.len() <= self.value_bytes_max(), "the caller keeps to the limit of values");
-        let Some((leaf, page)) = self.descend(nodes, |page| page.child_index(key))? else {
+        let Some((leaf, page, found)) = self.locate(nodes, key, spot)? else {
             let mut page = Page::new(self.node_bytes, 0);
             assert!(page.put(Err(0), key, value), "an empty page has room for a row");
             let leaf = nodes.add(page, None);
             self.root = Some(leaf);
             return Ok(Inserted { leaf, replaced: false });
         };
-        let found = page.search(key);
         if page.has_room(found, key, value) {
             assert!(nodes.node_mut(leaf).put(found, key, value), "there is room");
             return Ok(Inserted { leaf, replaced: found.is_ok() });
         }
-        let path = self.path(nodes, key, 0, Reach::Page)?;
+        let path = self.path_to(nodes, key, leaf)?;
         let leaf = self.insert_by_split(nodes, path, found, key, value);
         Ok(Inserted { leaf, replaced: found.is_ok() })
     }
@@ -44,13 +57,13 @@ impl Tree {
         &mut self,
         nodes: &mut N,
         key: &[u8],
+        spot: Option<Spot>,
         edit: impl FnOnce(&mut [u8]) -> T,
     ) -> Result<Option<T>, Stop>
     where
         N: NodesMut + ?Sized,
     {
-        let Some((leaf, page)) = self.descend(nodes, |page| page.child_index(key))? else { return Ok(None) };
-        let Ok(index) = page.search(key) else { return Ok(None) };
+        let Some((leaf, _, Ok(index))) = self.locate(nodes, key, spot)? else { return Ok(None) };
         Ok(Some(edit(nodes.node_mut(leaf).value_mut(index))))
     }
 

@@ -10,7 +10,7 @@
 
 use seabed_types::NodePtr;
 
-use super::{Path, PathStep, Reach, Removed, Tree};
+use super::{Path, PathStep, Removed, Spot, Tree};
 use crate::page::Page;
 use crate::{Nodes, NodesMut, Stop};
 
@@ -20,13 +20,23 @@ const SPARSE_DIVISOR: usize = 4;
 impl Tree {
     /// Removes the row of `key`, if there is one.
     pub fn remove<N: NodesMut + ?Sized>(&mut self, nodes: &mut N, key: &[u8]) -> Result<Removed, Stop> {
-        let Some((leaf, page)) = self.descend(nodes, |page| page.child_index(key))? else {
+        self.remove_at(nodes, key, None)
+    }
+
+    /// As [`Tree::remove`], of a row that was looked up.
+    pub fn remove_at<N: NodesMut + ?Sized>(
+        &mut self,
+        nodes: &mut N,
+        key: &[u8],
+        spot: Option<Spot>,
+    ) -> Result<Removed, Stop> {
+        let Some((leaf, page, found)) = self.locate(nodes, key, spot)? else {
             return Ok(Removed { found: false, leaf: None });
         };
-        let Ok(index) = page.search(key) else { return Ok(Removed { found: false, leaf: Some(leaf) }) };
+        let Ok(index) = found else { return Ok(Removed { found: false, leaf: Some(leaf) }) };
         let left_bytes = page.used_bytes() - page.row_bytes_at(index);
         let stays = page.len() > 1 && (left_bytes >= sparse_below(page) || self.root == Some(leaf));
-        let path = if stays { None } else { Some(self.path(nodes, key, 0, Reach::Page)?) };
+        let path = if stays { None } else { Some(self.path_to(nodes, key, leaf)?) };
         nodes.node_mut(leaf).remove(index);
         let leaf = match path {
             Some(path) => self.shrink(nodes, path),

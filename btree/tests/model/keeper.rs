@@ -46,10 +46,10 @@ pub(crate) struct Keeper {
 impl Nodes for Keeper {
     fn node(&self, ptr: NodePtr) -> Result<&Page, Stop> {
         if !ptr.is_image() {
-            return Ok(self.memory[index(ptr)].as_ref().expect("the node was dropped"));
+            return self.memory[index(ptr)].as_ref().ok_or(Stop::Absent(ptr));
         }
-        let stored = self.stored[index(ptr)].as_ref().expect("the image is dead");
-        if stored.present { Ok(stored.page.as_ref().expect("present")) } else { Err(Stop::Absent(ptr)) }
+        let stored = self.stored[index(ptr)].as_ref().filter(|stored| stored.present);
+        stored.map(|stored| stored.page.as_ref().expect("present")).ok_or(Stop::Absent(ptr))
     }
 }
 
@@ -151,6 +151,7 @@ impl Keeper {
 
     /// Brings an evicted node back.
     pub(crate) fn load(&mut self, ptr: NodePtr) {
+        assert!(ptr.is_image(), "the node was dropped");
         let stored = self.stored[index(ptr)].as_mut().expect("the image is dead");
         assert!(!stored.present, "the tree asks only for what is absent");
         if stored.page.is_none() {
