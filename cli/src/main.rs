@@ -32,6 +32,10 @@ use commands::{
 };
 use exit::{Exit, Outcome};
 
+/// A shard's thread allocates some ten times for a transaction and gives back what many of them had at once.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let exit = dispatch(cli).unwrap_or_else(|failure| {
