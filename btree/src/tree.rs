@@ -76,8 +76,11 @@ pub struct Found<'a> {
 }
 
 /// Where a look-up ended, for a change of the same row soon after: that finds the row there without going down the tree
-/// again. What happened in between does not matter: a spot where the row does not belong is passed over. But the pointers of
-/// nodes that were dropped must not be given to nodes of other trees as long as spots are kept.
+/// again. What happened in between does not matter: a spot where the row does not belong is passed over.
+///
+/// It counts for the tree that gave it, and is to be used with no other: a key of another tree may well lie between two rows
+/// of its leaf. For the same reason the pointers of nodes that were dropped must not be given to nodes of other trees as long as
+/// spots are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Spot {
     leaf: NodePtr,

@@ -31,6 +31,13 @@ pub(crate) fn window_bytes(layout: &Layout) -> u64 {
     (layout.device_bytes / (64 * shards)).min(most).max(4 * segment)
 }
 
+/// Whether a store of this layout can have such a window: 4 segments to a quarter of a shard's.
+pub(crate) fn is_window(layout: &Layout, bytes: u64) -> bool {
+    let segment = u64::from(layout.segment_bytes);
+    let most = layout.segment_count() / u64::from(layout.shards) / 4 * segment;
+    (4 * segment..=most.max(4 * segment)).contains(&bytes)
+}
+
 /// Makes an empty store with this superblock on the machine's device.
 pub async fn format_device(machine: &Machine, superblock: &Superblock) -> Result<()> {
     let layout = superblock.layout;

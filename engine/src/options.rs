@@ -54,7 +54,7 @@ pub struct FormatOptions {
     pub segment_bytes: Option<u32>,
     /// Bytes of a tree node.
     pub node_bytes: u32,
-    /// Bytes of journal to replay at most; chosen by the size if None.
+    /// Bytes of journal to replay at most: 4 segments to a quarter of the store; chosen by the size if None.
     pub window_bytes: Option<u64>,
     /// Whether to overwrite what is there.
     pub force: bool,

@@ -27,7 +27,7 @@ use seabed_object::{Direction, IntoData, ObjectId, Transaction, Usage};
 use seabed_segment::{Identity, Layout, Superblock};
 use seabed_types::{BLOCK_BYTES, PoolId, ShardId, Uuid};
 
-use crate::format::{format_device, window_bytes};
+use crate::format::{format_device, is_window, window_bytes};
 use crate::local::{LocalPool, LocalStore, PoolEntry};
 use crate::mounted::MountReport;
 use crate::options::{Access, FormatOptions, OpenOptions, ShardOptions};
@@ -167,6 +167,11 @@ impl Store {
         let layout = Layout { device_bytes: bytes, segment_bytes, node_bytes: options.node_bytes, shards: 1 };
         layout.check()?;
         let window_bytes = options.window_bytes.unwrap_or_else(|| window_bytes(&layout));
+        if !is_window(&layout, window_bytes) {
+            return Err(Error::Invalid {
+                what: "a window of under 4 segments or over a quarter of the store",
+            });
+        }
         let mut random = [0; 32];
         getrandom::fill(&mut random)
             .map_err(|_| Error::Invalid { what: "the system gives no random numbers" })?;

@@ -43,25 +43,25 @@ pub(crate) struct View<'a> {
 
 /// Where the rows are that were looked up one by one, by the hashes of their keys.
 #[derive(Default)]
-pub(crate) struct Spots(SmallVec<[(u64, Spot); SPOTS_MAX]>);
+pub(crate) struct Spots(SmallVec<[(TreeKind, u64, Spot); SPOTS_MAX]>);
 
 impl Spots {
-    fn hash_of(tree: TreeKind, key: &[u8]) -> u64 {
+    fn hash_of(key: &[u8]) -> u64 {
         let mut hasher = FxHasher::default();
         hasher.write(key);
-        hasher.finish() ^ tree as u64
+        hasher.finish()
     }
 
     fn add(&mut self, tree: TreeKind, key: &[u8], spot: Spot) {
         if self.0.len() < SPOTS_MAX {
-            self.0.push((Self::hash_of(tree, key), spot));
+            self.0.push((tree, Self::hash_of(key), spot));
         }
     }
 
-    /// Where a row was looked up, or some other row: whoever uses it looks.
+    /// Where a row was looked up, or another row of the same tree: whoever uses it looks.
     pub(crate) fn of(&self, tree: TreeKind, key: &[u8]) -> Option<Spot> {
-        let hash = Self::hash_of(tree, key);
-        self.0.iter().find(|(known, _)| *known == hash).map(|(_, spot)| *spot)
+        let hash = Self::hash_of(key);
+        self.0.iter().find(|(of, known, _)| (*of, *known) == (tree, hash)).map(|(_, _, spot)| *spot)
     }
 }
 

@@ -29,6 +29,10 @@ pub(crate) struct FormatArgs {
     /// Size of the store; for a block device or an existing file its own if left out
     #[arg(long, value_parser = sizes::parse)]
     size: Option<u64>,
+    /// Bytes of journal that a crash leaves to be replayed at most, 4 segments to a quarter of the store; more of them mean
+    /// fewer writes of tree nodes [default: a 64th of the store, at most 1 GiB]
+    #[arg(long, value_parser = sizes::parse)]
+    window: Option<u64>,
     /// Take a file or device that holds something; what it holds is lost
     #[arg(long)]
     force: bool,
@@ -61,6 +65,7 @@ pub(crate) fn run(args: &FormatArgs, global: &Global) -> Outcome<Exit> {
     let mut options = FormatOptions {
         size,
         segment_bytes: args.segment_size.map(fits_u32).transpose()?,
+        window_bytes: args.window,
         force: args.force,
         first_write: !args.sparse,
         ..FormatOptions::default()

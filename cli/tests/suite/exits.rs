@@ -21,6 +21,8 @@ fn formats_that_are_refused() {
     fs::create_dir(world.path("directory")).expect("a directory");
     world.seabed(["format", "directory", "--size", "64M"]).is(7);
     world.seabed(["format", "store", "--size", "64M", "--segment-size", "3M"]).is(2);
+    world.seabed(["format", "store", "--size", "64M", "--window", "3M"]).is(2).says("under 4 segments");
+    world.seabed(["format", "store", "--size", "64M", "--window", "32M"]).is(2).says("over a quarter");
     assert!(!world.path("store").exists());
 }
 

@@ -8,7 +8,7 @@ use seabed_types::TreeKind;
 
 use super::object::{Object, State};
 use super::{Env, Halt};
-use crate::key::{self, KeyBuf, Kind, number};
+use crate::key::{self, KeyBuf, Kind};
 use crate::onode::{Parts, Text};
 use crate::refusal::Refused;
 use crate::txn::Condition;
@@ -223,7 +223,14 @@ impl<'r> Object<'r> {
                 }
             };
             if !was_there {
-                self.change_pairs(part).count += 1;
+                let pairs = self.change_pairs(part);
+                let Some(count) = pairs.count.checked_add(1) else {
+                    return Err(Halt::Corrupt {
+                        at: None,
+                        what: "an onode counts more rows than there can be",
+                    });
+                };
+                pairs.count = count;
             }
         }
         self.settle(env)
@@ -261,11 +268,9 @@ impl<'r> Object<'r> {
             None => key::kind_end(member, Kind::Omap),
         };
         if self.had.has(Parts::OMAP) {
-            let mut last = KeyBuf::new();
-            number::put(&mut last, member.number);
             let values = &mut self.values;
             let mut add = |env: &mut Env<'r>, key: &[u8], value: &[u8]| {
-                if !key.ends_with(&last) {
+                if key::decode_bodies(key)?.0 != member {
                     return Err(Halt::Corrupt { at: None, what: "an omap row of another member" });
                 }
                 let key = KeyBuf::from_slice(key);
