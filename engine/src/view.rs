@@ -164,3 +164,26 @@ impl View<'_> {
         self.settled.set(self.settled.get().max(newest));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use seabed_btree::Tree;
+
+    use super::*;
+    use crate::cache::Cache;
+
+    /// Keys of all trees begin with the hash of an object, so that a key of one lies between rows of another as well as in
+    /// its own. Of two keys whose hashes are the same, which can be computed, one was changed where the other had been seen: an
+    /// extents row went into a leaf of names.
+    #[test]
+    fn a_spot_is_of_its_tree() {
+        let (mut cache, mut tree) = (Cache::new(), Tree::new(None, 4096));
+        tree.insert(&mut cache, b"key", b"value").expect("in memory");
+        let spot = tree.find(&cache, b"key").expect("in memory").expect("a leaf").spot;
+        let mut spots = Spots::default();
+        spots.add(TreeKind::Names, b"key", spot);
+        assert_eq!(spots.of(TreeKind::Names, b"key"), Some(spot));
+        assert_eq!(spots.of(TreeKind::Bodies, b"key"), None);
+        assert_eq!(spots.of(TreeKind::Names, b"other"), None);
+    }
+}
