@@ -123,7 +123,7 @@ impl Mounted {
             let world = self.world.borrow();
             let collection = world.collection(id);
             let pieces = Pieces::default();
-            let view = View::new(&world, collection, &pieces);
+            let view = View::new(&world, collection, &pieces).keeping_spots();
             let outcome = execute(&view, txn, &[], collection.next_id, &self.limits);
             (outcome, view.into_spots())
         };

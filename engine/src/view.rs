@@ -38,7 +38,8 @@ pub(crate) struct View<'a> {
     pieces: &'a Pieces,
     wanted: RefCell<Vec<Wanted>>,
     settled: Cell<Lsn>,
-    spots: RefCell<Spots>,
+    /// None: nobody will change what is looked up.
+    spots: Option<RefCell<Spots>>,
 }
 
 /// Where the rows are that were looked up one by one, by the hashes of their keys.
@@ -73,7 +74,7 @@ impl<'a> View<'a> {
             pieces,
             wanted: RefCell::default(),
             settled: Cell::new(collection.shown_at),
-            spots: RefCell::default(),
+            spots: None,
         }
     }
 
@@ -82,9 +83,14 @@ impl<'a> View<'a> {
         (self.wanted.into_inner(), self.settled.get())
     }
 
+    /// Keeps where look-ups end, for [`View::into_spots`].
+    pub(crate) fn keeping_spots(self) -> Self {
+        Self { spots: Some(RefCell::default()), ..self }
+    }
+
     /// Where the rows are that were looked up.
     pub(crate) fn into_spots(self) -> Spots {
-        self.spots.into_inner()
+        self.spots.map(RefCell::into_inner).unwrap_or_default()
     }
 
     fn saw(&self, leaf: NodePtr) {
@@ -113,7 +119,9 @@ impl Rows for View<'_> {
         match self.collection.trees[slot(tree)].find(&self.world.cache, key) {
             Ok(Some(found)) => {
                 self.saw(found.leaf);
-                self.spots.borrow_mut().add(tree, key, found.spot);
+                if let Some(spots) = &self.spots {
+                    spots.borrow_mut().add(tree, key, found.spot);
+                }
                 Ok(found.value)
             }
             Ok(None) => {
