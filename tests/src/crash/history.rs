@@ -162,14 +162,28 @@ impl PoolHistory {
 
     /// The oldest number from `lower` on whose state this is.
     pub(super) fn find(&self, lower: u64, dumped: Option<&[(ObjectId, Object)]>) -> Option<u64> {
-        let same = |number: &u64| match (self.at(*number), dumped) {
+        self.numbers_of(lower, dumped).next()
+    }
+
+    /// As [`Self::find`], the newest one. Which of equal states a mount recovered nobody can see; until it has ended a crash may
+    /// leave each state that lies between them.
+    pub(super) fn find_newest(&self, lower: u64, dumped: Option<&[(ObjectId, Object)]>) -> Option<u64> {
+        self.numbers_of(lower, dumped).last()
+    }
+
+    fn numbers_of<'a>(
+        &'a self,
+        lower: u64,
+        dumped: Option<&'a [(ObjectId, Object)]>,
+    ) -> impl Iterator<Item = u64> + 'a {
+        let same = move |number: &u64| match (self.at(*number), dumped) {
             (None, None) => true,
             (Some(state), Some(dumped)) => state
                 .pool(1)
                 .is_ok_and(|pool| pool.objects().eq(dumped.iter().map(|(id, object)| (id, object)))),
             _ => false,
         };
-        (lower.max(self.first)..=self.last()).find(same)
+        (lower.max(self.first)..=self.last()).filter(same)
     }
 
     /// The oldest number from `lower` on whose state is that of `number`.

@@ -385,7 +385,7 @@ fn proven(
     proven.collect()
 }
 
-/// Mounts and finds out which number each pool has recovered to.
+/// Mounts and finds out which number each pool has recovered to; of equal states the newest.
 async fn mounted(
     machine: &seabed_device::Machine,
     superblock: Superblock,
@@ -401,7 +401,7 @@ async fn mounted(
         let dumped = super::engine::dump(&store, name).await;
         let dumped = dumped.map_err(|error| broken(Rule::Half, error))?;
         let lower = least.acknowledged[index].max(least.shown[index]);
-        let number = before[index].find(lower, dumped.as_deref());
+        let number = before[index].find_newest(lower, dumped.as_deref());
         recovered.push(number.ok_or_else(|| broken(Rule::Wrong, "the run's mount gives another state"))?);
     }
     Ok((shard, recovered))
