@@ -7,7 +7,7 @@
 //! two of n, made at first use. (The general routine of the crc32c crate builds its matrices at every call: 8.8 us where
 //! this takes about 5 ns per set bit of n.)
 //!
-//! Cost: 0.05 ns per byte summed; 100 KiB of tables per process.
+//! Cost: 0.05 ns per byte summed; 100 KiB of tables per process, some 100,000 instructions to make.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -22,13 +22,13 @@ static SHIFTS: LazyLock<Vec<Shift>> = LazyLock::new(|| {
         let [a, b, c, d] = crc.to_le_bytes();
         shift[0][a as usize] ^ shift[1][b as usize] ^ shift[2][c as usize] ^ shift[3][d as usize]
     };
-    let table = |basis: &dyn Fn(u32) -> u32| {
+    // What becomes of each bit says what becomes of each byte.
+    let table = |after: &dyn Fn(u32) -> u32| {
+        let bits: [u32; 32] = std::array::from_fn(|bit| after(1 << bit));
         let mut shift = [[0; 256]; 4];
-        for (byte, row) in shift.iter_mut().enumerate() {
-            for (value, to) in row.iter_mut().enumerate() {
-                *to = (0..8)
-                    .filter(|bit| value >> bit & 1 == 1)
-                    .fold(0, |sum, bit| sum ^ basis(1 << (byte * 8 + bit)));
+        for (row, bits) in shift.iter_mut().zip(bits.as_chunks::<8>().0) {
+            for value in 1..row.len() {
+                row[value] = row[value & (value - 1)] ^ bits[value.trailing_zeros() as usize];
             }
         }
         shift
