@@ -1,14 +1,15 @@
 //! Overwrite: durable random writes of 4 KiB in a closed loop: each client has one, and starts the next when it is
 //! acknowledged.
 //!
-//! Objects of 4 MiB are written first, in order. Then each client picks a block of all objects, uniformly, and overwrites
+//! Objects of 4 MiB are written first, in order, or block by block in random order: then no two of them lie side by side, as after long
+//! use, and the rows that find them are as long as they get. Then each client picks a block of all objects, uniformly, and overwrites
 //! it with bytes that do not compress and that say which block they are of and which write of it they are (`stamp`).
 //! At the end every block is read: it must hold the last write that was acknowledged, or a later one that was begun.
 //!
 //! Example: 4 GiB are 1,024 objects and 2^20 blocks; at 100,000 writes a second and 20 seconds each is overwritten about
 //! twice.
 //!
-//! Cost: 8 bytes of memory per block. A write costs the client about 0.5 us of CPU time, for its bytes.
+//! Cost: 8 bytes of memory per block, 16 while they are written in random order. A write costs the client about 0.5 us of CPU time, for its bytes.
 
 mod report;
 mod stamp;
@@ -37,6 +38,8 @@ pub const POOL: &str = "seabed-bench";
 const BLOCKS_PER_OBJECT: u64 = OBJECT_BYTES / BLOCK_BYTES;
 /// Objects that are written, read or removed at the same time: 16 MiB.
 const OBJECTS_AT_ONCE: usize = 4;
+/// Clients that write the blocks first, where that is in random order.
+const SCATTERERS: u64 = 64;
 /// A wish to end is looked at each so many writes of a client.
 const LOOK_EVERY: u64 = 64;
 
@@ -49,6 +52,8 @@ pub struct Options {
     pub depth: u32,
     /// How long to measure.
     pub time: Duration,
+    /// Whether the blocks are first written one by one in random order.
+    pub is_scattered: bool,
     /// Whether the objects stay.
     pub keeps: bool,
 }
@@ -82,7 +87,12 @@ async fn on_shard(
     };
     say("writing the objects");
     let fill_start = Instant::now();
-    workload.fill(objects).await?;
+    if options.is_scattered {
+        workload.scatter().await?
+    } else {
+        workload.fill(objects).await?
+    }
+    workload.blocks.borrow_mut().fill(Writes { begun: 1, acknowledged: 1 });
     let fill_time = fill_start.elapsed();
 
     say("measuring");
@@ -148,7 +158,7 @@ struct Workload {
 }
 
 impl Workload {
-    /// Writes all objects once; each of their blocks is its first write.
+    /// Writes all objects once, in order.
     async fn fill(&self, objects: u64) -> Result<()> {
         for group in groups(objects) {
             try_join_all(group.map(|object| async move {
@@ -160,8 +170,31 @@ impl Workload {
             }))
             .await?;
         }
-        self.blocks.borrow_mut().fill(Writes { begun: 1, acknowledged: 1 });
         Ok(())
+    }
+
+    /// Writes all blocks once, in random order.
+    async fn scatter(&self) -> Result<()> {
+        let mut blocks: Vec<u64> = (0..).take(self.blocks.borrow().len()).collect();
+        fastrand::Rng::with_seed(0).shuffle(&mut blocks);
+        let left = RefCell::new(blocks);
+        let scatterers = (0..SCATTERERS).map(|_| async {
+            loop {
+                let Some(block) = left.borrow_mut().pop() else { return Ok(()) };
+                self.pool.submit(self.write_of(Stamp { block, write: 1 })).await?;
+            }
+        });
+        try_join_all(scatterers).await.map(|_| ())
+    }
+
+    /// The transaction that writes a block.
+    fn write_of(&self, stamp: Stamp) -> Transaction {
+        let mut data = Vec::with_capacity(usize::try_from(BLOCK_BYTES).expect("4 KiB"));
+        self.noise.append(stamp, &mut data);
+        let mut txn = Transaction::new();
+        let offset = stamp.block % BLOCKS_PER_OBJECT * BLOCK_BYTES;
+        txn.write(self.name(stamp.block / BLOCKS_PER_OBJECT), offset, data);
+        txn
     }
 
     async fn client(
@@ -185,12 +218,7 @@ impl Workload {
             }
             let block = rng.usize(..blocks);
             let write = self.begin(block);
-            let stamp = Stamp { block: block as u64, write };
-            let mut data = Vec::with_capacity(usize::try_from(BLOCK_BYTES).expect("4 KiB"));
-            self.noise.append(stamp, &mut data);
-            let mut txn = Transaction::new();
-            let offset = stamp.block % BLOCKS_PER_OBJECT * BLOCK_BYTES;
-            txn.write(self.name(stamp.block / BLOCKS_PER_OBJECT), offset, data);
+            let txn = self.write_of(Stamp { block: block as u64, write });
             match self.pool.submit(txn).await {
                 Ok(()) => {}
                 Err(Error::NoSpace { .. }) => return Ok(Ending::NoSpace),

@@ -35,10 +35,11 @@ fn overwrite_measures_and_verifies() {
 fn overwrite_takes_a_store_of_its_own() {
     let world = World::empty();
     fs::create_dir(world.path("tmp")).expect("a directory");
-    let arguments = ["bench", "overwrite", "--data", "4M", "--depth", "1", "--seconds", "1"];
+    let arguments = ["bench", "overwrite", "--data", "4M", "--scattered", "--depth", "1", "--seconds", "1"];
     let output = world.command(arguments).env("TMPDIR", world.path("tmp")).output().expect("it starts");
     assert!(matches!(output.status.code(), Some(0 | 4)), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("latency p99.9"));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("latency p99.9") && stdout.contains("1,024 blocks, 0 wrong"), "{stdout}");
     assert_eq!(fs::read_dir(world.path("tmp")).expect("readable").count(), 0, "it cleans up");
     world.seabed(["bench", "overwrite", "--data", "1K"]).is(2);
 }

@@ -35,6 +35,9 @@ pub(crate) struct OverwriteArgs {
     /// How long to measure
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=86_400))]
     seconds: u64,
+    /// Write the blocks one by one in random order first, as they lie in a store after long use
+    #[arg(long)]
+    scattered: bool,
     /// Leave the objects in the store
     #[arg(long)]
     keep: bool,
@@ -67,6 +70,7 @@ pub(super) fn run(args: &OverwriteArgs, global: &Global) -> Outcome<Exit> {
         data_bytes: args.data,
         depth: args.depth,
         time: Duration::from_secs(args.seconds),
+        is_scattered: args.scattered,
         keeps: args.keep || args.store.is_none(),
     };
     let outcome = measure(session.store(), options, &interrupt, global);
@@ -111,8 +115,9 @@ fn measure(store: &Store, options: Options, interrupt: &Interrupt, global: &Glob
 
 fn as_text(report: &Report, args: &OverwriteArgs) -> String {
     let mut text = format!(
-        "overwrite: 4 KiB, uniform random over {}, {} clients, {:.1} s\n",
+        "overwrite: 4 KiB, uniform random over {}{}, {} clients, {:.1} s\n",
         human(report.data_bytes),
+        if args.scattered { " scattered" } else { "" },
         args.depth,
         report.time.as_secs_f64(),
     );
@@ -162,6 +167,7 @@ fn as_json(report: &Report, args: &OverwriteArgs) -> serde_json::Value {
         "block_bytes": BLOCK_BYTES,
         "data_bytes": report.data_bytes,
         "depth": args.depth,
+        "scattered": args.scattered,
         "seconds": report.time.as_secs_f64(),
         "operations": report.operations,
         "iops": report.per_second(),
