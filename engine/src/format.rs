@@ -8,6 +8,7 @@
 
 use std::rc::Rc;
 
+use futures::future::LocalBoxFuture;
 use seabed_device::{Class, Durability, Machine, WriteOpts};
 use seabed_journal::{
     Body, BodyPart, CollectionId, CollectionState, Cut, JournalSegment, SegmentState, Slot, Tally,
@@ -39,26 +40,28 @@ pub(crate) fn is_window(layout: &Layout, bytes: u64) -> bool {
 }
 
 /// Makes an empty store with this superblock on the machine's device.
-pub async fn format_device(machine: &Machine, superblock: &Superblock) -> Result<()> {
-    let layout = superblock.layout;
-    layout.check()?;
-    let bytes = machine.device.geometry().bytes;
-    if bytes < layout.device_bytes {
-        return Err(Error::WrongSize { store_bytes: layout.device_bytes, device_bytes: bytes });
-    }
-    for at in Superblock::places(layout.device_bytes) {
-        write(machine, at, &[0; BLOCK_BYTES]).await?;
-    }
-    machine.device.flush().await?;
-    for shard in 0..layout.shards {
-        format_shard(machine, superblock, ShardId(shard)).await?;
-    }
-    machine.device.flush().await?;
-    for (copy, at) in (0..).zip(Superblock::places(layout.device_bytes)) {
-        write(machine, at, &superblock.encode(copy)).await?;
-    }
-    machine.device.flush().await?;
-    Ok(())
+pub fn format_device<'a>(machine: &'a Machine, superblock: &'a Superblock) -> LocalBoxFuture<'a, Result<()>> {
+    Box::pin(async move {
+        let layout = superblock.layout;
+        layout.check()?;
+        let bytes = machine.device.geometry().bytes;
+        if bytes < layout.device_bytes {
+            return Err(Error::WrongSize { store_bytes: layout.device_bytes, device_bytes: bytes });
+        }
+        for at in Superblock::places(layout.device_bytes) {
+            write(machine, at, &[0; BLOCK_BYTES]).await?;
+        }
+        machine.device.flush().await?;
+        for shard in 0..layout.shards {
+            format_shard(machine, superblock, ShardId(shard)).await?;
+        }
+        machine.device.flush().await?;
+        for (copy, at) in (0..).zip(Superblock::places(layout.device_bytes)) {
+            write(machine, at, &superblock.encode(copy)).await?;
+        }
+        machine.device.flush().await?;
+        Ok(())
+    })
 }
 
 async fn write(machine: &Machine, at: u64, bytes: &[u8]) -> Result<()> {

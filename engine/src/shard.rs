@@ -25,8 +25,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
+use futures::future::LocalBoxFuture;
 use seabed_device::local::Notify;
-use seabed_device::{Class, DeviceError, Machine};
+use seabed_device::{Class, DeviceError, Local, Machine};
 use seabed_journal::CollectionId;
 use seabed_object::{Limits, Transaction, Usage};
 use seabed_segment::Superblock;
@@ -98,32 +99,37 @@ impl Shard {
     /// Errors: [`Error::Damaged`] if the journal holds damage to what was acknowledged, [`Error::Corrupt`] if both slots or
     /// both copies of the body are damaged, [`Error::MemoryBudget`] if the window's changes do not fit the budget; nothing
     /// was written then.
-    pub async fn mount(
+    ///
+    /// (A future in a box, as those of [`Shard::close`] and [`format_device`](crate::format_device): what it does is compiled once,
+    /// with this crate, and not with each that waits for it.)
+    pub fn mount(
         machine: Machine,
         superblock: Superblock,
         id: ShardId,
         options: ShardOptions,
-    ) -> Result<Rc<Self>> {
-        let (counters, streaming) = (Rc::new(Counters::default()), Rc::new(Streaming::default()));
-        let home = Home { machine, superblock, id, options, counters, streaming };
-        let mounted = Mounted::open(&home).await?;
-        let shard = Rc::new(Self {
-            limits: limits_of(&superblock, &options),
-            report: mounted.report,
-            home,
-            current: RefCell::new(mounted),
-            phase: Cell::new(Phase::Serving),
-            changed: Notify::default(),
-            closing: Cell::new(false),
-            closed: Cell::new(false),
-            waiting: RefCell::default(),
-            fruitless: Cell::new(0),
-        });
-        if options.access == Access::ReadWrite {
-            let task = Rc::clone(&shard).watch();
-            shard.home.machine.runtime.spawn(Class::Commit, Box::pin(task));
-        }
-        Ok(shard)
+    ) -> Local<Result<Rc<Self>>> {
+        Box::pin(async move {
+            let (counters, streaming) = (Rc::new(Counters::default()), Rc::new(Streaming::default()));
+            let home = Home { machine, superblock, id, options, counters, streaming };
+            let mounted = Mounted::open(&home).await?;
+            let shard = Rc::new(Self {
+                limits: limits_of(&superblock, &options),
+                report: mounted.report,
+                home,
+                current: RefCell::new(mounted),
+                phase: Cell::new(Phase::Serving),
+                changed: Notify::default(),
+                closing: Cell::new(false),
+                closed: Cell::new(false),
+                waiting: RefCell::default(),
+                fruitless: Cell::new(0),
+            });
+            if options.access == Access::ReadWrite {
+                let task = Rc::clone(&shard).watch();
+                shard.home.machine.runtime.spawn(Class::Commit, Box::pin(task));
+            }
+            Ok(shard)
+        })
     }
 
     /// What the mount found when the shard was opened.
@@ -328,19 +334,21 @@ impl Shard {
 
     /// Finishes what was submitted, ends the log with an empty record, and waits until nothing is in the kernel. What is
     /// asked for afterwards is [`Error::Closed`].
-    pub async fn close(&self) -> Result<()> {
-        self.closing.set(true);
-        self.changed.notify_all();
-        loop {
-            let is_settled = || matches!(self.phase.get(), Phase::Fenced(_)) || self.serving().is_some();
-            self.changed.until(is_settled).await;
-            let mounted = self.current();
-            let result = mounted.close().await;
-            if !self.goes_on_after(&mounted) {
-                self.closed.set(true);
-                mounted.ended.notify_all();
-                return result;
+    pub fn close(&self) -> LocalBoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.closing.set(true);
+            self.changed.notify_all();
+            loop {
+                let is_settled = || matches!(self.phase.get(), Phase::Fenced(_)) || self.serving().is_some();
+                self.changed.until(is_settled).await;
+                let mounted = self.current();
+                let result = mounted.close().await;
+                if !self.goes_on_after(&mounted) {
+                    self.closed.set(true);
+                    mounted.ended.notify_all();
+                    return result;
+                }
             }
-        }
+        })
     }
 }

@@ -83,26 +83,28 @@ struct Engine {
 }
 
 impl Engine {
-    async fn run(self, machine: Machine) {
-        let runtime = Rc::clone(&machine.runtime);
-        let shard = match Shard::mount(machine, self.superblock, ShardId(0), self.options).await {
-            Ok(shard) => shard,
-            Err(error) => {
-                let _ = self.mounted.send(Err(error));
-                return;
+    fn run(self, machine: Machine) -> seabed_device::Local<()> {
+        Box::pin(async move {
+            let runtime = Rc::clone(&machine.runtime);
+            let shard = match Shard::mount(machine, self.superblock, ShardId(0), self.options).await {
+                Ok(shard) => shard,
+                Err(error) => {
+                    let _ = self.mounted.send(Err(error));
+                    return;
+                }
+            };
+            let _ = self.mounted.send(Ok(shard.report()));
+            let local = LocalStore::new(Rc::clone(&shard));
+            while let Ok(job) = self.jobs.recv().await {
+                job(&local);
+                // While requests wait for memory no more are taken: the inbox is the bound.
+                shard.has_memory().await;
             }
-        };
-        let _ = self.mounted.send(Ok(shard.report()));
-        let local = LocalStore::new(Rc::clone(&shard));
-        while let Ok(job) = self.jobs.recv().await {
-            job(&local);
-            // While requests wait for memory no more are taken: the inbox is the bound.
-            shard.has_memory().await;
-        }
-        let result = shard.close().await;
-        drop(local);
-        let _ = self.closed.send(result);
-        runtime.yield_now().await;
+            let result = shard.close().await;
+            drop(local);
+            let _ = self.closed.send(result);
+            runtime.yield_now().await;
+        })
     }
 }
 

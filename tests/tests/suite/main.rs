@@ -1,0 +1,15 @@
+//! The suites, shortly: what `cargo test` runs of them. One program, as each takes a long time to build; the schedules are another,
+//! because they count what the process met.
+
+mod architecture;
+mod batching;
+mod crash;
+mod fuzz;
+mod generators;
+mod golden;
+mod journal;
+mod metamorphic;
+mod repair;
+mod rules;
+mod stamped;
+mod stored_once;
