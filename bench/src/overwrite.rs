@@ -88,9 +88,9 @@ async fn on_shard(
     say("writing the objects");
     let fill_start = Instant::now();
     if options.is_scattered {
-        workload.scatter().await?
+        workload.scatter().await?;
     } else {
-        workload.fill(objects).await?
+        workload.fill(objects).await?;
     }
     workload.blocks.borrow_mut().fill(Writes { begun: 1, acknowledged: 1 });
     let fill_time = fill_start.elapsed();
