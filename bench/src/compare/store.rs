@@ -11,13 +11,20 @@ use crate::live::Live;
 use crate::room;
 use crate::run::{self, Ending, On, Options, Report};
 
+/// A store is at most so many times as large as the data, and this.
+const ROOM: u64 = 10;
+const ROOM_BESIDES: u64 = 3 << 30;
+
 pub(super) fn run(setup: &Setup) -> Result<Trial, CompareError> {
     let jobs = Jobs { global: Vec::new(), jobs: vec![job(setup)] };
     if setup.contestant == Contestant::Null {
         return Ok(trial(setup, &measure(&On::Nothing, &jobs)?, "nothing is stored".to_owned()));
     }
     let path = setup.directory.join("store");
+    // What is overwritten comes back, so much less than all that is written has to find room; and to write a larger store first
+    // would wear the device out before the trial.
     let bytes = room::store_bytes(&jobs.jobs, setup.free_bytes);
+    let bytes = bytes.min(ROOM * setup.values() * setup.value_bytes() + ROOM_BESIDES);
     Store::format(&path, FormatOptions { size: Some(bytes), ..FormatOptions::default() })?;
     let memory_bytes = usize::try_from(setup.cache_bytes).unwrap_or(usize::MAX);
     let store = block_on(Store::open(&path, OpenOptions { memory_bytes, ..OpenOptions::default() }))?;
