@@ -1,9 +1,9 @@
 //! Overwrite: durable random writes of 4 KiB in a closed loop: each client has one, and starts the next when it is
 //! acknowledged.
 //!
-//! Objects of 4 MiB are written first, in order, or block by block in random order: then no two of them lie side by side, as after long
-//! use, and the rows that find them are as long as they get. Then each client picks a block of all objects, uniformly, and overwrites
-//! it with bytes that do not compress and that say which block they are of and which write of it they are (`stamp`).
+//! Objects of 4 MiB are written first, in order, or block by block in random order: then hardly two of them lie side by side,
+//! as after long use, and the rows that find them are as long as they get. Then each client picks a block of all objects,
+//! uniformly, and overwrites it with bytes that do not compress and that say which block they are of and which write of it they are (`stamp`).
 //! At the end every block is read: it must hold the last write that was acknowledged, or a later one that was begun.
 //!
 //! Example: 4 GiB are 1,024 objects and 2^20 blocks; at 100,000 writes a second and 20 seconds each is overwritten about
@@ -87,11 +87,11 @@ async fn on_shard(
     };
     say("writing the objects");
     let fill_start = Instant::now();
-    if options.is_scattered {
-        workload.scatter().await?;
+    let is_written = if options.is_scattered {
+        workload.scatter(&is_over).await?
     } else {
-        workload.fill(objects).await?;
-    }
+        workload.fill(objects, &is_over).await?
+    };
     workload.blocks.borrow_mut().fill(Writes { begun: 1, acknowledged: 1 });
     let fill_time = fill_start.elapsed();
 
@@ -101,8 +101,8 @@ async fn on_shard(
     let wanted = machine::Wanted::now();
     let start = Instant::now();
     let until = start + options.time;
-    let clients =
-        (0..options.depth).map(|number| workload.client(number, until, &is_over, Rc::clone(&recorder)));
+    let clients = (0..if is_written { options.depth } else { 0 })
+        .map(|number| workload.client(number, until, &is_over, Rc::clone(&recorder)));
     let outcomes = join_all(clients).await;
     let time = start.elapsed();
     let cpu_time = machine::cpu_time().saturating_sub(cpu);
@@ -110,7 +110,7 @@ async fn on_shard(
     let kernel_bytes =
         kernel.zip(machine::written_bytes()).map(|(before, after)| after.saturating_sub(before));
     let stats_after = store.stats();
-    let mut ending = Ending::Time;
+    let mut ending = if is_written { Ending::Time } else { Ending::Interrupted };
     for outcome in outcomes {
         match outcome? {
             // Of two reasons to end early the more urgent one is told.
@@ -121,7 +121,7 @@ async fn on_shard(
     }
 
     say("verifying");
-    let verified = workload.verify(objects).await?;
+    let verified = if is_written { workload.verify(objects).await? } else { Verified::default() };
     if !options.keeps {
         workload.remove(objects).await?;
     }
@@ -158,9 +158,12 @@ struct Workload {
 }
 
 impl Workload {
-    /// Writes all objects once, in order.
-    async fn fill(&self, objects: u64) -> Result<()> {
+    /// Writes all objects once, in order. False: it was asked to end before.
+    async fn fill(&self, objects: u64, is_over: &impl Fn() -> bool) -> Result<bool> {
         for group in groups(objects) {
+            if is_over() {
+                return Ok(false);
+            }
             try_join_all(group.map(|object| async move {
                 let mut data = Vec::with_capacity(usize::try_from(OBJECT_BYTES).expect("4 MiB"));
                 for block in object * BLOCKS_PER_OBJECT..(object + 1) * BLOCKS_PER_OBJECT {
@@ -170,21 +173,25 @@ impl Workload {
             }))
             .await?;
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Writes all blocks once, in random order.
-    async fn scatter(&self) -> Result<()> {
+    /// Writes all blocks once, in random order. False: it was asked to end before.
+    async fn scatter(&self, is_over: &impl Fn() -> bool) -> Result<bool> {
         let mut blocks: Vec<u64> = (0..).take(self.blocks.borrow().len()).collect();
         fastrand::Rng::with_seed(0).shuffle(&mut blocks);
         let left = RefCell::new(blocks);
         let scatterers = (0..SCATTERERS).map(|_| async {
-            loop {
-                let Some(block) = left.borrow_mut().pop() else { return Ok(()) };
+            for rounds in 1.. {
+                let Some(block) = left.borrow_mut().pop() else { break };
                 self.pool.submit(self.write_of(Stamp { block, write: 1 })).await?;
+                if rounds % LOOK_EVERY == 0 && is_over() {
+                    return Ok(false);
+                }
             }
+            Ok(true)
         });
-        try_join_all(scatterers).await.map(|_| ())
+        try_join_all(scatterers).await.map(|ends| ends.into_iter().all(|is_written| is_written))
     }
 
     /// The transaction that writes a block.
@@ -275,7 +282,14 @@ impl Workload {
 
     async fn remove(&self, objects: u64) -> Result<()> {
         for group in groups(objects) {
-            try_join_all(group.map(|object| self.pool.remove(self.name(object)))).await?;
+            try_join_all(group.map(|object| async move {
+                match self.pool.remove(self.name(object)).await {
+                    // Nobody had got round to writing it.
+                    Err(Error::NotFound) => Ok(()),
+                    removed => removed,
+                }
+            }))
+            .await?;
         }
         Ok(())
     }

@@ -11,7 +11,8 @@ use crate::live::Live;
 use crate::room;
 use crate::run::{self, Ending, On, Options, Report};
 
-/// A store is at most so many times as large as the data, and this.
+/// A store is at most so many times as large as the data, and this. Of some GiB that are overwritten at random for ever ten times
+/// as much is enough; of more it runs out in a trial of hours, which then ends early and says so.
 const ROOM: u64 = 10;
 const ROOM_BESIDES: u64 = 3 << 30;
 
@@ -24,7 +25,8 @@ pub(super) fn run(setup: &Setup) -> Result<Trial, CompareError> {
     // What is overwritten comes back, so much less than all that is written has to find room; and to write a larger store first
     // would wear the device out before the trial.
     let bytes = room::store_bytes(&jobs.jobs, setup.free_bytes);
-    let bytes = bytes.min(ROOM * setup.values() * setup.value_bytes() + ROOM_BESIDES);
+    let data = setup.values().saturating_mul(setup.value_bytes());
+    let bytes = bytes.min(data.saturating_mul(ROOM).saturating_add(ROOM_BESIDES));
     Store::format(&path, FormatOptions { size: Some(bytes), ..FormatOptions::default() })?;
     let memory_bytes = usize::try_from(setup.cache_bytes).unwrap_or(usize::MAX);
     let store = block_on(Store::open(&path, OpenOptions { memory_bytes, ..OpenOptions::default() }))?;

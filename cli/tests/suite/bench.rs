@@ -1,6 +1,7 @@
 //! The measuring commands: that they run, verify and clean up, not how fast they are.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 
 use crate::world::World;
 
@@ -42,6 +43,37 @@ fn overwrite_takes_a_store_of_its_own() {
     assert!(stdout.contains("latency p99.9") && stdout.contains("1,024 blocks, 0 wrong"), "{stdout}");
     assert_eq!(fs::read_dir(world.path("tmp")).expect("readable").count(), 0, "it cleans up");
     world.seabed(["bench", "overwrite", "--data", "1K"]).is(2);
+}
+
+#[test]
+fn a_polite_signal_ends_the_first_writes() {
+    let world = World::empty();
+    world.seabed(["format", "store", "--size", "4G", "--sparse"]).is(0);
+    let mut child = world.start([
+        "bench",
+        "overwrite",
+        "--store",
+        "store",
+        "--data",
+        "1G",
+        "--scattered",
+        "--seconds",
+        "60",
+    ]);
+    let mut said = BufReader::new(child.stderr.take().expect("piped"));
+    let mut line = String::new();
+    while !line.contains("writing the objects") {
+        line.clear();
+        assert!(said.read_line(&mut line).expect("text") > 0, "it has ended");
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it runs");
+    let output = child.wait_with_output().expect("it ends");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(130), "{stdout}");
+    assert!(stdout.contains("ended early: interrupted") && stdout.contains("0 blocks, 0 wrong"), "{stdout}");
+    assert_eq!(world.seabed(["ls", "store", "seabed-bench"]).is(0).text(), "", "it cleans up");
+    world.is_clean();
 }
 
 #[test]
