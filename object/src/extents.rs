@@ -27,8 +27,6 @@ use crate::view::PieceRef;
 const TAG: u8 = 1;
 /// Bytes of a row without chunks.
 pub(crate) const HEAD_BYTES: usize = 7;
-/// Bytes of a chunk with an address and without a length.
-const ENTRY_BYTES: usize = 12;
 /// [`CHUNK_BYTES`] as the type of a chunk's length.
 pub(crate) const FULL: u16 = 4096;
 const _: () = assert!(FULL as usize == CHUNK_BYTES);
@@ -220,11 +218,6 @@ impl Extents {
         let mut extents = Self { present, ..Self::EMPTY };
         let bad = cursor.malformed("a chunk of extents");
         let mut rest = cursor.take(cursor.left(), bad.what)?;
-        if contiguous | short == 0
-            && let Some(extents) = Self::take_scattered(present, rest)
-        {
-            return Ok(extents);
-        }
         // Where a chunk would be that stands right behind the one before, if that is full.
         let (mut behind, mut next) = (None, 0);
         for index in indexes(present) {
@@ -253,28 +246,6 @@ impl Extents {
             next = index + 1;
         }
         if rest.is_empty() { Ok(extents) } else { Err(cursor.malformed("more after extents")) }
-    }
-
-    /// The same for whole chunks none of which is right behind another, which is what overwriting at random makes of a row.
-    /// None: it is not that.
-    fn take_scattered(present: u16, chunks: &[u8]) -> Option<Self> {
-        let (chunks, []) = chunks.as_chunks::<ENTRY_BYTES>() else { return None };
-        if chunks.len() != present.count_ones() as usize {
-            return None;
-        }
-        let mut extents = Self { present, ..Self::EMPTY };
-        let (mut behind, mut next) = (None, 0);
-        for (index, entry) in indexes(present).zip(chunks) {
-            let (at, crc) = entry.split_first_chunk()?;
-            let at = address(*at);
-            if at.segment.0 == 0 || index == next && behind == Some(at) {
-                return None;
-            }
-            let chunk = Chunk { at, bytes: FULL, crc: Crc(u32::from_le_bytes(*crc.first_chunk()?)) };
-            extents.chunks[index] = chunk;
-            (behind, next) = (chunk.end(), index + 1);
-        }
-        Some(extents)
     }
 }
 

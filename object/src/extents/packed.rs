@@ -8,8 +8,11 @@
 
 use seabed_types::{Crc, Paddr};
 
-use super::{Chunk, ENTRY_BYTES, FULL, HEAD_BYTES, TAG, address};
+use super::{Chunk, FULL, HEAD_BYTES, TAG, address};
 use crate::ROW_CHUNKS;
+
+/// Bytes of a chunk with an address and without a length.
+const ENTRY_BYTES: usize = 12;
 
 /// The bitmaps of an encoded row.
 #[derive(Clone, Copy)]
