@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::{TimeVal, TimeValLike};
 use rustix::time::{ClockId, clock_gettime};
 
 /// The kernel tells times in these files in hundredths of a second, whatever its own clock is.
 const TICK: Duration = Duration::from_millis(10);
 
-/// What all threads of this process took so far.
+/// What all threads of this process took so far, those that have ended included.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub(crate) struct Usage {
     pub(crate) cpu_time: Duration,
-    /// Of that, in the program; to a hundredth of a second.
+    /// Of that, in the program.
     pub(crate) user: Duration,
-    /// Of that, in the kernel; to a hundredth of a second.
+    /// Of that, in the kernel.
     pub(crate) system: Duration,
     pub(crate) switches: u64,
     pub(crate) major_faults: u64,
@@ -22,35 +24,18 @@ pub(crate) struct Usage {
 
 /// What all threads of this process took so far; zeros for what the kernel does not tell.
 pub(crate) fn usage() -> Usage {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    Usage { cpu_time: cpu_time(), ..usage_in(&stat, &statuses_of_threads()) }
-}
-
-fn statuses_of_threads() -> String {
-    let Ok(threads) = std::fs::read_dir("/proc/self/task") else { return String::new() };
-    // A thread may end meanwhile; its switches are not told then.
-    threads.flatten().flat_map(|thread| std::fs::read_to_string(thread.path().join("status"))).collect()
-}
-
-fn usage_in(stat: &str, status: &str) -> Usage {
-    // The name, in parentheses, may hold anything; fields are counted behind it.
-    let behind = stat.rsplit_once(')').map_or("", |(_, behind)| behind);
-    let fields: Vec<u64> = behind.split_ascii_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
-    let field = |place: usize| fields.get(place).copied().unwrap_or(0);
-    let ticks = |place| TICK * u32::try_from(field(place)).unwrap_or(u32::MAX);
+    let cpu_time = cpu_time();
+    let Ok(told) = getrusage(UsageWho::RUSAGE_SELF) else { return Usage { cpu_time, ..Usage::default() } };
+    let time = |value: TimeVal| Duration::from_micros(u64::try_from(value.num_microseconds()).unwrap_or(0));
+    let count = |value: i64| u64::try_from(value).unwrap_or(0);
     Usage {
-        cpu_time: Duration::ZERO,
-        user: ticks(11),
-        system: ticks(12),
-        switches: status.lines().filter_map(switches_in).sum(),
-        major_faults: field(9),
-        minor_faults: field(7),
+        cpu_time,
+        user: time(told.user_time()),
+        system: time(told.system_time()),
+        switches: count(told.voluntary_context_switches()) + count(told.involuntary_context_switches()),
+        major_faults: count(told.major_page_faults()),
+        minor_faults: count(told.minor_page_faults()),
     }
-}
-
-fn switches_in(line: &str) -> Option<u64> {
-    let (name, count) = line.split_once(':')?;
-    if name.ends_with("voluntary_ctxt_switches") { count.trim().parse().ok() } else { None }
 }
 
 /// CPU time of all threads of this process so far.
@@ -134,13 +119,20 @@ mod tests {
         let io = "rchar: 3\nwchar: 4\nread_bytes: 5\nwrite_bytes: 4096\ncancelled_write_bytes: 1\n";
         assert_eq!(value_in(io, "write_bytes:"), Some(4096));
         assert_eq!(value_in("wchar: 4\n", "write_bytes:"), None);
-        let stat = "7 (a ) b) S 1 7 7 0 -1 4194304 110 0 2 0 150 25 0 0 20 0 1 0 99 1000 200";
-        let status = "Name:\ta ) b\nVmHWM:\t   5324 kB\nvoluntary_ctxt_switches:\t40\n\
-            nonvoluntary_ctxt_switches:\t2\n";
-        let usage = usage_in(stat, status);
-        assert_eq!((usage.user, usage.system), (Duration::from_millis(1500), Duration::from_millis(250)));
-        assert_eq!((usage.switches, usage.major_faults, usage.minor_faults), (42, 2, 110));
+        let status = "Name:\ta ) b\nVmHWM:\t   5324 kB\n";
         assert_eq!(value_in(status, "VmHWM:"), Some(5324));
-        assert_eq!(usage_in("", ""), Usage::default());
+    }
+
+    #[test]
+    fn threads_that_have_ended_count() {
+        let before = usage();
+        let waits = || (0..100).for_each(|_| std::thread::sleep(Duration::from_micros(10)));
+        std::thread::spawn(waits).join().unwrap();
+        let after = usage();
+        assert!(after.switches >= before.switches + 100, "{} and {}", before.switches, after.switches);
+        assert!(
+            after.cpu_time > before.cpu_time && after.user >= before.user && after.system >= before.system
+        );
+        assert!(after.minor_faults >= before.minor_faults && after.major_faults >= before.major_faults);
     }
 }

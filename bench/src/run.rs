@@ -336,10 +336,11 @@ fn report(
     };
     let (from, to) = (&before.usage, &after.usage);
     let cpu = (share(from.user, to.user), share(from.system, to.system));
+    let count = |from: u64, to: u64| to.saturating_sub(from) / u64::from(copies);
     let events = (
-        (to.switches - from.switches) / u64::from(copies),
-        (to.major_faults - from.major_faults) / u64::from(copies),
-        (to.minor_faults - from.minor_faults) / u64::from(copies),
+        count(from.switches, to.switches),
+        count(from.major_faults, to.major_faults),
+        count(from.minor_faults, to.minor_faults),
     );
     let mut reports: Vec<JobReport> = Vec::new();
     let mut together = None;
