@@ -6,8 +6,8 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::{TimeVal, TimeValLike};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The kernel tells times in these files in hundredths of a second, whatever its own clock is.
-const TICK: Duration = Duration::from_millis(10);
+/// The kernel tells times in its files in hundredths of a second, whatever its own clock is.
+const TICK_MILLIS: u64 = 10;
 
 /// What all threads of this process took so far, those that have ended included.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -65,7 +65,7 @@ impl Wanted {
             places
                 .iter()
                 .filter_map(|place| ticks.get(*place))
-                .map(|ticks| Duration::from_millis(ticks.saturating_mul(10)))
+                .map(|ticks| Duration::from_millis(ticks.saturating_mul(TICK_MILLIS)))
                 .sum()
         };
         // user, nice, system, [idle, iowait,] irq, softirq, steal
