@@ -16,12 +16,13 @@
 //! }
 //! ```
 //!
-//! Cost: one descent for each leaf; no allocation for a row but for longer keys than before.
+//! Cost: one descent for each leaf; no allocation but for keys of more than 64 bytes.
 
 use std::ops::{Bound, ControlFlow};
 
 use seabed_types::NodePtr;
 
+use crate::page::KeyBuf;
 use crate::{Nodes, Page, Stop, Tree};
 
 /// The order in which rows are handed out.
@@ -67,20 +68,29 @@ pub struct Cursor {
     complete: bool,
 }
 
-/// An end of a range that owns its key, and keeps the memory for it.
+/// An end of a range that owns its key.
 #[derive(Clone, Debug)]
 struct Edge {
     kind: Bound<()>,
-    key: Vec<u8>,
+    key: KeyBuf,
 }
 
 impl Edge {
     fn new(bound: Bound<&[u8]>) -> Self {
         let key = match bound {
-            Bound::Included(key) | Bound::Excluded(key) => key.to_vec(),
-            Bound::Unbounded => Vec::new(),
+            Bound::Included(key) | Bound::Excluded(key) => KeyBuf::from_slice(key),
+            Bound::Unbounded => KeyBuf::new(),
         };
         Self { kind: bound.map(|_| ()), key }
+    }
+
+    /// Takes key `index` of `page` instead of its own.
+    fn set(&mut self, kind: Bound<()>, page: &Page, index: usize) {
+        self.kind = kind;
+        self.key.clear();
+        for part in page.key_parts(index) {
+            self.key.extend_from_slice(part);
+        }
     }
 
     /// The index of the first row of a leaf that is not below a range that begins here.
@@ -192,8 +202,7 @@ impl Cursor {
                 Direction::Ascending => begin + step,
                 Direction::Descending => end - 1 - step,
             };
-            leaf.key_into(index, &mut self.from.key);
-            self.from.kind = Bound::Excluded(());
+            self.from.set(Bound::Excluded(()), leaf, index);
             each(Step::Row { key: &self.from.key, value: leaf.value(index) })?;
         }
         self.complete = complete;
@@ -215,14 +224,13 @@ impl Cursor {
                 what: "keys outside of the interval that the parent gives",
             });
         }
-        page.key_into(index, &mut self.from.key);
         match self.direction {
             Direction::Ascending => {
-                self.from.kind = Bound::Included(());
+                self.from.set(Bound::Included(()), page, index);
                 self.complete = self.to.ends_before(&self.from.key);
             }
             Direction::Descending => {
-                self.from.kind = Bound::Excluded(());
+                self.from.set(Bound::Excluded(()), page, index);
                 self.complete = self.to.begins_from(&self.from.key);
             }
         }

@@ -146,10 +146,14 @@ impl Page {
     /// Writes key `index` over `key`; nothing for the first child of an inner page.
     pub fn key_into(&self, index: usize, key: &mut Vec<u8>) {
         key.clear();
-        if index >= self.first_keyed() {
-            key.extend_from_slice(self.prefix());
-            key.extend_from_slice(self.suffix(index));
+        for part in self.key_parts(index) {
+            key.extend_from_slice(part);
         }
+    }
+
+    /// Key `index` as two parts, one behind the other; both are empty for the first child of an inner page.
+    pub fn key_parts(&self, index: usize) -> [&[u8]; 2] {
+        if index < self.first_keyed() { [&[], &[]] } else { [self.prefix(), self.suffix(index)] }
     }
 
     /// Key `index`; empty for the first child of an inner page.
@@ -238,13 +242,18 @@ impl Page {
         let (mut begin, mut end) = (0, slots.len());
         if let ([first, .., last], true) = (slots, end > BISECTED_MAX) {
             let (first, last) = (self.suffix_of(*first), self.suffix_of(*last));
-            if suffix > first && suffix < last {
-                let guess = guess_alike(first, last, suffix, end);
-                match self.suffix_of(slots[guess]).cmp(suffix) {
-                    Ordering::Equal => return Ok(guess),
-                    Ordering::Less => begin = guess + 1,
-                    Ordering::Greater => end = guess,
-                }
+            // What comes to rows that ascend belongs behind them all.
+            if suffix > last {
+                return Err(end);
+            }
+            if suffix < first {
+                return Err(0);
+            }
+            let guess = guess_alike(first, last, suffix, end);
+            match self.suffix_of(slots[guess]).cmp(suffix) {
+                Ordering::Equal => return Ok(guess),
+                Ordering::Less => begin = guess + 1,
+                Ordering::Greater => end = guess,
             }
         }
         let found = slots[begin..end].binary_search_by(|slot| self.suffix_of(*slot).cmp(suffix));
@@ -501,14 +510,17 @@ fn guess_of(slots: &[Slot], head: u32) -> Option<usize> {
 fn guess_alike(first: &[u8], last: &[u8], suffix: &[u8], count: usize) -> usize {
     let common = first.iter().zip(last).take_while(|(first, last)| first == last).count();
     let number = |suffix: &[u8]| {
-        let mut bytes = [0; 8];
         let rest = suffix.get(common..).unwrap_or(&[]);
-        let known = rest.len().min(bytes.len());
-        bytes[..known].copy_from_slice(&rest[..known]);
-        u128::from(u64::from_be_bytes(bytes))
+        let whole = rest.first_chunk().copied().unwrap_or_else(|| {
+            let mut bytes = [0; 8];
+            bytes[..rest.len()].copy_from_slice(rest);
+            bytes
+        });
+        // Six bytes tell apart what the first does, and times the rows of a page they are a number still.
+        u64::from_be_bytes(whole) >> 16
     };
     let (first, last, number) = (number(first), number(last), number(suffix));
-    let guess = number.saturating_sub(first) * (count as u128 - 1) / last.saturating_sub(first).max(1);
+    let guess = number.saturating_sub(first) * (count as u64 - 1) / last.saturating_sub(first).max(1);
     usize::try_from(guess).unwrap_or(usize::MAX).min(count - 1)
 }
 

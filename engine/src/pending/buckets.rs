@@ -152,7 +152,12 @@ impl<V> Buckets<V> {
         let head = head_of(key);
         let below = self.heads.partition_point(|low| *low < head);
         let equal = self.heads[below..].partition_point(|low| *low == head);
-        let at_most = self.all[below..below + equal].partition_point(|bucket| bucket.low.as_slice() <= key);
+        let alike = &self.all[below..below + equal];
+        let at_most = match alike {
+            // Keys that ascend belong into the last.
+            [.., last] if last.low.as_slice() <= key => equal,
+            _ => alike.partition_point(|bucket| bucket.low.as_slice() <= key),
+        };
         // The first low is empty, so there is one.
         (below + at_most).max(1) - 1
     }

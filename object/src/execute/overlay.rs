@@ -48,6 +48,10 @@ impl<K: Ord + Clone, V> Overlay<K, V> {
             let known = self.index.insert(key.clone(), index);
             assert!(known.is_none(), "a row is added once");
         }
+        if index == 1 {
+            // Who touches more than one row usually touches some.
+            self.rows.reserve(SEARCHED - 1);
+        }
         self.rows.push((key, row));
         index
     }

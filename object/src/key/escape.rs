@@ -81,8 +81,8 @@ fn put_run(to: &mut KeyBuf, mut run: usize) -> u8 {
 }
 
 /// Reads a string; refuses every encoding but the one that [`put`] makes.
-pub fn take(from: &mut Cursor<'_>, what: &'static str) -> Result<Vec<u8>, Malformed> {
-    let mut string = Vec::with_capacity(from.left());
+pub fn take(from: &mut Cursor<'_>, what: &'static str) -> Result<KeyBuf, Malformed> {
+    let mut string = KeyBuf::new();
     let mut is_after_run = false;
     loop {
         let bad = from.malformed(what);
@@ -102,7 +102,7 @@ pub fn take(from: &mut Cursor<'_>, what: &'static str) -> Result<Vec<u8>, Malfor
 }
 
 /// Reads what follows a 0; whether the string ends there.
-fn take_run(from: &mut Cursor<'_>, string: &mut Vec<u8>, what: &'static str) -> Result<bool, Malformed> {
+fn take_run(from: &mut Cursor<'_>, string: &mut KeyBuf, what: &'static str) -> Result<bool, Malformed> {
     let mut zeros = |count: u8| string.resize(string.len() + usize::from(count), 0);
     for first in std::iter::once(true).chain(std::iter::repeat(false)) {
         let bad = from.malformed(what);
@@ -156,7 +156,7 @@ mod tests {
             assert!(bytes.len() <= bytes_max(string.len()));
             assert!(string.contains(&0) || bytes.len() == string.len() + 2);
             let mut cursor = Cursor::new(&bytes);
-            assert_eq!(take(&mut cursor, "s"), Ok(string));
+            assert_eq!(take(&mut cursor, "s"), Ok(KeyBuf::from_vec(string)));
             assert_eq!(cursor.left(), 0);
         }
     }
