@@ -42,7 +42,7 @@ pub fn drain(rows: &dyn Rows, alive: &dyn Fn(u64) -> bool, rows_max: usize) -> R
     let mut is_last = true;
     let mut slice = |key: &[u8], value: &[u8]| -> Result<bool, Stop> {
         // Rows of other members are not this grave's.
-        if key::member_of(key)? != member {
+        if key::decode_bodies(key)?.0 != member {
             return Ok(true);
         }
         if effects.rows.len() >= rows_max.max(1) {

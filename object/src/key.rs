@@ -170,48 +170,24 @@ fn put_kind(key: &mut KeyBuf, member: Member, kind: u8) {
 
 /// Which row of the bodies tree a key names.
 pub fn decode_bodies(key: &[u8]) -> Result<(Member, Position), Malformed> {
-    let (member, place) = take_bodies(key)?;
-    let position = match place {
-        Place::Extents(row) => Position::Extents(row),
-        Place::Attribute(name) => Position::Attribute(bytes_of(name)),
-        Place::Header => Position::Header,
-        Place::Omap(name) => Position::Omap(bytes_of(name)),
-    };
-    Ok((member, position))
-}
-
-/// Whose row a key of the bodies tree names; as much is checked.
-pub fn member_of(key: &[u8]) -> Result<Member, Malformed> {
-    take_bodies(key).map(|(member, _)| member)
-}
-
-/// A [`Position`] whose short names need no allocation.
-enum Place {
-    Extents(u64),
-    Attribute(KeyBuf),
-    Header,
-    Omap(KeyBuf),
-}
-
-fn take_bodies(key: &[u8]) -> Result<(Member, Place), Malformed> {
     let mut cursor = Cursor::new(key);
     let hash = take_hash(&mut cursor)?;
     let family = number::take(&mut cursor, "the family of a bodies key")?;
     let bad = cursor.malformed("the kind of a bodies key");
     let kind = Kind::try_from(cursor.u8(bad.what)?).map_err(|()| bad)?;
     let bad = cursor.malformed("the position of a bodies key");
-    let place = match kind {
-        Kind::Extents => Place::Extents(number::take(&mut cursor, bad.what)?),
-        Kind::Attribute => Place::Attribute(escape::take(&mut cursor, bad.what)?),
-        Kind::Header => Place::Header,
-        Kind::Omap => Place::Omap(escape::take(&mut cursor, bad.what)?),
+    let position = match kind {
+        Kind::Extents => Position::Extents(number::take(&mut cursor, bad.what)?),
+        Kind::Attribute => Position::Attribute(bytes_of(escape::take(&mut cursor, bad.what)?)),
+        Kind::Header => Position::Header,
+        Kind::Omap => Position::Omap(bytes_of(escape::take(&mut cursor, bad.what)?)),
     };
-    if !place.is_legal() {
+    if !position.is_legal() {
         return Err(bad);
     }
     let number = number::take(&mut cursor, "the number of a bodies key")?;
     cursor.end("more after a bodies key")?;
-    Ok((Member { hash, family, number }, place))
+    Ok((Member { hash, family, number }, position))
 }
 
 fn bytes_of(name: KeyBuf) -> Bytes {
@@ -250,7 +226,7 @@ fn take_hash(cursor: &mut Cursor<'_>) -> Result<u32, Malformed> {
     Ok(u32::from_be_bytes(cursor.array("the hash of a key")?).reverse_bits())
 }
 
-impl Place {
+impl Position {
     fn is_legal(&self) -> bool {
         match self {
             Self::Extents(row) => *row <= crate::limits::OBJECT_BYTES_MAX / crate::ROW_BYTES,

@@ -270,7 +270,7 @@ impl<'r> Object<'r> {
         if self.had.has(Parts::OMAP) {
             let values = &mut self.values;
             let mut add = |env: &mut Env<'r>, key: &[u8], value: &[u8]| {
-                if key::member_of(key)? != member {
+                if key::decode_bodies(key)?.0 != member {
                     return Err(Halt::Corrupt { at: None, what: "an omap row of another member" });
                 }
                 let key = KeyBuf::from_slice(key);
