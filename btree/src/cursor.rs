@@ -87,10 +87,7 @@ impl Edge {
     /// Takes key `index` of `page` instead of its own.
     fn set(&mut self, kind: Bound<()>, page: &Page, index: usize) {
         self.kind = kind;
-        self.key.clear();
-        for part in page.key_parts(index) {
-            self.key.extend_from_slice(part);
-        }
+        page.key_into(index, &mut self.key);
     }
 
     /// The index of the first row of a leaf that is not below a range that begins here.

@@ -144,23 +144,19 @@ impl Page {
     }
 
     /// Writes key `index` over `key`; nothing for the first child of an inner page.
-    pub fn key_into(&self, index: usize, key: &mut Vec<u8>) {
+    pub(crate) fn key_into(&self, index: usize, key: &mut KeyBuf) {
         key.clear();
-        for part in self.key_parts(index) {
-            key.extend_from_slice(part);
+        if index >= self.first_keyed() {
+            key.extend_from_slice(self.prefix());
+            key.extend_from_slice(self.suffix(index));
         }
-    }
-
-    /// Key `index` as two parts, one behind the other; both are empty for the first child of an inner page.
-    pub fn key_parts(&self, index: usize) -> [&[u8]; 2] {
-        if index < self.first_keyed() { [&[], &[]] } else { [self.prefix(), self.suffix(index)] }
     }
 
     /// Key `index`; empty for the first child of an inner page.
     pub fn key(&self, index: usize) -> Vec<u8> {
-        let mut key = Vec::new();
+        let mut key = KeyBuf::new();
         self.key_into(index, &mut key);
-        key
+        key.into_vec()
     }
 
     /// Compares key `index` with `key`. The first child of an inner page has none: it is less than all.

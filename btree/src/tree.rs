@@ -12,6 +12,7 @@
 use seabed_types::NodePtr;
 use smallvec::SmallVec;
 
+use crate::page::KeyBuf;
 use crate::page::format::{is_node_bytes, key_bytes_max, value_bytes_max};
 use crate::{Nodes, Page, Stop};
 
@@ -141,8 +142,8 @@ type Path = SmallVec<[PathStep; 8]>;
 /// The keys that a node has in the eyes of the nodes above it.
 #[derive(Clone, Default)]
 struct Interval {
-    lower: Vec<u8>,
-    upper: Option<Vec<u8>>,
+    lower: KeyBuf,
+    upper: Option<KeyBuf>,
 }
 
 impl Interval {
@@ -254,7 +255,7 @@ impl Tree {
             }
             page = child_page(nodes, page, ptr)?;
         }
-        Ok(Some(Leaf { ptr, lower: interval.lower, upper: interval.upper }))
+        Ok(Some(Leaf { ptr, lower: interval.lower.into_vec(), upper: interval.upper.map(KeyBuf::into_vec) }))
     }
 
     /// Whether [`Tree::set_image`] would find the node `old` at `level` on the way to `key`. Where the nodes above do not agree,

@@ -72,7 +72,7 @@ fn collect<N: Nodes + ?Sized>(
         inner.narrow(page, index);
         collect(nodes, child, child_page(nodes, page, child)?, &inner, found)?;
     }
-    found.push(MemoryNode { level: page.level(), lower: interval.lower.clone(), ptr });
+    found.push(MemoryNode { level: page.level(), lower: interval.lower.to_vec(), ptr });
     Ok(())
 }
 

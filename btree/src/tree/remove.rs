@@ -11,7 +11,7 @@
 use seabed_types::NodePtr;
 
 use super::{Path, PathStep, Removed, Spot, Tree};
-use crate::page::Page;
+use crate::page::{KeyBuf, Page};
 use crate::{Nodes, NodesMut, Stop};
 
 /// Which part of a page a node must use to be left alone.
@@ -128,7 +128,7 @@ impl Tree {
 fn merge_candidate<N: Nodes + ?Sized>(nodes: &N, parent: PathStep) -> Option<(usize, Page)> {
     let page = present(nodes, parent.ptr);
     let first = parent.index.saturating_sub(1);
-    let mut separator = Vec::new();
+    let mut separator = KeyBuf::new();
     (first..=parent.index).filter(|left| left + 1 < page.len()).find_map(|left_index| {
         let left = nodes.node(page.child(left_index)).ok()?;
         let right = nodes.node(page.child(left_index + 1)).ok()?;

@@ -33,7 +33,7 @@ impl Tree {
         self.visit(nodes, |ptr, page, lower, upper| {
             let corrupt = |what| Stop::Corrupt { node: ptr, what };
             page.validate().map_err(|malformed| corrupt(malformed.what))?;
-            let interval = Interval { lower: lower.to_vec(), upper: upper.map(<[u8]>::to_vec) };
+            let interval = Interval { lower: lower.into(), upper: upper.map(Into::into) };
             if !interval.holds(page) {
                 return Err(corrupt("keys outside of the interval that the parent gives"));
             }
