@@ -1,21 +1,24 @@
 //! Buffers: the memory that data on its way into the store takes, bounded for the whole command.
 //!
-//! A file of up to [`SMALL_BYTES`] is read into memory of its own: at most one per job. Everything larger goes through
-//! [`COUNT`] buffers of [`BUFFER_BYTES`], which are waited for and come back when the engine has let go of them; used
-//! last is used next, so that few are touched when few are needed.
+//! A file of up to [`SMALL_BYTES`] is read into memory of its own. Anything larger needs a [`Turn`], of which there are
+//! [`COUNT`]: a job takes one before it reads and keeps it until its file is stored. A turn, not the memory, is what jobs
+//! wait for: the engine may keep the bytes of a request longer than the request lasts, so a job that waited for memory to
+//! come back could wait for a write that no job makes. A job takes one turn at most, so none waits while another waits
+//! for it. Memory that the engine has dropped is used again, the last dropped first.
 //!
-//! Limits: 16 MiB, and 64 KiB per job.
+//! Limits: one buffer of [`BUFFER_BYTES`] for each turn (16 MiB) and 64 KiB per job are filled at a time; besides these
+//! there is what the engine holds, which is within its own budget.
 
 use std::io::{self, Read};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
 /// Bytes of one buffer: the largest file that goes in one piece.
 pub(crate) const BUFFER_BYTES: usize = 1 << 20;
-/// Up to here a copy of its own is cheaper than waiting for a buffer.
+/// Up to here a copy of its own is cheaper than a buffer.
 pub(crate) const SMALL_BYTES: usize = 64 << 10;
-/// Buffers in all.
+/// Turns, and buffers that are kept for the next.
 const COUNT: usize = 16;
 
 /// See the module.
@@ -25,17 +28,52 @@ pub(crate) struct Buffers {
 }
 
 struct Shelf {
-    /// Those that nobody has; new ones have no memory yet.
-    free: Mutex<Vec<Vec<u8>>>,
-    returned: Condvar,
+    state: Mutex<State>,
+    turn_ended: Condvar,
+}
+
+struct State {
+    /// Turns that no job has.
+    turns: usize,
+    /// Memory that nothing uses, at most [`COUNT`] pieces.
+    free: Vec<Vec<u8>>,
+}
+
+impl Shelf {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Poison says that a thread panicked while it counted, pushed or popped: the state is consistent anyway.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Buffers {
     pub(crate) fn new() -> Self {
-        let free = Mutex::new(vec![Vec::new(); COUNT]);
-        Self { shelf: Arc::new(Shelf { free, returned: Condvar::new() }) }
+        let state = Mutex::new(State { turns: COUNT, free: Vec::new() });
+        Self { shelf: Arc::new(Shelf { state, turn_ended: Condvar::new() }) }
     }
 
+    /// Waits for the right to read a file of `bytes` bytes, in pieces of up to a buffer. A job has one turn at a time.
+    pub(crate) fn turn(&self, bytes: u64) -> Turn {
+        let is_counted = bytes > SMALL_BYTES as u64;
+        if is_counted {
+            let mut state = self.shelf.state();
+            while state.turns == 0 {
+                state = self.shelf.turn_ended.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
+            state.turns -= 1;
+        }
+        Turn { shelf: Arc::clone(&self.shelf), is_counted }
+    }
+}
+
+/// The right of a job to read and store a file; ends when dropped.
+pub(crate) struct Turn {
+    shelf: Arc<Shelf>,
+    /// Small files take none of the turns.
+    is_counted: bool,
+}
+
+impl Turn {
     /// Reads up to `bytes`, at most [`BUFFER_BYTES`]; less only at the end of the file.
     pub(crate) fn read(&self, file: &mut impl Read, bytes: usize) -> io::Result<Bytes> {
         assert!(bytes <= BUFFER_BYTES);
@@ -45,25 +83,25 @@ impl Buffers {
             data.truncate(read);
             return Ok(data.into());
         }
-        let mut buffer = self.take();
-        if buffer.memory.is_empty() {
-            buffer.memory.resize(BUFFER_BYTES, 0);
+        assert!(self.is_counted, "a file of more than a few bytes has a turn");
+        let mut memory = self.shelf.state().free.pop().unwrap_or_default();
+        if memory.is_empty() {
+            memory.resize(BUFFER_BYTES, 0);
         }
+        let mut buffer = Buffer { memory, bytes: 0, home: Arc::clone(&self.shelf) };
         buffer.bytes = fill(file, &mut buffer.memory[..bytes])?;
         if buffer.bytes <= SMALL_BYTES {
             return Ok(Bytes::copy_from_slice(buffer.as_ref()));
         }
         Ok(Bytes::from_owner(buffer))
     }
+}
 
-    fn take(&self) -> Buffer {
-        // Poison says that a thread panicked while it pushed or popped: the list is whole all the same.
-        let mut free = self.shelf.free.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            if let Some(memory) = free.pop() {
-                return Buffer { memory, bytes: 0, home: Arc::clone(&self.shelf) };
-            }
-            free = self.shelf.returned.wait(free).unwrap_or_else(PoisonError::into_inner);
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.is_counted {
+            self.shelf.state().turns += 1;
+            self.shelf.turn_ended.notify_one();
         }
     }
 }
@@ -84,8 +122,10 @@ impl AsRef<[u8]> for Buffer {
 impl Drop for Buffer {
     fn drop(&mut self) {
         let memory = std::mem::take(&mut self.memory);
-        self.home.free.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
-        self.home.returned.notify_one();
+        let mut state = self.home.state();
+        if state.free.len() < COUNT {
+            state.free.push(memory);
+        }
     }
 }
 
@@ -107,20 +147,48 @@ fn fill(file: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
 mod tests {
     use super::*;
 
+    /// An import of 100 files of 100,000 bytes hung: jobs waited for memory of which the engine kept the last record's
+    /// until another write came, and no job could make one.
     #[test]
-    fn a_buffer_comes_back_when_its_bytes_are_dropped() {
+    fn bytes_that_the_engine_keeps_delay_no_job() {
         let buffers = Buffers::new();
         let source = vec![7; BUFFER_BYTES + 9];
-        // More rounds than buffers: would wait for ever if one were lost.
-        for _ in 0..3 {
-            let held: Vec<_> = (0..COUNT)
-                .map(|_| buffers.read(&mut &source[..], BUFFER_BYTES).expect("memory can be read"))
-                .collect();
-            assert!(held.iter().all(|data| data[..] == source[..BUFFER_BYTES]));
-        }
-        let short = buffers.read(&mut &source[..10], BUFFER_BYTES).expect("memory can be read");
-        assert_eq!(short[..], source[..10]);
-        let free = buffers.shelf.free.lock().expect("no panic").len();
-        assert_eq!(free, COUNT, "a short read holds no buffer");
+        let read = |bytes| {
+            let turn = buffers.turn(bytes as u64);
+            turn.read(&mut &source[..], bytes).expect("memory can be read")
+        };
+        let kept: Vec<_> = (0..3 * COUNT).map(|_| read(BUFFER_BYTES)).collect();
+        assert!(kept.iter().all(|data| data[..] == source[..BUFFER_BYTES]));
+        drop(kept);
+        assert_eq!(buffers.shelf.state().free.len(), COUNT, "memory is kept for the next, but not all of it");
+        let again = read(SMALL_BYTES + 1);
+        assert_eq!(again[..], source[..=SMALL_BYTES]);
+        assert_eq!(buffers.shelf.state().free.len(), COUNT - 1, "memory is used again");
+        assert_eq!(buffers.shelf.state().turns, COUNT);
+    }
+
+    #[test]
+    fn turns_bound_the_jobs_that_read() {
+        let buffers = Buffers::new();
+        let turns: Vec<_> = (0..COUNT).map(|_| buffers.turn(SMALL_BYTES as u64 + 1)).collect();
+        // A small file needs none.
+        let data = buffers.turn(10).read(&mut &[1; 10][..], 10).expect("memory can be read");
+        assert_eq!(data[..], [1; 10]);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| drop(buffers.turn(BUFFER_BYTES as u64)));
+            assert_eq!(buffers.shelf.state().turns, 0);
+            drop(turns);
+            waiting.join().expect("it gets a turn");
+        });
+        assert_eq!(buffers.shelf.state().turns, COUNT);
+    }
+
+    #[test]
+    fn a_short_read_holds_no_buffer() {
+        let buffers = Buffers::new();
+        let turn = buffers.turn(BUFFER_BYTES as u64);
+        let short = turn.read(&mut &[3; 10][..], BUFFER_BYTES).expect("memory can be read");
+        assert_eq!(short[..], [3; 10]);
+        assert_eq!(buffers.shelf.state().free.len(), 1);
     }
 }

@@ -11,6 +11,8 @@ mod exits;
 mod export;
 #[path = "suite/import.rs"]
 mod import;
+#[path = "suite/import_sizes.rs"]
+mod import_sizes;
 #[path = "suite/objects.rs"]
 mod objects;
 #[path = "suite/repair.rs"]

@@ -51,10 +51,10 @@ pub(crate) fn open(file: &OsString) -> Outcome<Box<dyn Read>> {
 }
 
 fn put(pool: &Pool, name: &[u8], source: &mut dyn Read, path: &Path) -> Outcome<()> {
-    let buffers = Buffers::new();
+    let turn = Buffers::new().turn(BUFFER_BYTES as u64);
     let mut source = source;
     let mut next =
-        || buffers.read(&mut source, BUFFER_BYTES).map_err(|error| Failure::io(path, "reading it", &error));
+        || turn.read(&mut source, BUFFER_BYTES).map_err(|error| Failure::io(path, "reading it", &error));
     let first = next()?;
     if first.len() < BUFFER_BYTES {
         return wait_for(name, pool.put(ObjectId::new(name), first));

@@ -4,8 +4,12 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+/// After this time without any progress a command hangs, however busy the machine is.
+const WITHOUT_PROGRESS_MAX: Duration = Duration::from_mins(2);
 
 /// See the module.
 pub(crate) struct World {
@@ -85,6 +89,30 @@ impl World {
         let written = child.stdin.take().expect("piped").write_all(stdin);
         assert!(written.is_ok() || child.wait().is_ok_and(|status| !status.success()));
         Ended::of(child.wait_with_output().expect("it ends"))
+    }
+
+    /// Waits for its end as long as a file grows; a command that makes no progress is killed, and fails.
+    pub(crate) fn seabed_with_progress<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+        growing: &str,
+    ) -> Ended {
+        let mut child = self.start(arguments);
+        let bytes = || std::fs::metadata(self.path(growing)).map_or(0, |metadata| metadata.len());
+        let (mut seen, mut at) = (bytes(), Instant::now());
+        while child.try_wait().expect("it can be waited for").is_none() {
+            std::thread::sleep(Duration::from_millis(2));
+            let now = bytes();
+            if now != seen {
+                (seen, at) = (now, Instant::now());
+            }
+            if at.elapsed() > WITHOUT_PROGRESS_MAX {
+                child.kill().expect("it was started");
+                child.wait().expect("it ends");
+                panic!("no progress for {WITHOUT_PROGRESS_MAX:?}: {growing} has {seen} bytes");
+            }
+        }
+        Ended::of(child.wait_with_output().expect("it ended"))
     }
 
     /// Starts it with pipes.

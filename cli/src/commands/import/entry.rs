@@ -14,7 +14,7 @@ use rustix::fs::{Stat, fstat};
 use seabed::{Error, ObjectId, Pool};
 
 use crate::beneath::{BeneathError, Parents, Place, Relative, Tree};
-use crate::buffers::{BUFFER_BYTES, Buffers};
+use crate::buffers::{BUFFER_BYTES, Buffers, Turn};
 use crate::exit::{Exit, Failure, Outcome, plain};
 use crate::names;
 use crate::posix::{Kind, Posix, Recorded};
@@ -91,13 +91,14 @@ impl Importer<'_> {
             return Err(at(name, &"it was replaced while it was looked at"));
         }
         let size = file_bytes(&before);
+        let turn = self.buffers.turn(size);
         let bytes = if size <= BUFFER_BYTES as u64 {
-            let data = self.read(name, &mut file, size)?;
+            let data = self.read(name, &turn, &mut file, size)?;
             let bytes = data.len() as u64;
             self.put(name, data, posix)?;
             bytes
         } else {
-            self.stream(name, &mut file, size, posix)?
+            self.stream(name, &turn, (&mut file, size), posix)?
         };
         if bytes == size && is_same(&before, &look(name, &file)?) {
             Ok(Carried::Done { bytes })
@@ -106,11 +107,11 @@ impl Importer<'_> {
         }
     }
 
-    fn stream(&self, name: &[u8], file: &mut File, size: u64, posix: Posix) -> Outcome<u64> {
+    fn stream(&self, name: &[u8], turn: &Turn, (file, size): (&mut File, u64), posix: Posix) -> Outcome<u64> {
         let mut stream = wait_for(name, self.pool.put_stream(ObjectId::new(name)))?;
         let mut done = 0;
         while done < size {
-            let data = self.read(name, file, size - done)?;
+            let data = self.read(name, turn, file, size - done)?;
             if data.is_empty() {
                 break;
             }
@@ -122,12 +123,10 @@ impl Importer<'_> {
     }
 
     /// The next bytes of a file that should have `left` more.
-    fn read(&self, name: &[u8], file: &mut impl Read, left: u64) -> Outcome<Bytes> {
+    fn read(&self, name: &[u8], turn: &Turn, file: &mut impl Read, left: u64) -> Outcome<Bytes> {
         let bytes = usize::try_from(left).unwrap_or(usize::MAX).min(BUFFER_BYTES);
-        let data = self
-            .buffers
-            .read(file, bytes)
-            .map_err(|error| at(name, &format!("reading it: {}", plain(&error))))?;
+        let data =
+            turn.read(file, bytes).map_err(|error| at(name, &format!("reading it: {}", plain(&error))))?;
         self.progress.bytes(data.len() as u64);
         Ok(data)
     }
