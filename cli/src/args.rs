@@ -1,6 +1,7 @@
 //! Arguments: the command line as types. What each command takes is written in its own file.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
@@ -8,7 +9,7 @@ use crate::commands::{
     attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, put, remove,
     salvage, scrub, stat,
 };
-use crate::sizes;
+use crate::{sizes, stderr};
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 some items failed, 2 usage, 3 not found, 4 no space, 5 corrupt, \
     6 in use, 7 not a store or of an unknown version, 8 input or output failed; 130 after Ctrl-C.\n\
@@ -33,6 +34,10 @@ pub(crate) struct Global {
     /// Of it, memory for data that is read again; 0 for none [default: an eighth]
     #[arg(long, global = true, value_name = "SIZE", value_parser = sizes::parse)]
     pub(crate) data_cache: Option<u64>,
+    /// Seconds to wait while another process has the store; 0 to fail at once
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 5,
+        value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub(crate) wait: u64,
     /// Say nothing but errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
@@ -42,10 +47,15 @@ pub(crate) struct Global {
 }
 
 impl Global {
+    /// How long to wait for a store that is in use.
+    pub(crate) fn lock_wait(&self) -> Duration {
+        Duration::from_secs(self.wait)
+    }
+
     /// Says something on stderr that is no error.
     pub(crate) fn say(&self, line: &str) {
         if !self.quiet {
-            eprintln!("{line}");
+            stderr::line(line);
         }
     }
 }

@@ -25,6 +25,8 @@ use seabed::SuperblockError;
 use seabed::device::OpenError;
 use seabed::{Error, Refused};
 
+use crate::stderr;
+
 /// The code that the process ends with.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Exit {
@@ -123,10 +125,10 @@ impl Failure {
     /// Tells it on stderr.
     pub(crate) fn report(&self) {
         if !self.message.is_empty() {
-            eprintln!("seabed: {}", self.message);
+            stderr::line(&format!("seabed: {}", self.message));
         }
         if let Some(advice) = &self.advice {
-            eprintln!("  {advice}");
+            stderr::line(&format!("  {advice}"));
         }
     }
 }
@@ -203,7 +205,9 @@ fn exit_of_refused(why: Refused) -> Exit {
 #[expect(clippy::wildcard_enum_match_arm, reason = "most errors say all there is to say")]
 fn advice_for(error: &Error) -> Option<&'static str> {
     let advice = match error {
-        Error::Open(OpenError::InUse { .. }) => "one process at a time has a store: wait for it, or end it",
+        Error::Open(OpenError::InUse { .. }) => {
+            "one process at a time has a store: wait for it longer with --wait SECONDS, or end it"
+        }
         Error::Open(OpenError::HoldsData { .. }) => {
             "--force makes the store all the same; what is there is lost"
         }

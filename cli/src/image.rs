@@ -5,17 +5,14 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use seabed::device::glommio_host::{Access, GlommioHost, HostOptions};
 use seabed::device::{Host, OpenError};
 use seabed_check::{CheckError, Image};
 
+use crate::args::Global;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::session::{of_store, shown};
-
-/// How long to wait for a store whose holder was killed a moment ago.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(crate) struct LockedImage {
@@ -25,17 +22,17 @@ pub(crate) struct LockedImage {
 
 impl LockedImage {
     /// To be read only.
-    pub(crate) fn open(path: &Path) -> Outcome<Self> {
-        Self::open_for(path, Access::ReadOnly)
+    pub(crate) fn open(path: &Path, global: &Global) -> Outcome<Self> {
+        Self::open_for(path, Access::ReadOnly, global)
     }
 
     /// To be written to, too.
-    pub(crate) fn open_to_write(path: &Path) -> Outcome<Self> {
-        Self::open_for(path, Access::ReadWrite)
+    pub(crate) fn open_to_write(path: &Path, global: &Global) -> Outcome<Self> {
+        Self::open_for(path, Access::ReadWrite, global)
     }
 
-    fn open_for(path: &Path, access: Access) -> Outcome<Self> {
-        let options = HostOptions { access, lock_wait: LOCK_WAIT, ..HostOptions::default() };
+    fn open_for(path: &Path, access: Access, global: &Global) -> Outcome<Self> {
+        let options = HostOptions { access, lock_wait: global.lock_wait(), ..HostOptions::default() };
         let lock = GlommioHost::open(path, options).map_err(|error| of_store(path, &error.into()))?;
         let file = File::options().read(true).write(access == Access::ReadWrite).open(path);
         let file = file.map_err(|error| Failure::io(path, "opening it", &error))?;
@@ -49,9 +46,9 @@ pub(crate) struct DirectImage {
 }
 
 impl DirectImage {
-    pub(crate) fn open(path: &Path) -> Outcome<Self> {
-        let options =
-            HostOptions { access: Access::ReadOnly, lock_wait: LOCK_WAIT, ..HostOptions::default() };
+    pub(crate) fn open(path: &Path, global: &Global) -> Outcome<Self> {
+        let access = Access::ReadOnly;
+        let options = HostOptions { access, lock_wait: global.lock_wait(), ..HostOptions::default() };
         let host = GlommioHost::open(path, options).map_err(|error| of_store(path, &error.into()))?;
         Ok(Self { host })
     }

@@ -5,10 +5,12 @@
 //! `sizes` (bytes from and to people), `posix` (files as objects), `beneath` (files that stay in their directory),
 //! `exit` (all codes).
 #![forbid(unsafe_code)]
+#![warn(clippy::print_stderr)]
 
 mod args;
 mod beneath;
 mod buffers;
+mod cleanup;
 mod commands;
 mod exit;
 mod image;
@@ -20,7 +22,10 @@ mod progress;
 mod run;
 mod session;
 mod sizes;
+mod stderr;
 
+use std::io::Write;
+use std::panic;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -30,19 +35,45 @@ use commands::{
     attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, put, remove,
     salvage, scrub, stat,
 };
-use exit::{Exit, Outcome};
+use exit::{Exit, Failure, Outcome};
 
 /// A shard's thread allocates some ten times for a transaction and gives back what many of them had at once.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let exit = dispatch(cli).unwrap_or_else(|failure| {
+    interrupt::fail_oversize_writes();
+    clean_up_after_panics();
+    let exit = match Cli::try_parse() {
+        Ok(cli) => dispatch(cli),
+        Err(error) => explain(&error),
+    };
+    let exit = exit.unwrap_or_else(|failure| {
         failure.report();
         failure.exit
     });
     ExitCode::from(exit.code())
+}
+
+/// A panic that aborts drops nothing.
+fn clean_up_after_panics() {
+    if cfg!(panic = "abort") {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            report(panic);
+            cleanup::run();
+        }));
+    }
+}
+
+/// Writes what was asked for with --help or --version to stdout, or what is wrong with the arguments to stderr.
+fn explain(error: &clap::Error) -> Outcome<Exit> {
+    let written = error.print();
+    if error.use_stderr() {
+        return Ok(Exit::Usage);
+    }
+    written.and_then(|()| std::io::stdout().flush()).map_err(|error| Failure::output(&error))?;
+    Ok(Exit::Done)
 }
 
 fn dispatch(cli: Cli) -> Outcome<Exit> {
@@ -53,7 +84,7 @@ fn dispatch(cli: Cli) -> Outcome<Exit> {
         Command::Check(args) => check::run(&args, global),
         Command::Scrub(args) => scrub::run(&args, global),
         Command::Salvage(args) => salvage::run(&args, global),
-        Command::Dump(args) => dump::run(&args),
+        Command::Dump(args) => dump::run(&args, global),
         Command::Put(args) => put::run(&args, global),
         Command::Get(args) => get::run(&args, global),
         Command::Rm(args) => remove::run(&args, global),

@@ -6,16 +6,19 @@
 use std::io::IsTerminal;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::args::Global;
 use crate::sizes::{grouped, human};
+use crate::stderr;
 
 /// What an item counts besides its bytes.
 const ITEM_BYTES: u64 = 4096;
 const DRAWS_PER_SECOND: u8 = 10;
+const TICK: Duration = Duration::from_millis(100);
 
 /// What has been done so far; shared by the threads of a command.
 #[derive(Clone)]
@@ -41,7 +44,7 @@ impl Progress {
         let target = ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND);
         let bar = ProgressBar::with_draw_target(None, target).with_message(what);
         bar.set_style(style(&counts, false));
-        bar.enable_steady_tick(Duration::from_millis(100));
+        tick(&bar);
         Self { bar, counts }
     }
 
@@ -73,12 +76,20 @@ impl Progress {
 
     /// Writes a line to stderr without spoiling the bar.
     pub(crate) fn say(&self, line: &str) {
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| stderr::line(line));
     }
 
     /// Takes the bar away.
     pub(crate) fn end(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// Redraws a bar also while nothing is done, where a thread can be started for that: indicatif panics where none can.
+pub(crate) fn tick(bar: &ProgressBar) {
+    let probe = thread::Builder::new().spawn(|| {});
+    if probe.is_ok_and(|probe| probe.join().is_ok()) {
+        bar.enable_steady_tick(TICK);
     }
 }
 

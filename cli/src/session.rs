@@ -4,7 +4,6 @@
 
 use std::future::Future;
 use std::path::Path;
-use std::time::Duration;
 
 use futures::executor::block_on;
 use seabed::{Access, OpenOptions, Pool, Store};
@@ -12,9 +11,6 @@ use seabed::{Access, OpenOptions, Pool, Store};
 use crate::args::Global;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::names;
-
-/// How long to wait for a store whose holder was killed a moment ago and still has I/O in the kernel.
-const LOCK_WAIT: Duration = Duration::from_secs(10);
 
 /// See the module.
 pub(crate) struct Session {
@@ -38,7 +34,7 @@ impl Session {
             access,
             memory_bytes: bytes(global.memory),
             data_cache_bytes: global.data_cache.map(bytes),
-            lock_wait: LOCK_WAIT,
+            lock_wait: global.lock_wait(),
             ..OpenOptions::default()
         };
         let store = block_on(Store::open(path, options)).map_err(|error| of_store(path, &error))?;

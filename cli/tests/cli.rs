@@ -21,5 +21,7 @@ mod repair;
 mod salvage;
 #[path = "suite/scrub.rs"]
 mod scrub;
+#[path = "suite/streams.rs"]
+mod streams;
 #[path = "suite/world.rs"]
 mod world;

@@ -66,6 +66,9 @@ use open::Target;
 use runtime::Panicked;
 use watchdog::{Door, Rhythm};
 
+/// How long a handle waits for another to let go, if not chosen: as long as one short command after the other takes.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
 /// What a [`crate::Device::discard`] does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Discard {
@@ -82,7 +85,8 @@ pub enum Discard {
 pub struct HostOptions {
     /// What the handle may do.
     pub access: Access,
-    /// How long to wait for a lock whose holder was killed, while the kernel finishes its I/O.
+    /// How long to wait until another process, or another handle of this one, lets go of the device; zero: not at all. For a
+    /// process that was killed, and whose I/O the kernel finishes, up to 30 s are waited unless this is zero.
     pub lock_wait: Duration,
     /// How long an idle thread looks for work before it sleeps. 5 us are enough for a `yield_io` not to sleep; with 100 us
     /// other threads are answered in 7 us instead of 50, and a processor is burnt meanwhile. A thread with operations in
@@ -99,7 +103,7 @@ impl Default for HostOptions {
     fn default() -> Self {
         Self {
             access: Access::ReadWrite,
-            lock_wait: Duration::from_secs(30),
+            lock_wait: LOCK_WAIT,
             spin_before_park: Some(Duration::from_micros(5)),
             io_memory: 8 << 20,
             discard: Discard::Ignore,
@@ -117,8 +121,8 @@ pub struct GlommioHost {
 impl GlommioHost {
     /// Opens a file or block device and takes the lock.
     ///
-    /// Blocks the thread: at once if a live process has the device (an error that names it), up to
-    /// `options.lock_wait` if a killed one still has I/O in the kernel.
+    /// Blocks the thread, for up to `options.lock_wait` while another handle has the device; then the error names its
+    /// process.
     pub fn open(path: impl AsRef<Path>, options: HostOptions) -> Result<Self, OpenError> {
         let target = Target::open(path.as_ref(), options.access, options.lock_wait)?;
         Ok(Self { target: Arc::new(target), options, rhythm: Rhythm::default() })

@@ -27,7 +27,8 @@ pub struct OpenOptions {
     /// How long an engine thread looks for work before it sleeps: lower latency for CPU time. By default 5 us; while the device
     /// has something to do longer, as [`seabed_device::glommio_host::HostOptions::spin_before_park`] says. None: it sleeps at once.
     pub spin_before_park: Option<Duration>,
-    /// How long to wait for a process that was killed to let go of the device.
+    /// How long to wait until another process, or another handle of this one, lets go of the device; zero: not at all. As
+    /// [`seabed_device::glommio_host::HostOptions::lock_wait`].
     pub lock_wait: Duration,
 }
 
@@ -38,7 +39,7 @@ impl Default for OpenOptions {
             memory_bytes: 512 << 20,
             data_cache_bytes: None,
             spin_before_park: Some(Duration::from_micros(5)),
-            lock_wait: Duration::from_secs(30),
+            lock_wait: Duration::from_secs(5),
         }
     }
 }
@@ -58,6 +59,8 @@ pub struct FormatOptions {
     pub window_bytes: Option<u64>,
     /// Whether to overwrite what is there.
     pub force: bool,
+    /// As [`OpenOptions::lock_wait`].
+    pub lock_wait: Duration,
     /// Whether to write a file once from end to end, so that later flushes do not have to commit the file system's journal.
     pub first_write: bool,
     /// Told how far the first write is.
@@ -72,6 +75,7 @@ impl Default for FormatOptions {
             node_bytes: 16 << 10,
             window_bytes: None,
             force: false,
+            lock_wait: Duration::from_secs(5),
             first_write: true,
             progress: None,
         }
@@ -86,6 +90,7 @@ impl fmt::Debug for FormatOptions {
             .field("node_bytes", &self.node_bytes)
             .field("window_bytes", &self.window_bytes)
             .field("force", &self.force)
+            .field("lock_wait", &self.lock_wait)
             .field("first_write", &self.first_write)
             .finish_non_exhaustive()
     }

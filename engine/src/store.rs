@@ -187,7 +187,7 @@ impl Store {
         let create = CreateOptions {
             overwrite: options.force,
             first_write: if options.first_write { FirstWrite::Now } else { FirstWrite::Never },
-            ..CreateOptions::default()
+            lock_wait: options.lock_wait,
         };
         glommio_host::create(path, bytes, &create, &mut |done, all| {
             if let Some(progress) = &mut progress {

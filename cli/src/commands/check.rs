@@ -54,9 +54,9 @@ pub(crate) fn run(args: &CheckArgs, global: &Global) -> Outcome<Exit> {
         steps.at(phase, progress.done, progress.of);
     };
     let outcome = if args.repair {
-        repaired(path, &options, &mut show)
+        repaired(path, global, &options, &mut show)
     } else {
-        let image = LockedImage::open(path)?;
+        let image = LockedImage::open(path, global)?;
         let report = check_with(&image.file, &options, &mut show);
         report
             .map(|report| Looked { report, mended: None, beyond: None })
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &CheckArgs, global: &Global) -> Outcome<Exit> {
     };
     steps.end();
     let Looked { report, mended, beyond } = outcome?;
-    let mut output = Output::new();
+    let mut output = Output::report();
     if args.json {
         let mut json = as_json(&report);
         if let Some(mended) = &mended {
@@ -103,8 +103,13 @@ struct Looked {
     beyond: Option<Vec<String>>,
 }
 
-fn repaired(path: &Path, options: &Options, show: &mut dyn FnMut(&Progress)) -> Outcome<Looked> {
-    let image = LockedImage::open_to_write(path)?;
+fn repaired(
+    path: &Path,
+    global: &Global,
+    options: &Options,
+    show: &mut dyn FnMut(&Progress),
+) -> Outcome<Looked> {
+    let image = LockedImage::open_to_write(path, global)?;
     let texts = |texts: &[Violation]| texts.iter().map(ToString::to_string).collect();
     match repair(&image.file, options, show) {
         Ok(Repaired { mended, report }) => {

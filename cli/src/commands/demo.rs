@@ -23,6 +23,7 @@ use crate::output::Output;
 use crate::run::Tally;
 use crate::session::Session;
 use crate::sizes::{grouped, human};
+use crate::stderr;
 pub(crate) use scratch::Scratch;
 
 const POOL: &str = "demo";
@@ -37,7 +38,7 @@ pub(crate) struct DemoArgs {
 pub(crate) fn run(args: &DemoArgs, global: &Global) -> Outcome<Exit> {
     let interrupt = Interrupt::install()?;
     let scratch = Scratch::new()?;
-    let mut output = Output::new();
+    let mut output = Output::report();
     let exit = demo(args, global, &scratch, &interrupt, &mut output)?;
     scratch.remove()?;
     output.finish()?;
@@ -111,7 +112,7 @@ fn compare(source: &crate::beneath::Tree, copy: &Path, failed: u64, output: &mut
     let seconds = start.elapsed().as_secs_f64();
     let (items, bytes) = (grouped(compared.items), human(compared.bytes));
     for difference in &compared.differences {
-        eprintln!("seabed: {difference}");
+        stderr::line(&format!("seabed: {difference}"));
     }
     let differences = compared.differences.len() as u64;
     if differences > failed {

@@ -10,7 +10,7 @@ use seabed::types::{Paddr, SegmentId, ShardId, TreeKind};
 use seabed_check::dump::{self, EntryDump, NodeDump, RecordDump, SegmentDump, SlotDump, SuperblockDump};
 use serde_json::{Value, json};
 
-use crate::args::StoreArg;
+use crate::args::{Global, StoreArg};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::image::{LockedImage, no_store};
 use crate::names;
@@ -88,12 +88,12 @@ impl FromStr for Address {
     }
 }
 
-pub(crate) fn run(args: &DumpArgs) -> Outcome<Exit> {
+pub(crate) fn run(args: &DumpArgs, global: &Global) -> Outcome<Exit> {
     let path = &args.store.store;
-    let image = LockedImage::open(path)?;
+    let image = LockedImage::open(path, global)?;
     let file = &image.file;
     let failed = |error| no_store(path, &error);
-    let mut output = Output::new();
+    let mut output = Output::report();
     let mut exit = Exit::Done;
     match &args.what {
         What::Superblock => {

@@ -67,6 +67,7 @@ pub(crate) fn run(args: &FormatArgs, global: &Global) -> Outcome<Exit> {
         segment_bytes: args.segment_size.map(fits_u32).transpose()?,
         window_bytes: args.window,
         force: args.force,
+        lock_wait: global.lock_wait(),
         first_write: !args.sparse,
         ..FormatOptions::default()
     };

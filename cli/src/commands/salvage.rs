@@ -103,7 +103,7 @@ impl Data for ToMemory {
 
 pub(crate) fn run(args: &SalvageArgs, global: &Global) -> Outcome<Exit> {
     let path = &args.store.store;
-    let image = LockedImage::open(path)?;
+    let image = LockedImage::open(path, global)?;
     let interrupt = Interrupt::install()?;
     let failed =
         |doing: &'static str| move |error: std::io::Error| Failure::io(&args.directory, doing, &error);
@@ -148,7 +148,7 @@ pub(crate) fn run(args: &SalvageArgs, global: &Global) -> Outcome<Exit> {
 fn report(salvage: &Salvage<'_>, counts: &Counts, args: &SalvageArgs) -> Outcome<()> {
     let losses: Vec<String> = salvage.losses().iter().map(ToString::to_string).collect();
     let Counts { whole, incomplete, nameless, bytes, lost_bytes } = counts;
-    let mut output = Output::new();
+    let mut output = Output::report();
     if args.json {
         output.json(&json!({
             "uuid": salvage.store().to_string(),

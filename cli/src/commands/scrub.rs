@@ -71,7 +71,7 @@ pub(crate) fn run(args: &ScrubArgs, global: &Global) -> Outcome<Exit> {
         return Err(Failure::usage("--rate must be more than 0"));
     }
     let path = &args.store.store;
-    let image = DirectImage::open(path)?;
+    let image = DirectImage::open(path, global)?;
     let interrupt = Interrupt::install()?;
     let superblock = seabed_check::superblock(&image).map_err(|error| no_store(path, &error))?;
     let uuid = superblock.identity.uuid.to_string();
@@ -138,7 +138,7 @@ impl Pacer<'_> {
 
     fn report(self, ended: Ended, global: &Global) -> Outcome<Exit> {
         let is_done = ended == Ended::Done;
-        let mut output = Output::new();
+        let mut output = Output::report();
         if self.args.json {
             output.json(&json!({
                 "complete": is_done,

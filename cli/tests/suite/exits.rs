@@ -108,9 +108,9 @@ fn in_use_names_the_process() {
     stdin.write_all(&noise(1, 2 << 20)).expect("it reads");
     let pid = holder.id().to_string();
     // It was given more than a pipe holds, so it has read, and it opens the store before it reads.
-    world.seabed(["ls", "store"]).is(6).says(&pid);
-    world.seabed(["check", "store"]).is(6).says(&pid);
-    world.seabed(["format", "store", "--size", "64M", "--force"]).is(6).says(&pid);
+    world.seabed(["--wait", "0", "ls", "store"]).is(6).says(&pid);
+    world.seabed(["--wait", "0", "check", "store"]).is(6).says(&pid);
+    world.seabed(["--wait", "0", "format", "store", "--size", "64M", "--force"]).is(6).says(&pid);
     drop(stdin);
     assert!(holder.wait().expect("it ends").success());
     world.seabed(["ls", "store"]).is(0);

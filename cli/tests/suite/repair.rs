@@ -110,7 +110,7 @@ fn a_store_in_use_is_not_repaired() {
     let mut holder = world.start(["put", "store", "pool", "a"]);
     let mut stdin = holder.stdin.take().expect("piped");
     std::io::Write::write_all(&mut stdin, &noise(1, 2 << 20)).expect("it reads");
-    world.seabed(["check", "store", "--repair"]).is(6);
+    world.seabed(["--wait", "0", "check", "store", "--repair"]).is(6);
     drop(stdin);
     assert!(holder.wait().expect("it ends").success());
 }

@@ -46,7 +46,7 @@ pub struct CreateOptions {
 
 impl Default for CreateOptions {
     fn default() -> Self {
-        Self { overwrite: false, first_write: FirstWrite::Now, lock_wait: Duration::from_secs(30) }
+        Self { overwrite: false, first_write: FirstWrite::Now, lock_wait: super::LOCK_WAIT }
     }
 }
 

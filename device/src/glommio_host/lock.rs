@@ -8,13 +8,13 @@
 //! Turning exclusive into shared is one step under the kernel's spinlock since Linux 4.1; older kernels let go in
 //! between, but they have no io_uring. A refusal there still counts as "another has it".
 //!
-//! A process that was killed keeps its lock until the kernel has finished its I/O, some 20 ms after it is gone. So a
-//! refused newcomer looks up the holder in /proc/locks: a live one is an error at once; one that is gone or is
-//! exiting, or nobody (a holder in another pid namespace is not shown), is waited for.
+//! A refused newcomer asks again until its wait is over, and then looks up the holder in /proc/locks to name it. A process
+//! that was killed keeps its lock until the kernel has finished its I/O, some 20 ms after it is gone, and seconds on a
+//! slow device: a holder that is exiting is waited for longer.
 //!
 //! Limits: flock must be that of a local file system. On file systems whose inodes have another device number in
-//! /proc/locks than in stat (btrfs, overlayfs) the holder is not found, so that the refusal comes after the wait; so it
-//! does of a block device that is mounted.
+//! /proc/locks than in stat (btrfs, overlayfs), without /proc, and in another pid namespace the holder is not found: the
+//! error then names none.
 //! Not here: who opens what ([`super::open`]).
 
 use std::fs::File;
@@ -30,21 +30,12 @@ use crate::OpenError;
 
 /// How often a refused newcomer asks again.
 const ASK_AGAIN: Duration = Duration::from_millis(5);
+/// How long a newcomer that waits at all waits for a holder that is exiting.
+const EXITING_WAIT: Duration = Duration::from_secs(30);
 
 /// Field of /proc/PID/stat, counted from the one behind the name, and the bit in it that says "is exiting".
 const STAT_FLAGS_FIELD: usize = 6;
 const FLAG_EXITING: u64 = 0x4;
-
-/// What one attempt to open and lock came to.
-pub(super) enum Attempt {
-    /// The description, with the shared lock.
-    Locked(File),
-    /// Another description has the lock.
-    Refused,
-    /// The claim on the block device succeeded and the flock did not: no other handle of ours, but udev looking at
-    /// the device after a close, or the last I/O of a killed process. Passes.
-    Passing,
-}
 
 /// Which inode a lock is on, as /proc/locks writes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,26 +67,27 @@ pub(super) fn release(file: impl AsFd) -> Result<(), Errno> {
     flock(file, FlockOperation::NonBlockingUnlock)
 }
 
-/// Attempts until it has the lock, meets a live holder, or `wait` has passed.
+/// Attempts until it has the lock or `wait` has passed. None from an attempt: another description has the lock.
 pub(super) fn acquire(
     path: &Path,
     inode: Inode,
     wait: Duration,
-    mut attempt: impl FnMut() -> Result<Attempt, OpenError>,
+    mut attempt: impl FnMut() -> Result<Option<File>, OpenError>,
 ) -> Result<File, OpenError> {
-    let until = Instant::now() + wait;
+    let begun = Instant::now();
     loop {
-        let passing = match attempt()? {
-            Attempt::Locked(file) => return Ok(file),
-            Attempt::Refused => false,
-            Attempt::Passing => true,
-        };
-        let holder = holder(inode);
-        let is_live = holder.is_some_and(is_live);
-        if (is_live && !passing) || Instant::now() >= until {
-            return Err(OpenError::InUse { path: path.to_owned(), holder });
+        if let Some(file) = attempt()? {
+            return Ok(file);
         }
-        std::thread::sleep(ASK_AGAIN);
+        let waited = begun.elapsed();
+        if waited >= wait {
+            let holder = holder(inode);
+            let is_exiting = holder.is_some_and(|holder| !is_live(holder));
+            if !is_exiting || wait.is_zero() || waited >= EXITING_WAIT {
+                return Err(OpenError::InUse { path: path.to_owned(), holder });
+            }
+        }
+        std::thread::sleep(ASK_AGAIN.min(wait));
     }
 }
 

@@ -19,7 +19,7 @@ use rustix::fs::{OFlags, fcntl_getfl, fstat, major, minor};
 use rustix::io::Errno;
 use seabed_types::BLOCK_BYTES;
 
-use super::lock::{self, Attempt, Inode};
+use super::lock::{self, Inode};
 use crate::{Geometry, OpenError};
 
 /// What a handle may do to its device.
@@ -223,7 +223,8 @@ fn is_read_only(device: u64) -> bool {
     std::fs::read_to_string(flag).is_ok_and(|flag| flag.trim() == "1")
 }
 
-fn attempt(path: &Path, access: Access, kind: Kind) -> Result<Attempt, OpenError> {
+/// Opens and locks once. None: another description has the device.
+fn attempt(path: &Path, access: Access, kind: Kind) -> Result<Option<File>, OpenError> {
     let mut flags = OFlags::DIRECT;
     if kind == Kind::BlockDevice {
         flags |= OFlags::EXCL;
@@ -237,7 +238,7 @@ fn attempt(path: &Path, access: Access, kind: Kind) -> Result<Attempt, OpenError
         Ok(file) => file,
         Err(error) => {
             return match error.raw_os_error().map(Errno::from_raw_os_error) {
-                Some(Errno::BUSY) if kind == Kind::BlockDevice => Ok(Attempt::Refused),
+                Some(Errno::BUSY) if kind == Kind::BlockDevice => Ok(None),
                 Some(Errno::INVAL) => Err(OpenError::Unsupported {
                     path: path.to_owned(),
                     what: "its file system cannot do direct I/O",
@@ -246,12 +247,9 @@ fn attempt(path: &Path, access: Access, kind: Kind) -> Result<Attempt, OpenError
             };
         }
     };
-    match lock::claim(file) {
-        Ok(Some(file)) => Ok(Attempt::Locked(file)),
-        Ok(None) if kind == Kind::BlockDevice => Ok(Attempt::Passing),
-        Ok(None) => Ok(Attempt::Refused),
-        Err(error) => {
-            Err(OpenError::Io { path: path.to_owned(), what: "locking it", errno: error.raw_os_error() })
-        }
-    }
+    lock::claim(file).map_err(|error| OpenError::Io {
+        path: path.to_owned(),
+        what: "locking it",
+        errno: error.raw_os_error(),
+    })
 }

@@ -118,6 +118,9 @@ fn stores_something(name: &str) -> Result<Contestant, &'static str> {
 
 /// Runs one trial and prints it.
 pub(super) fn trial(args: &TrialArgs) -> Outcome<Exit> {
+    // The directory of the trial is removed when `compare` ends, however it does.
+    let orphaned = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
+    orphaned.map_err(|errno| Failure::new(Exit::Io, format!("asking for a signal: {errno}")))?;
     let setup = Setup {
         work: args.work.work(),
         contestant: args.contestant,
@@ -129,7 +132,7 @@ pub(super) fn trial(args: &TrialArgs) -> Outcome<Exit> {
         free_bytes: args.free,
     };
     let trial = compare::run(&setup).map_err(|error| Failure::new(Exit::SomeFailed, error.to_string()))?;
-    let mut output = Output::new();
+    let mut output = Output::report();
     output.json(&trial.to_json())?;
     output.finish()?;
     Ok(Exit::Done)
@@ -141,7 +144,7 @@ pub(super) fn run(args: &CompareArgs, global: &Global) -> Outcome<Exit> {
     if let Some(path) = &args.html {
         std::fs::write(path, comparison.page()).map_err(|error| Failure::io(path, "writing it", &error))?;
     }
-    let mut output = Output::new();
+    let mut output = Output::report();
     if args.json {
         output.json(&comparison.json())?;
     } else {

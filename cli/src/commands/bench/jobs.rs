@@ -98,7 +98,7 @@ pub(super) fn run(args: &JobsArgs, global: &Global) -> Outcome<Exit> {
     if let Some(path) = &args.html {
         std::fs::write(path, page::page(&report)).map_err(|error| Failure::io(path, "writing it", &error))?;
     }
-    let mut output = Output::new();
+    let mut output = Output::report();
     match args.output_format {
         Format::Normal => output.text(&text::text(&report))?,
         Format::Json => output.json(&json::json(&report))?,

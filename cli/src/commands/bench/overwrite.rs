@@ -17,6 +17,7 @@ use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::session::Session;
 use crate::sizes::{self, grouped, human};
+use crate::stderr;
 
 /// A temporary store is so many times as large as the data, so that there is room for what is overwritten.
 const ROOM: u64 = 3;
@@ -77,7 +78,7 @@ pub(super) fn run(args: &OverwriteArgs, global: &Global) -> Outcome<Exit> {
     let closed = session.close();
     let report = outcome?;
     closed?;
-    let mut output = Output::new();
+    let mut output = Output::report();
     if args.json {
         output.json(&as_json(&report, args))?;
     } else {
@@ -106,7 +107,7 @@ fn measure(store: &Store, options: Options, interrupt: &Interrupt, global: &Glob
         move || interrupt.is_set(),
         move |phase| {
             if say {
-                eprintln!("{phase}");
+                stderr::line(phase);
             }
         },
     )

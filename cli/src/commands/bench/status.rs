@@ -11,6 +11,7 @@ use seabed_bench::live::{Live, Phase};
 use seabed_bench::report::words;
 
 use crate::args::Global;
+use crate::progress::tick;
 
 const DRAWS_PER_SECOND: u8 = 10;
 /// Rates are of this long.
@@ -49,7 +50,7 @@ impl Status {
                 }
             });
         bar.set_style(style);
-        bar.enable_steady_tick(Duration::from_millis(100));
+        tick(&bar);
         Self { bar }
     }
 

@@ -1,16 +1,17 @@
-//! Scratch: a temporary directory for a store and what belongs to it, gone when it is dropped.
+//! Scratch: a temporary directory for a store and what belongs to it, gone when it is dropped or the process ends.
 //!
 //! In the place for temporary files, or in the current directory if no store can be there (a file system in memory may
 //! not do direct I/O).
 
-use std::fs::{self, OpenOptions, Permissions};
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{OpenOptionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{OFlags, statvfs};
 use tempfile::TempDir;
 
+use crate::cleanup::{self, Registered, unlock};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::sizes::human;
 
@@ -22,6 +23,8 @@ const LARGE_EACH: u64 = 100;
 /// See the module.
 pub(crate) struct Scratch {
     directory: TempDir,
+    /// Dropped after the directory.
+    _cleanup: Registered,
 }
 
 impl Scratch {
@@ -40,8 +43,9 @@ impl Scratch {
     }
 
     fn inside(place: &Path) -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("seabed-").tempdir_in(place)?;
-        Ok(Self { directory })
+        let make = || tempfile::Builder::new().prefix("seabed-").tempdir_in(place);
+        let (directory, cleanup) = cleanup::register(make)?;
+        Ok(Self { directory, _cleanup: cleanup })
     }
 
     fn does_direct_io(&self) -> bool {
@@ -101,17 +105,6 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         unlock(self.directory.path());
-    }
-}
-
-/// Gives the directories back the rights that removing what is in them takes.
-fn unlock(directory: &Path) {
-    // Best effort: what could not be done shows when it is removed.
-    let _ = fs::set_permissions(directory, Permissions::from_mode(0o700));
-    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            unlock(&entry.path());
-        }
     }
 }
 
