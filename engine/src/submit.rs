@@ -62,6 +62,7 @@ pub(crate) struct Ahead {
 impl Mounted {
     /// Takes a request on: its place in the order is taken in this moment.
     pub(crate) fn take(self: &Rc<Self>, request: &Rc<Request>) {
+        seabed_types::work::begin("a transaction");
         request.taken_by(self.epoch);
         let line = match self.world.borrow().collections.get(&request.id) {
             Some(collection) => Rc::clone(&collection.line),

@@ -116,6 +116,7 @@ impl<'a> View<'a> {
 
 impl Rows for View<'_> {
     fn row(&self, tree: TreeKind, key: &[u8]) -> Result<Option<&[u8]>, Stop> {
+        seabed_types::work::rows(1);
         match self.collection.trees[slot(tree)].find(&self.world.cache, key) {
             Ok(Some(found)) => {
                 self.saw(found.leaf);
@@ -154,7 +155,10 @@ impl Rows for View<'_> {
                 self.saw(ptr);
                 ControlFlow::Continue(())
             }
-            Step::Row { key, value } => visit(key, value),
+            Step::Row { key, value } => {
+                seabed_types::work::rows(1);
+                visit(key, value)
+            }
         });
         walked.map(|_| ()).map_err(|stop| self.stop(tree, stop))
     }

@@ -144,6 +144,7 @@ impl World {
         lsn: Lsn,
         spot: Option<Spot>,
     ) -> Result<(), Damage> {
+        seabed_types::work::rows(1);
         self.cache.stamp(lsn.next());
         let applied = self.change_leaf(id, tree, key, &change, spot);
         self.cache.stamp(Lsn(0));

@@ -47,6 +47,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use seabed_device::{Local, Machine};
+use seabed_types::work::Work;
 
 pub use blocks::SECTOR_BYTES;
 pub use crash::{CrashMode, CrashPlan, Frontier};
@@ -58,6 +59,9 @@ pub use trace::{Mark, OperationCounts, Trace, Walk};
 
 use disk::{Disk, SimDevice};
 use executor::{Executor, SimRuntime};
+
+/// What one poll may do by default: as much as takes about 500 us, 4 MiB that are copied or summed or 2,048 rows.
+pub const WORK_MAX: u64 = 4 << 20;
 
 /// In which order runnable tasks go on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -86,6 +90,9 @@ pub struct SimOptions {
     pub faults: Faults,
     /// How many polls one run may take before it is called stuck.
     pub steps_max: u64,
+    /// How much one poll of a task may do, in bytes copied or summed, a row as 2 KiB ([`seabed_types::work::Work::rank`]),
+    /// before it is said to hold the thread.
+    pub work_max: u64,
 }
 
 impl Default for SimOptions {
@@ -97,6 +104,7 @@ impl Default for SimOptions {
             latency: Latency::default(),
             faults: Faults::none(),
             steps_max: 5_000_000,
+            work_max: WORK_MAX,
         }
     }
 }
@@ -111,6 +119,21 @@ pub enum Stuck {
         now: Duration,
         /// Tasks that are left, the main one not counted.
         tasks: usize,
+    },
+    /// One poll of a task did more than it may without an await that lets others run.
+    #[error(
+        "task {task} ({}) held the thread at {now:?}: {} bytes and {} rows in one poll, {work_max} bytes allowed (a row counts as 2 KiB)",
+        .done.of, .done.bytes, .done.rows
+    )]
+    Held {
+        /// The virtual time.
+        now: Duration,
+        /// Number of the task; 0 is the main one.
+        task: u64,
+        /// What it did.
+        done: Work,
+        /// The limit.
+        work_max: u64,
     },
     /// It took more polls than allowed.
     #[error("no end after {steps_max} polls, at {now:?}")]
@@ -140,7 +163,7 @@ impl Simulation {
     /// A machine with a disk as `image` has it, cache included.
     pub fn from_image(seed: u64, image: &DiskImage, options: SimOptions) -> Self {
         let mut seeds = fastrand::Rng::with_seed(seed);
-        let executor = Executor::new(seeds.u64(..), options.order, options.steps_max);
+        let executor = Executor::new(seeds.u64(..), options.order, (options.steps_max, options.work_max));
         let (faults, first_write) = (options.faults, options.wants_first_write);
         let disk =
             Disk::new(Rc::clone(&executor), image, seeds.u64(..), options.latency, faults, first_write);
@@ -187,6 +210,11 @@ impl Simulation {
     /// Polls of tasks so far.
     pub fn steps(&self) -> u64 {
         self.executor.steps()
+    }
+
+    /// The largest amount of work that one poll did.
+    pub fn most_work(&self) -> Work {
+        self.executor.most_work()
     }
 
     /// Puts a promise into the trace.

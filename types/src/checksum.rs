@@ -61,12 +61,14 @@ pub struct Crc(pub u32);
 impl Crc {
     /// The checksum of `bytes`.
     pub fn of(bytes: &[u8]) -> Self {
+        crate::work::bytes(bytes.len());
         Self(crc32c::crc32c(bytes))
     }
 
     /// The checksum of what `self` sums followed by `bytes`.
     #[must_use]
     pub fn append(self, bytes: &[u8]) -> Self {
+        crate::work::bytes(bytes.len());
         Self(crc32c::crc32c_append(self.0, bytes))
     }
 

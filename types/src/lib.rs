@@ -1,7 +1,7 @@
 //! The small words of Seabed as types: addresses, numbers, checksums, byte cursors.
 //!
-//! Everything here is a value without I/O and without state, but for [`seeded`] and [`reached`], which exist in programs of
-//! tests only; all other crates may use it and it uses none of them. `docs/GLOSSARY.md` has the words.
+//! Everything here is a value without I/O and without state, but for [`seeded`], [`reached`] and [`work`], which exist in
+//! programs of tests only; all other crates may use it and it uses none of them. `docs/GLOSSARY.md` has the words.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -10,6 +10,7 @@ mod cursor;
 mod numbers;
 pub mod reached;
 pub mod seeded;
+pub mod work;
 
 pub use address::{NodePtr, Paddr, SegmentId};
 pub use checksum::Crc;

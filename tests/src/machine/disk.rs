@@ -490,11 +490,13 @@ impl Device for SimDevice {
 
     fn alloc(&self, bytes: usize) -> WriteBuf {
         assert!(bytes.is_multiple_of(BLOCK_BYTES), "a buffer of {bytes} bytes: not whole blocks");
+        seabed_types::work::bytes(bytes);
         WriteBuf::new(Aligned::zeroed(bytes))
     }
 
     fn alloc_dirty(&self, bytes: usize) -> WriteBuf {
-        let mut buffer = self.alloc(bytes);
+        assert!(bytes.is_multiple_of(BLOCK_BYTES), "a buffer of {bytes} bytes: not whole blocks");
+        let mut buffer = WriteBuf::new(Aligned::zeroed(bytes));
         buffer.fill(DIRTY);
         buffer
     }

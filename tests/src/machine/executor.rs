@@ -8,7 +8,8 @@
 //! A crash is [`Executor::abandon`]: all tasks are dropped where they stand and what their destructors start is ignored.
 //!
 //! Invariants: 1. The clock never goes back. 2. A task is polled only after somebody woke it, once for each waking.
-//! Limits: the polls of a run by `steps_max`, which ends loops that never end.
+//! Limits: the polls of a run by `steps_max`, which ends loops that never end; the work that one poll does between two
+//! awaits ([`seabed_types::work`]) by `work_max`, which finds requests that hold the thread.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
@@ -21,6 +22,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use seabed_device::{Class, Local, Runtime};
+use seabed_types::work::{self, Work};
 
 use super::{Stuck, TaskOrder};
 
@@ -80,10 +82,13 @@ pub(super) struct Executor {
     abandoned: Cell<bool>,
     order: TaskOrder,
     steps_max: u64,
+    work_max: u64,
+    /// The largest count of work of all polls so far.
+    most: Cell<Work>,
 }
 
 impl Executor {
-    pub(super) fn new(seed: u64, order: TaskOrder, steps_max: u64) -> Rc<Self> {
+    pub(super) fn new(seed: u64, order: TaskOrder, (steps_max, work_max): (u64, u64)) -> Rc<Self> {
         Rc::new(Self {
             ready: Arc::default(),
             tasks: RefCell::default(),
@@ -97,6 +102,8 @@ impl Executor {
             abandoned: Cell::new(false),
             order,
             steps_max,
+            work_max,
+            most: Cell::default(),
         })
     }
 
@@ -115,6 +122,23 @@ impl Executor {
     /// Polls of tasks so far.
     pub(super) fn steps(&self) -> u64 {
         self.steps.get()
+    }
+
+    /// The largest count of work of all polls so far.
+    pub(super) fn most_work(&self) -> Work {
+        self.most.get()
+    }
+
+    /// Whether the poll of `task` that has just ended did more than a poll may.
+    fn check_work(&self, task: u64) -> Result<(), Stuck> {
+        let done = work::take_most();
+        if done.rank() > self.most.get().rank() {
+            self.most.set(done);
+        }
+        if done.rank() > self.work_max && !std::thread::panicking() {
+            return Err(Stuck::Held { now: self.now(), task, done, work_max: self.work_max });
+        }
+        Ok(())
     }
 
     /// Schedules a task.
@@ -160,17 +184,20 @@ impl Executor {
                 return Err(Stuck::Steps { now: self.now(), steps_max: self.steps_max });
             }
             self.now.set(self.now() + POLL_COST);
+            work::take_most();
             if task == MAIN {
                 main_waker.in_line.store(false, Ordering::Relaxed);
                 let waker = Waker::from(Arc::clone(&main_waker));
                 if let Poll::Ready(value) = main.as_mut().poll(&mut Context::from_waker(&waker)) {
                     // A waking that is still in line would be taken for one of the next run's main.
                     self.ready.line.lock().expect("no panic while it is held").retain(|task| *task != MAIN);
+                    self.check_work(task)?;
                     return Ok(value);
                 }
             } else {
                 self.poll_task(task);
             }
+            self.check_work(task)?;
         }
     }
 
@@ -349,7 +376,7 @@ mod tests {
     use super::*;
 
     fn machine(seed: u64, order: TaskOrder) -> (Rc<Executor>, Rc<SimRuntime>) {
-        let executor = Executor::new(seed, order, 10_000);
+        let executor = Executor::new(seed, order, (10_000, u64::MAX));
         (Rc::clone(&executor), Rc::new(SimRuntime(executor)))
     }
 
