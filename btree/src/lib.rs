@@ -15,6 +15,7 @@
 //! Not here: reading, writing and caching nodes, and which rows an image lacks: the engine. What keys and values mean:
 //! object/.
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 mod cursor;
 mod nodes;

@@ -64,7 +64,7 @@ pub(crate) fn walk(
         walk.hash(pass, hash);
     }
     let is_whole = walk.is_whole && walk.rows_are_whole();
-    let Usage { objects, stored, allocated, compressed, omap, metadata } = walk.usage;
+    let Usage { objects, stored, allocated, compressed, omap, metadata, .. } = walk.usage;
     Sum { usage: Tally { objects, stored, allocated, compressed, omap, metadata }, is_whole }
 }
 

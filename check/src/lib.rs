@@ -23,6 +23,7 @@
 //!
 //! [`mod@repair`] writes, and only it does. Not here: replay as a mount does it: journal/ and engine/.
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 mod bodies;
 mod collection;

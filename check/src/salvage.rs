@@ -123,6 +123,12 @@ pub struct Salvage<'a> {
     losses: Vec<Loss>,
 }
 
+impl std::fmt::Debug for Salvage<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Salvage").field("losses", &self.losses).finish_non_exhaustive()
+    }
+}
+
 impl<'a> Salvage<'a> {
     /// Looks for all that is left of the store in `image`. `progress` is told how many segments of how many were scanned.
     ///

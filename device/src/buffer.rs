@@ -1,6 +1,7 @@
 //! Buffers: owned, aligned memory that travels with an operation, so that nothing can free it under the kernel.
 
 use std::any::Any;
+use std::fmt;
 use std::ops::{Deref, DerefMut};
 
 /// Memory of a device implementation behind a [`WriteBuf`].
@@ -17,6 +18,12 @@ pub trait Storage: Any {
 
 /// Bytes to write: aligned, zeroed when made. Made by [`crate::Device::alloc`] and written by the same device.
 pub struct WriteBuf(Box<dyn Storage>);
+
+impl fmt::Debug for WriteBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WriteBuf").field("bytes", &self.len()).finish_non_exhaustive()
+    }
+}
 
 impl WriteBuf {
     /// Wraps an implementation's memory.
@@ -51,6 +58,12 @@ impl DerefMut for WriteBuf {
 
 /// Bytes that were read. May pin a scarce block of the device's memory: copy out what is kept.
 pub struct ReadBuf(Box<dyn Deref<Target = [u8]>>);
+
+impl fmt::Debug for ReadBuf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadBuf").field("bytes", &self.len()).finish_non_exhaustive()
+    }
+}
 
 impl ReadBuf {
     /// Wraps an implementation's memory.

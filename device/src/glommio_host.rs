@@ -50,6 +50,7 @@ mod thread;
 mod turns;
 mod watchdog;
 
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{channel, sync_channel};
@@ -116,6 +117,13 @@ pub struct GlommioHost {
     target: Arc<Target>,
     options: HostOptions,
     rhythm: Rhythm,
+}
+
+impl fmt::Debug for GlommioHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = &mut f.debug_struct("GlommioHost");
+        host.field("path", &self.target.path()).field("options", &self.options).finish_non_exhaustive()
+    }
 }
 
 impl GlommioHost {

@@ -13,6 +13,7 @@
 //! 6. `spawn` schedules and never polls inline.
 //! 7. A device operation begins when its method is called, not when its future is first polled. A write of [`Class::Commit`]
 //!    is on its way when the call returns; others may go a little later, together.
+#![warn(missing_debug_implementations)]
 
 mod buffer;
 #[cfg(feature = "conformance")]
@@ -125,6 +126,12 @@ pub struct Machine {
     pub device: Rc<dyn Device>,
     /// Its thread.
     pub runtime: Rc<dyn Runtime>,
+}
+
+impl std::fmt::Debug for Machine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Machine").field("geometry", &self.device.geometry()).finish_non_exhaustive()
+    }
 }
 
 /// What one thread of a [`Host`] runs: made on that thread, from what may cross threads.

@@ -7,6 +7,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -19,6 +20,12 @@ use std::task::{Context, Poll, Waker};
 #[derive(Default)]
 pub struct Notify {
     waiters: RefCell<Vec<Waker>>,
+}
+
+impl fmt::Debug for Notify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notify").field("waiters", &self.waiters.borrow().len()).finish()
+    }
 }
 
 impl Notify {
@@ -50,6 +57,15 @@ pub struct Semaphore {
     free: Cell<usize>,
     total: usize,
     line: RefCell<VecDeque<Rc<Waiting>>>,
+}
+
+impl fmt::Debug for Semaphore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Semaphore")
+            .field("free", &self.free)
+            .field("total", &self.total)
+            .finish_non_exhaustive()
+    }
 }
 
 struct Waiting {
@@ -132,6 +148,12 @@ pub struct Acquire {
     place: Option<Rc<Waiting>>,
 }
 
+impl fmt::Debug for Acquire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Acquire").field("of", &self.of).finish_non_exhaustive()
+    }
+}
+
 impl Future for Acquire {
     type Output = Permit;
 
@@ -160,6 +182,7 @@ impl Drop for Acquire {
 }
 
 /// Permits of a [`Semaphore`]; they give themselves back when dropped.
+#[derive(Debug)]
 pub struct Permit {
     of: Rc<Semaphore>,
     count: usize,

@@ -7,6 +7,7 @@
 
 use std::any::Any;
 use std::cell::RefCell;
+use std::fmt;
 use std::future::ready;
 use std::rc::Rc;
 
@@ -19,6 +20,12 @@ pub struct Aligned {
     piece: Vec<u8>,
     start: usize,
     bytes: usize,
+}
+
+impl fmt::Debug for Aligned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Aligned").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
 }
 
 impl Aligned {
@@ -48,6 +55,12 @@ impl Storage for Aligned {
 
 /// See the module.
 pub struct MemoryDevice(RefCell<Vec<u8>>);
+
+impl fmt::Debug for MemoryDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryDevice").field("bytes", &self.0.borrow().len()).finish()
+    }
+}
 
 impl MemoryDevice {
     /// A device with these bytes, a multiple of 4096.

@@ -16,14 +16,15 @@ use crate::stats::Stats;
 use crate::store::{self, StoreInfo};
 
 /// An open store; see [`crate::Store`].
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Store(store::Store);
 
 /// A pool; see [`crate::Pool`].
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Pool(store::Pool);
 
 /// A put that takes its bytes as they come; see [`crate::PutStream`].
+#[derive(Debug)]
 pub struct PutStream(store::PutStream);
 
 impl Store {

@@ -1,10 +1,14 @@
 //! Error: what a call can fail with: the caller's mistakes, the medium's failures, and a store that cannot go on.
 
+mod kind;
+
 use seabed_device::{DeviceError, OpenError};
 use seabed_journal::{JournalError, ScanError};
 use seabed_object::{Refusal, Refused};
 use seabed_segment::{LayoutError, SuperblockError};
 use seabed_types::{Lsn, Paddr, ShardId};
+
+pub use self::kind::ErrorKind;
 
 /// Why a call failed. Cheap to clone and to send.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! An embeddable object storage engine for NVMe: transactions over objects (bytes, attributes, ordered key/value) at the
 //! speed of the raw device, and never an acknowledged byte lost.
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 mod admit;
 pub mod blocking;
@@ -32,7 +33,7 @@ mod trim;
 mod view;
 mod world;
 
-pub use error::{Error, Result};
+pub use error::{Error, ErrorKind, Result};
 pub use format::format_device;
 pub use local::{LocalPool, LocalStore, PoolEntry};
 pub use mounted::MountReport;

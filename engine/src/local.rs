@@ -3,6 +3,7 @@
 //! Pools are rows of the omap of one object of the system pool: name to {version, id}. A new pool's row and its first, empty
 //! collection are in the same record. Pool ids come from the system collection's counter and are never used again.
 
+use std::fmt;
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ const PAGE_ROWS: usize = 1000;
 
 /// A pool as it is listed.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct PoolEntry {
     /// Its id; never used again after its removal.
     pub id: PoolId,
@@ -63,6 +65,18 @@ fn decode_pool(value: &[u8]) -> Result<PoolId> {
         return Err(corrupt());
     }
     Ok(PoolId(cursor.varint("pool: id").map_err(|_| corrupt())?))
+}
+
+impl fmt::Debug for LocalStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalStore").field("shard", &self.shard).finish()
+    }
+}
+
+impl fmt::Debug for LocalPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalPool").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl LocalStore {

@@ -54,6 +54,7 @@ const CACHE_SHARE: usize = 2;
 
 /// What a mount found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct MountReport {
     /// Records replayed.
     pub records: u64,

@@ -1,6 +1,7 @@
 //! Options: what can be chosen when a store is made and when it is opened.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use seabed_object::limits::INLINE_EXTENTS_BYTES;
@@ -15,7 +16,7 @@ pub enum Access {
     ReadOnly,
 }
 
-/// How a store is opened.
+/// How a store is opened. Fields may be added: build it with `..OpenOptions::default()`.
 #[derive(Clone, Debug)]
 pub struct OpenOptions {
     /// Whether it may be changed.
@@ -45,9 +46,10 @@ impl Default for OpenOptions {
 }
 
 /// Called with the bytes done and the bytes in all.
-pub type Progress = Box<dyn FnMut(u64, u64)>;
+pub type Progress = Arc<dyn Fn(u64, u64) + Send + Sync>;
 
-/// How a store is made.
+/// How a store is made. Fields may be added: build it with `..FormatOptions::default()`.
+#[derive(Clone)]
 pub struct FormatOptions {
     /// Bytes of the device; for a block device or an existing file its own size if None.
     pub size: Option<u64>,
@@ -63,7 +65,7 @@ pub struct FormatOptions {
     pub lock_wait: Duration,
     /// Whether to write a file once from end to end, so that later flushes do not have to commit the file system's journal.
     pub first_write: bool,
-    /// Told how far the first write is.
+    /// Called while the first write runs.
     pub progress: Option<Progress>,
 }
 
@@ -96,7 +98,8 @@ impl fmt::Debug for FormatOptions {
     }
 }
 
-/// What a shard is told; the part of the options that does not concern the device.
+/// How a shard is mounted: the part of the options that does not concern the device. Fields may be added: build it with
+/// `..ShardOptions::default()`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ShardOptions {
     /// Whether it may be changed.

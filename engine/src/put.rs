@@ -14,6 +14,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
+use std::fmt;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
@@ -201,6 +202,14 @@ pub(crate) struct PutEnd {
     size: u64,
     tail: Bytes,
     attrs: Vec<(Bytes, Bytes)>,
+}
+
+impl fmt::Debug for LocalPut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let put = &mut f.debug_struct("LocalPut");
+        put.field("pool", &self.pool).field("object", &self.object).field("stored", &self.stored);
+        put.finish_non_exhaustive()
+    }
 }
 
 impl LocalPut {

@@ -33,6 +33,7 @@ const READ_BYTES_MAX: usize = 1 << 20;
 
 /// A page of a listing.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct ListPage {
     /// Objects in the order of their bit-reversed hash, namespace, name, snap, generation.
     pub objects: Vec<ObjectId>,
@@ -42,6 +43,7 @@ pub struct ListPage {
 
 /// A page of an omap.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct OmapPage {
     /// Pairs in the direction asked for.
     pub pairs: Vec<(Bytes, Bytes)>,

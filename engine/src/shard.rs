@@ -22,6 +22,7 @@
 //! Cost: a replay of the window. Memory: for that time the pending changes of both mounts.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -73,6 +74,13 @@ pub struct Shard {
     waiting: RefCell<Vec<Rc<Request>>>,
     /// Mounts in a row that ended before anything became durable.
     fruitless: Cell<u32>,
+}
+
+impl fmt::Debug for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shard = &mut f.debug_struct("Shard");
+        shard.field("id", &self.home.id).field("phase", &self.phase.get()).finish_non_exhaustive()
+    }
 }
 
 /// A request that took its place in the order.

@@ -11,6 +11,7 @@
 //! Cost: two hops, 50-65 us parked, 7 us with a `spin_before_park` of 100 us, besides the request's own.
 //! Limits: 64 requests in the inbox; the engine takes no more while its memory for requests is used up.
 
+use std::fmt;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -48,6 +49,7 @@ type Job = Box<dyn FnOnce(&LocalStore) + Send>;
 
 /// What a store is and what its mount found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct StoreInfo {
     /// Identity, version, sizes.
     pub superblock: Superblock,
@@ -71,6 +73,17 @@ struct Handle {
 struct End {
     closed: oneshot::Receiver<Result<()>>,
     join: Join,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let store = &mut f.debug_struct("Store");
+        let superblock = &self.handle.info.superblock;
+        store
+            .field("uuid", &superblock.identity.uuid)
+            .field("layout", &superblock.layout)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the engine thread is given.
@@ -183,14 +196,14 @@ impl Store {
             secret: secret.try_into().expect("16 of 32 bytes"),
         };
         let superblock = Superblock::new(identity, layout, window_bytes);
-        let mut progress = options.progress;
+        let progress = options.progress;
         let create = CreateOptions {
             overwrite: options.force,
             first_write: if options.first_write { FirstWrite::Now } else { FirstWrite::Never },
             lock_wait: options.lock_wait,
         };
         glommio_host::create(path, bytes, &create, &mut |done, all| {
-            if let Some(progress) = &mut progress {
+            if let Some(progress) = &progress {
                 progress(done, all);
             }
         })?;
@@ -353,6 +366,12 @@ pub struct Pool {
     store: Store,
     id: PoolId,
     name: Arc<str>,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 impl Pool {
@@ -573,6 +592,12 @@ async fn stream(mut put: crate::put::LocalPut, parts: Receiver<PutPart>) -> Resu
 pub struct PutStream {
     parts: Sender<PutPart>,
     done: oneshot::Receiver<Result<()>>,
+}
+
+impl fmt::Debug for PutStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutStream").finish_non_exhaustive()
+    }
 }
 
 impl PutStream {

@@ -76,14 +76,14 @@ pub(crate) fn tally_of(usage: &Usage) -> Tally {
 
 /// What the journal counted, for callers.
 pub(crate) fn usage_of(tally: &Tally) -> Usage {
-    Usage {
-        objects: tally.objects,
-        stored: tally.stored,
-        allocated: tally.allocated,
-        compressed: tally.compressed,
-        omap: tally.omap,
-        metadata: tally.metadata,
-    }
+    let mut usage = Usage::default();
+    usage.objects = tally.objects;
+    usage.stored = tally.stored;
+    usage.allocated = tally.allocated;
+    usage.compressed = tally.compressed;
+    usage.omap = tally.omap;
+    usage.metadata = tally.metadata;
+    usage
 }
 
 /// Damage that was found while rows were changed; the leaf's image or a pending change does not decode.

@@ -120,3 +120,18 @@ fn pools_are_as_many_as_a_checkpoint_has_room_for() {
     assert_eq!(store.pool(&last).expect("made before").get("object"), Ok(vec![1; 10].into()));
     assert_eq!(store.create_pool("one more").err(), Some(Error::TooManyPools { max: made }));
 }
+
+fn crosses_threads<T: Clone + Send + Sync + std::fmt::Debug>() {}
+
+/// `FormatOptions` held a `Box<dyn FnMut>`: it could be neither cloned nor sent to the thread that formats.
+#[test]
+fn options_and_handles_cross_threads() {
+    crosses_threads::<FormatOptions>();
+    crosses_threads::<OpenOptions>();
+    crosses_threads::<seabed::Store>();
+    crosses_threads::<seabed::Pool>();
+    crosses_threads::<Store>();
+    crosses_threads::<seabed::blocking::Pool>();
+    crosses_threads::<seabed::Error>();
+    crosses_threads::<seabed::Transaction>();
+}

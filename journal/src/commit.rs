@@ -219,6 +219,14 @@ pub struct Journal {
     waiting: RefCell<BTreeMap<Lsn, Vec<Waker>>>,
 }
 
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let journal = &mut f.debug_struct("Journal");
+        journal.field("shard", &self.shard).field("epoch", &self.epoch).field("durable_below", &self.durable);
+        journal.finish_non_exhaustive()
+    }
+}
+
 impl Journal {
     /// Goes on where a scan ended. `fresh` is the tail segment if the store was just formatted (nothing is in it).
     pub fn new(
@@ -699,6 +707,12 @@ impl Batch {
 pub struct Joined<'a> {
     batch: &'a mut Batch,
     tail: &'a mut OpenSegment,
+}
+
+impl std::fmt::Debug for Joined<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Joined").field("lsn", &self.lsn()).finish_non_exhaustive()
+    }
 }
 
 impl Joined<'_> {

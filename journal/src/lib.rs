@@ -7,6 +7,7 @@
 //!
 //! Keys and values are bytes here; what they mean is the object crate's.
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 mod body;
 mod commit;

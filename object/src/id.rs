@@ -100,26 +100,9 @@ impl PartialOrd for ObjectId {
     }
 }
 
-impl From<&str> for ObjectId {
-    fn from(name: &str) -> Self {
-        Self::new(name)
-    }
-}
-
-impl From<String> for ObjectId {
-    fn from(name: String) -> Self {
-        Self::new(name)
-    }
-}
-
-impl From<&[u8]> for ObjectId {
-    fn from(name: &[u8]) -> Self {
-        Self::new(name)
-    }
-}
-
-impl From<Vec<u8>> for ObjectId {
-    fn from(name: Vec<u8>) -> Self {
+/// The head object of this name in the empty namespace: whatever may be given as bytes may be given as a name.
+impl<T: IntoData> From<T> for ObjectId {
+    fn from(name: T) -> Self {
         Self::new(name)
     }
 }
@@ -127,6 +110,32 @@ impl From<Vec<u8>> for ObjectId {
 impl From<&ObjectId> for ObjectId {
     fn from(id: &ObjectId) -> Self {
         id.clone()
+    }
+}
+
+/// For people: the name, with namespace, snapshot and generation where they are not the default, and the hash where it was
+/// chosen by the caller. Bytes that are not printable UTF-8 are escaped.
+impl fmt::Display for ObjectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.hash != hash_of(&self.namespace, &self.name) {
+            write!(f, "{:08x}:", self.hash)?;
+        }
+        if !self.namespace.is_empty() {
+            show(f, &self.namespace)?;
+            f.write_str("/")?;
+        }
+        show(f, &self.name)?;
+        if (self.snap, self.generation) != (u64::MAX, u64::MAX) {
+            write!(f, "@{}.{}", self.snap, self.generation)?;
+        }
+        Ok(())
+    }
+}
+
+fn show(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.chars().any(char::is_control) => f.write_str(text),
+        _ => write!(f, "{}", bytes.escape_ascii()),
     }
 }
 
@@ -176,6 +185,35 @@ mod tests {
         for (namespace, name, hash) in vectors {
             assert_eq!(hash_of(namespace.as_bytes(), name.as_bytes()), hash, "{namespace}/{name}");
         }
+    }
+
+    /// `get(b"x")` did not compile: names of `&[u8; N]`, `Bytes` and `&String` had no conversion, although data had.
+    #[test]
+    fn a_name_is_given_like_data() {
+        let cat = ObjectId::new("cat");
+        assert_eq!(ObjectId::from("cat"), cat);
+        assert_eq!(ObjectId::from(b"cat"), cat);
+        assert_eq!(ObjectId::from(*b"cat"), cat);
+        assert_eq!(ObjectId::from(&b"cat"[..]), cat);
+        assert_eq!(ObjectId::from(Bytes::from_static(b"cat")), cat);
+        assert_eq!(ObjectId::from(&Bytes::from_static(b"cat")), cat);
+        assert_eq!(ObjectId::from("cat".to_owned()), cat);
+        assert_eq!(ObjectId::from(&"cat".to_owned()), cat);
+        assert_eq!(ObjectId::from(b"cat".to_vec()), cat);
+        assert_eq!(ObjectId::from(&cat), cat);
+    }
+
+    #[test]
+    fn it_is_shown_for_people() {
+        let cat = ObjectId::new("cat.jpg");
+        assert_eq!(cat.to_string(), "cat.jpg");
+        assert_eq!(format!("{cat:?}"), "74a7940f:cat.jpg");
+        assert_eq!(ObjectId::new("été").in_namespace("ns").to_string(), "ns/été");
+        assert_eq!(ObjectId::new([0xff, b'\n']).to_string(), "\\xff\\n");
+        assert_eq!(
+            ObjectId::new("a").with_hash(7).with_snap(1).to_string(),
+            format!("00000007:a@1.{}", u64::MAX)
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //!
 //! Not here: clones, renames, compression, transactions over several records.
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 mod bulk;
 mod change;

@@ -53,6 +53,7 @@ impl From<seabed_types::Malformed> for ReadError {
 
 /// What an object is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Stat {
     /// Its bytes.
     pub size: u64,

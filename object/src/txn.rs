@@ -76,6 +76,7 @@ impl HintFlags {
 
 /// What must hold for a transaction to be carried out. All but `Absent` fail if the object does not exist.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Condition {
     /// The object exists.
     Exists,
@@ -101,6 +102,7 @@ pub enum Condition {
 
 /// What an operation does to its object, which must exist unless it says otherwise.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Op {
     /// Make it if it does not exist.
     Touch,

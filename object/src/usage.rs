@@ -22,6 +22,7 @@ use crate::view::PieceRef;
 
 /// What rows take and hold, or by how much that changes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Usage {
     /// Objects.
     pub objects: i64,

@@ -10,6 +10,7 @@
 //!
 //! Not here: which segment is free, and when (engine `table`); replay (journal `scan`).
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 #[cfg(test)]
 #[macro_use]
@@ -67,12 +68,19 @@ impl std::fmt::Display for StreamKind {
 
 /// What makes a header this store's own: its identity and the secret that seeds the checksums of headers, so that an
 /// image of a store kept inside the store is never taken for its own headers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Identity {
     /// The store.
     pub uuid: seabed_types::Uuid,
     /// Seeds the checksum of every header; never leaves the superblock.
     pub secret: [u8; 16],
+}
+
+/// Without the secret.
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").field("uuid", &self.uuid).finish_non_exhaustive()
+    }
 }
 
 impl Identity {

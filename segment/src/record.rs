@@ -304,6 +304,13 @@ pub struct RecordBuilder {
     entries: Vec<u8>,
 }
 
+impl std::fmt::Debug for RecordBuilder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let record = &mut f.debug_struct("RecordBuilder");
+        record.field("at", &self.at).field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
+}
+
 impl RecordBuilder {
     /// Begins a record at `at` of at most `bytes_max` bytes, in a buffer that has room for `bytes_hint`.
     pub fn new(device: Rc<dyn Device>, at: Paddr, bytes_max: usize, bytes_hint: usize) -> Self {

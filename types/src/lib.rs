@@ -3,6 +3,7 @@
 //! Everything here is a value without I/O and without state, but for [`seeded`], [`reached`] and [`work`], which exist in
 //! programs of tests only; all other crates may use it and it uses none of them. `docs/GLOSSARY.md` has the words.
 #![forbid(unsafe_code)]
+#![warn(missing_debug_implementations)]
 
 mod address;
 pub mod checksum;

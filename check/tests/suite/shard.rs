@@ -430,7 +430,7 @@ impl Shard {
 }
 
 fn tally_of(usage: Usage) -> Tally {
-    let Usage { objects, stored, allocated, compressed, omap, metadata } = usage;
+    let Usage { objects, stored, allocated, compressed, omap, metadata, .. } = usage;
     Tally { objects, stored, allocated, compressed, omap, metadata }
 }
 

@@ -6,8 +6,9 @@
 //!
 //! Limits: 64 MiB and segments of 1 MiB at least; smaller segments only by an option for tests.
 
-use std::cell::Cell;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
 use seabed::{FormatOptions, Store};
@@ -83,12 +84,13 @@ pub(crate) fn run(args: &FormatArgs, global: &Global) -> Outcome<Exit> {
 pub(crate) fn make(path: &Path, mut options: FormatOptions, global: &Global) -> Outcome<()> {
     let progress = Progress::new(global, "writing");
     let seen = progress.clone();
-    let before = Cell::new(0);
-    options.progress = Some(Box::new(move |done, all| {
-        if before.get() == 0 {
+    let before = AtomicU64::new(0);
+    options.progress = Some(Arc::new(move |done, all| {
+        let before = before.swap(done, Ordering::Relaxed);
+        if before == 0 {
             seen.set_total(0, all);
         }
-        seen.bytes(done - before.replace(done));
+        seen.bytes(done - before);
     }));
     let outcome = Store::format(path, options);
     progress.end();

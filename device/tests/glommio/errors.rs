@@ -23,7 +23,7 @@ fn what_is_no_device_is_refused() {
         assert_eq!(error, Some(OpenError::NotADevice { path: path.to_owned() }));
     }
     let absent = directory.path().join("absent");
-    let error = GlommioHost::open(&absent, HostOptions::default()).err().expect("absent");
+    let error = GlommioHost::open(&absent, HostOptions::default()).expect_err("absent");
     let errno = Errno::NOENT.raw_os_error();
     assert_eq!(error, OpenError::Io { path: absent, what: "looking at it", errno });
 }

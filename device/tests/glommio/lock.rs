@@ -84,7 +84,7 @@ fn another_process_is_refused_and_told_who_has_it() {
     let mut holder = Process::start(Part::Hold, &path);
     assert_eq!(holder.says(), "open");
     for access in BOTH {
-        let error = GlommioHost::open(&path, options(access)).err().expect("in use");
+        let error = GlommioHost::open(&path, options(access)).expect_err("in use");
         assert_eq!(error, OpenError::InUse { path: path.clone(), holder: Some(holder.id()) });
         assert!(error.to_string().contains(&holder.id().to_string()), "{error}");
     }

@@ -66,6 +66,7 @@ fn step(object: &mut Option<Object>, op: &Op, limits: &Limits) -> Result<(), Ref
                 Condition::Attr { name, .. } => invalid(name.is_empty() || name.len() > 256)?,
                 Condition::Omap { key, .. } => limits.check_omap_key(key)?,
                 Condition::Exists | Condition::Absent | Condition::Size(_) => {}
+                _ => unreachable!("a condition that the model does not know"),
             }
             if !holds(object.as_ref(), condition) {
                 return Err(Refused::PreconditionFailed);
@@ -110,6 +111,7 @@ fn step(object: &mut Option<Object>, op: &Op, limits: &Limits) -> Result<(), Ref
             invalid(!hint.flags.is_known())?;
             object.as_mut().ok_or(Refused::NotFound)?.hint = *hint;
         }
+        _ => unreachable!("an operation that the model does not know"),
     }
     Ok(())
 }
@@ -122,6 +124,7 @@ fn holds(object: Option<&Object>, condition: &Condition) -> bool {
         (Some(object), Condition::Size(size)) => object.data.len() as u64 == *size,
         (Some(object), Condition::Attr { name, value }) => object.attrs.get(name) == value.as_ref(),
         (Some(object), Condition::Omap { key, value }) => object.omap.get(key) == value.as_ref(),
+        (Some(_), _) => unreachable!("a condition that the model does not know"),
     }
 }
 
