@@ -26,5 +26,5 @@ use crate::{CheckError, Image};
 /// Opens an image by any valid superblock copy.
 fn source(image: &dyn Image) -> Result<Source<'_>, CheckError> {
     let superblock = front::superblock(image, &mut Findings::new(0))?;
-    Ok(Source { image, identity: superblock.identity, layout: superblock.layout })
+    Ok(Source::of(image, &superblock))
 }

@@ -99,7 +99,8 @@ fn why_none(copies: &[(u64, Copy)]) -> CheckError {
 /// Reads one slot.
 pub(crate) fn slot(source: &Source<'_>, shard: ShardId, which: SlotCopy) -> Result<Slot, &'static str> {
     let block = source.block(source.layout.slot(shard, which)).map_err(|_| "cannot be read")?;
-    Slot::decode(&block, &source.identity, shard).map_err(|malformed| malformed.what)
+    let slot = Slot::decode(&block, &source.identity, shard).map_err(|malformed| malformed.what)?;
+    if slot.is_of_version(source.version) { Ok(slot) } else { Err("slot: reserved") }
 }
 
 /// Reads the slots of a shard and the bodies that they name.
@@ -119,7 +120,7 @@ pub(crate) fn front(
     if let [(_, a), (_, b)] = slots.as_slice() {
         compare(shard, a, b, findings);
     }
-    let proven = |slot: &Slot| slot.cuts.iter().map(|cut| cut.lsn).fold(slot.end, Lsn::max);
+    let proven = |slot: &Slot| slot.cuts.iter().map(|cut| cut.lsn).fold(slot.end.max(slot.durable), Lsn::max);
     let (all_proven, epoch) = slots
         .iter()
         .fold((Lsn(0), Epoch(0)), |(lsn, epoch), (_, slot)| (lsn.max(proven(slot)), epoch.max(slot.epoch)));

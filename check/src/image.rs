@@ -11,7 +11,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use seabed_segment::{Identity, Layout};
+use seabed_segment::{Identity, Layout, Superblock};
 use seabed_types::{BLOCK_BYTES, Paddr};
 
 /// Bytes of one read along a segment.
@@ -82,9 +82,17 @@ pub(crate) struct Source<'a> {
     pub(crate) image: &'a dyn Image,
     pub(crate) identity: Identity,
     pub(crate) layout: Layout,
+    /// The format version.
+    pub(crate) version: u32,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// The store in `image` that this superblock is of.
+    pub(crate) fn of(image: &'a dyn Image, superblock: &Superblock) -> Self {
+        let Superblock { identity, layout, version, .. } = *superblock;
+        Self { image, identity, layout, version }
+    }
+
     /// `bytes` bytes at `at`, which the caller knows to lie in one segment.
     pub(crate) fn read(&self, at: Paddr, bytes: usize) -> Result<Vec<u8>, io::ErrorKind> {
         read_at(self.image, self.layout.device_offset(at), bytes)

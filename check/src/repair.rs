@@ -191,8 +191,7 @@ struct Round<'a, 'b> {
 
 impl Round<'_, '_> {
     fn source(&self) -> Source<'_> {
-        let superblock = self.report.superblock;
-        Source { image: self.rehearsal, identity: superblock.identity, layout: superblock.layout }
+        Source::of(self.rehearsal, &self.report.superblock)
     }
 }
 

@@ -32,7 +32,6 @@ mod rows;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 
-use seabed_segment::Superblock;
 use seabed_types::{Epoch, Lsn, NodePtr, PoolId, ShardId, TreeKind};
 
 use crate::front;
@@ -135,8 +134,8 @@ impl<'a> Salvage<'a> {
     /// Errors: nothing says that there ever was a store.
     pub fn open(image: &'a dyn Image, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, SalvageError> {
         let (superblock, is_known) = identity::find(image).ok_or(SalvageError::NoStore)?;
-        let Superblock { identity, layout, .. } = superblock;
-        let source = Source { image, identity, layout };
+        let layout = superblock.layout;
+        let source = Source::of(image, &superblock);
         let mut gathered = gather::gather(&source, progress);
         let mut losses = Vec::new();
         if !is_known {

@@ -149,8 +149,8 @@ pub fn scrub(
 ) -> Result<Ended, CheckError> {
     let mut findings = Findings::new(usize::MAX);
     let superblock = front::superblock(image, &mut findings)?;
-    let Superblock { identity, layout, .. } = superblock;
-    let source = Source { image, identity, layout };
+    let layout = superblock.layout;
+    let source = Source::of(image, &superblock);
     let mut counts = Counts::default();
     let mut shards = Vec::new();
     for shard in (0..layout.shards).map(ShardId) {

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher};
 
 use seabed_journal::{CollectionId, Roots, Tally};
-use seabed_segment::{Listed, ListedWhat, Superblock};
+use seabed_segment::{Listed, ListedWhat};
 use seabed_types::{Crc, Incarnation, Lsn, Paddr, SegmentId, ShardId, Term};
 
 use crate::collection;
@@ -84,8 +84,8 @@ pub(crate) fn check(
 ) -> Result<Report, CheckError> {
     let mut findings = Findings::new(options.findings_max);
     let superblock = front::superblock(image, &mut findings)?;
-    let Superblock { identity, layout, .. } = superblock;
-    let source = Source { image, identity, layout };
+    let layout = superblock.layout;
+    let source = Source::of(image, &superblock);
     let things = Things::new(layout.first_segment(), options.memory_bytes);
     let mut check = Check {
         source: &source,

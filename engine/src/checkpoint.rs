@@ -17,6 +17,7 @@ use seabed_segment::{ListedWhat, SlotCopy, StreamKind, Summing};
 use seabed_types::{BLOCK_BYTES, Lsn, SegmentId, TreeKind};
 use std::rc::Rc;
 
+use crate::mount::states_durable;
 use crate::mounted::Mounted;
 use crate::streams::{Append, Hold, WRITE_TRIES};
 use crate::table::Claimer;
@@ -27,6 +28,16 @@ use crate::{Error, Result};
 const SEGMENT_STATE_BYTES: usize = 32;
 const COLLECTION_STATE_BYTES: usize = 160;
 const COLLECTIONS_MIN: usize = 16;
+
+/// The right to write the slots: a checkpoint and a statement of the log's end each build on what the other wrote.
+struct SlotsTurn(Rc<Mounted>);
+
+impl Drop for SlotsTurn {
+    fn drop(&mut self) {
+        self.0.slots_taken.set(false);
+        self.0.slots_free.notify_all();
+    }
+}
 
 /// The state at E.
 struct Captured {
@@ -64,13 +75,16 @@ impl Mounted {
         if !seabed_types::seeded!(4) {
             self.flush_or_fence().await?;
         }
+        let turn = self.slots_turn().await;
         let next = {
             let old = self.slot.borrow();
+            let durable = self.durable_stated()?;
             Slot {
                 shard: self.id,
                 sequence: self.sequence.get().max(old.sequence) + 1,
                 epoch: self.epoch,
                 end: captured.cut.lsn,
+                durable,
                 cuts: cuts_of_window(&old.cuts, captured.start, place),
                 body: parts,
             }
@@ -83,6 +97,7 @@ impl Mounted {
         self.table.published(&captured.dead);
         self.table.proven(captured.cut.lsn);
         drop(std::mem::replace(&mut *self.body_holds.borrow_mut(), holds));
+        drop(turn);
         // Inventories of journal segments that filled up are on their way before their segments can be used for anything else.
         self.write_segment_ends();
         let released = self.journal()?.release_before(captured.start, at);
@@ -220,6 +235,41 @@ impl Mounted {
             }
         }
         unreachable!("the last try returns")
+    }
+
+    /// What a slot that is written now may state of the log: all records below are durable by themselves. 0 in stores whose
+    /// format has no such statement.
+    fn durable_stated(&self) -> Result<Lsn> {
+        if !states_durable(&self.superblock) {
+            return Ok(Lsn(0));
+        }
+        let journal = self.journal()?;
+        Ok(if seabed_types::seeded!(75) { journal.next_lsn() } else { journal.durable_below() })
+    }
+
+    /// States in both slots up to where the log is durable, if they do not say so already (rule C10). Nothing else changes:
+    /// either slot opens the store as before, and one that is torn leaves the other.
+    ///
+    /// Called when the log rests: at the end of a close, and once per idle period.
+    pub(crate) async fn state_end(self: &Rc<Self>) -> Result<()> {
+        let turn = self.slots_turn().await;
+        self.journal()?.healthy()?;
+        let durable = self.durable_stated()?;
+        let old = self.slot.borrow().clone();
+        if old.durable < durable {
+            seabed_types::reached!(EndStated);
+            let sequence = self.sequence.get().max(old.sequence) + 1;
+            self.write_slots(Slot { sequence, durable, ..old }, SlotCopy::A).await?;
+        }
+        drop(turn);
+        Ok(())
+    }
+
+    /// Waits until nothing else writes the slots, and keeps others from it until the returned turn is dropped.
+    async fn slots_turn(self: &Rc<Self>) -> SlotsTurn {
+        self.slots_free.until(|| !self.slots_taken.get()).await;
+        self.slots_taken.set(true);
+        SlotsTurn(Rc::clone(self))
     }
 
     /// Writes both slots, `first` before the other, a flush after each.

@@ -141,6 +141,7 @@ async fn format_shard(machine: &Machine, superblock: &Superblock, shard: ShardId
         sequence: 1,
         epoch: Epoch(0),
         end: Lsn(0),
+        durable: Lsn(0),
         cuts: vec![Cut { lsn: Lsn(0), epoch: Epoch(0), at: head, incarnation: Incarnation(1) }],
         body: copies,
     };

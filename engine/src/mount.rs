@@ -35,8 +35,8 @@ use std::rc::Rc;
 use futures::future::join_all;
 use seabed_device::{Class, Device, Durability, Machine, WriteOpts};
 use seabed_journal::{
-    Begin, Body, ChangeRef, CollectionId, CollectionState, Cut, EntryRef, Journal, JournalSegment,
-    JournalStart, Place, ScanEnd, Slot, Space, Tally, cuts_from, scan,
+    Begin, Body, ChangeRef, CollectionId, CollectionState, Cut, EntryRef, FIRST_VERSION_DURABLE, Journal,
+    JournalSegment, JournalStart, Place, ScanEnd, Slot, Space, Tally, cuts_from, scan,
 };
 use seabed_object::Change;
 use seabed_segment::{RecordHeader, SEGMENT_HEADER_BYTES, SealBlock, SegmentHeader, SlotCopy, Superblock};
@@ -183,15 +183,15 @@ async fn find_slots(machine: &Machine, superblock: &Superblock, id: ShardId) -> 
     for copy in [SlotCopy::A, SlotCopy::B] {
         match read(machine, layout.slot(id, copy), BLOCK_BYTES).await {
             Ok(block) => {
-                let decoded = Slot::decode(&block, &superblock.identity, id);
-                slots.extend(decoded.ok().map(|slot| (copy, slot)));
+                let decoded = Slot::decode(&block, &superblock.identity, id).ok();
+                let known = decoded.filter(|slot| slot.is_of_version(superblock.version));
+                slots.extend(known.map(|slot| (copy, slot)));
             }
             // One slot is enough.
             Err(error) => failed = Some(error),
         }
     }
-    let proven =
-        slots.iter().flat_map(|(_, slot)| slot.cuts.iter().map(|cut| cut.lsn).chain([slot.end])).max();
+    let proven = slots.iter().map(|(_, slot)| slot.proven()).max();
     let epoch = slots.iter().map(|(_, slot)| slot.epoch).max();
     let newest = slots.iter().max_by_key(|(copy, slot)| (slot.sequence, *copy == SlotCopy::A)).cloned();
     let (Some((copy, newest)), Some(proven), Some(epoch)) = (newest, proven, epoch) else {
@@ -435,7 +435,10 @@ impl Mounted {
             let space: Rc<dyn Space> = Rc::clone(&table) as Rc<dyn Space>;
             Journal::new(machine.clone(), (layout, superblock.identity, id), start, space)
         });
-        let slot = with_head(&base.slot, base.sequence, epoch, &end, body.start);
+        let slot = Slot {
+            durable: if states_durable(&superblock) { end.lsn } else { Lsn(0) },
+            ..with_head(&base.slot, base.sequence, epoch, &end, body.start)
+        };
         Ok(Self::new(Parts {
             machine,
             device,
@@ -611,9 +614,12 @@ impl Mounted {
         }
     }
 
-    /// Ends the log of an idle store with an empty record, so that nothing ambiguous stands there (rule L7).
+    /// Ends the log of an idle store with an empty record, so that nothing ambiguous stands there (rule L7), and when it has
+    /// been idle for longer states in the slots where the log ends (rule C10), once per idle period.
     async fn idle_loop(self: Rc<Self>) {
         const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+        /// Pauses between the empty record and the statement: with 25, half a second. Short ones, as a close waits for one.
+        const PAUSES_BEFORE_STATEMENT: u32 = 25;
         let Ok(journal) = self.journal().map(Rc::clone) else { return };
         let must_end = || self.closing.get() || journal.healthy().is_err();
         let mut proven = journal.next_lsn();
@@ -630,9 +636,26 @@ impl Mounted {
             }
             if is_idle && (journal.last_is_empty() && !self.table.has_unproven() || journal.touch().is_ok()) {
                 proven = journal.next_lsn();
+                let mut pauses = 0;
+                while pauses < PAUSES_BEFORE_STATEMENT && journal.next_lsn() == proven {
+                    self.machine.runtime.sleep(PAUSE).await;
+                    if must_end() {
+                        return;
+                    }
+                    pauses += 1;
+                }
+                // A slot that cannot be written ends the mount, as at a checkpoint.
+                if journal.durable_below() == proven && self.state_end().await.is_err() {
+                    return;
+                }
             }
         }
     }
+}
+
+/// Whether the slots of a store state up to where its log was durable: from format version 3 on.
+pub(crate) fn states_durable(superblock: &Superblock) -> bool {
+    superblock.version >= FIRST_VERSION_DURABLE
 }
 
 /// The slot that a mount writes: the same body, the new epoch, the log's end as head. A list of cuts that is too long now is

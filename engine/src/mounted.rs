@@ -29,7 +29,7 @@ use crate::admit::Purpose;
 use crate::cache::Pin;
 use crate::data_cache::DataCache;
 use crate::graves::GraveWork;
-use crate::mount::Home;
+use crate::mount::{Home, states_durable};
 use crate::options::ShardOptions;
 use crate::put::Streaming;
 use crate::sequence::Making;
@@ -89,6 +89,9 @@ pub(crate) struct Mounted {
     pub(crate) durable_slot: RefCell<Slot>,
     /// That copy, if only one is known to be.
     pub(crate) sure_slot: Cell<Option<SlotCopy>>,
+    /// A checkpoint or a statement writes the slots; notified when it has ended.
+    pub(crate) slots_taken: Cell<bool>,
+    pub(crate) slots_free: Notify,
     /// The highest sequence of a slot that was written, or tried to be.
     pub(crate) sequence: Cell<u64>,
     /// Where the log of this mount begins, and the segment of the last record before.
@@ -176,6 +179,8 @@ impl Mounted {
             slot: RefCell::new(parts.slot),
             durable_slot: RefCell::new(parts.durable_slot),
             sure_slot: Cell::new(Some(parts.sure_slot)),
+            slots_taken: Cell::new(false),
+            slots_free: Notify::default(),
             sequence: Cell::new(parts.sequence),
             begins_at: parts.begins_at,
             begins_behind: parts.begins_behind,
@@ -238,8 +243,9 @@ impl Mounted {
         Ok(journal.durable(Lsn(lsn.0 - 1)).await?)
     }
 
-    /// Finishes what was submitted, ends the log with an empty record, and waits until nothing is in the kernel. What is
-    /// asked for afterwards is [`Error::Closed`].
+    /// Finishes what was submitted, states in the slots where the log ends (rule C10; a store whose format has no such statement
+    /// ends its log with an empty record), and waits until nothing is in the kernel. What is asked for afterwards is
+    /// [`Error::Closed`].
     pub(crate) async fn close(self: &Rc<Self>) -> Result<()> {
         self.closing.set(true);
         self.wake_all();
@@ -247,7 +253,7 @@ impl Mounted {
         if let Some(journal) = &self.journal {
             // The commit loop is the one task that goes on until it is told.
             self.task_ended.until(|| self.tasks.get() <= 1).await;
-            if !journal.last_is_empty() && journal.healthy().is_ok() {
+            if !states_durable(&self.superblock) && !journal.last_is_empty() && journal.healthy().is_ok() {
                 result = match journal.touch() {
                     Ok(lsn) => journal.durable(lsn).await.map_err(Error::from),
                     // Without it the log's last record is only not proven.
@@ -259,6 +265,9 @@ impl Mounted {
             result = result.and(journal.healthy().map_err(Error::from));
         }
         self.task_ended.until(|| self.tasks.get() == 0).await;
+        if self.journal.is_some() && result.is_ok() {
+            result = self.state_end().await;
+        }
         self.machine.device.quiesce().await;
         result
     }

@@ -36,6 +36,7 @@ fn a_slot_is_as_documented() {
         sequence: 0x22,
         epoch: Epoch(0x23),
         end: Lsn(0x24),
+        durable: Lsn(0x25),
         cuts: vec![cut],
         body: [vec![part(0x60), part(0x64)], vec![part(0x68), part(0x6c), part(0x70)]],
     };
@@ -57,7 +58,8 @@ fn a_slot_is_as_documented() {
             "sequence" => little(0x22),
             "epoch" => little(0x23),
             "end" => little(0x24),
-            "zero" | "reserved" => little(0),
+            "durable" => little(0x25),
+            "zero" => little(0),
             _ => panic!("no field {field}"),
         };
         assert_eq!(block[offset..end], wanted, "{field}");

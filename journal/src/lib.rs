@@ -24,5 +24,5 @@ pub use commit::{Joined, Journal, JournalError, JournalStart, LogCut, Need, Plac
 pub use end::{Evidence, Found, Verdict, verdict};
 pub use entry::{ChangeRef, DeltaRef, EntryRef};
 pub use scan::{Begin, ScanEnd, ScanError, Torn, Visit, scan};
-pub use slot::{BodyPart, CUTS_MAX, Cut, PARTS_MAX, Slot, cuts_from, cuts_of_window};
+pub use slot::{BodyPart, CUTS_MAX, Cut, FIRST_VERSION_DURABLE, PARTS_MAX, Slot, cuts_from, cuts_of_window};
 pub use state::{CollectionId, Tally};

@@ -1,7 +1,7 @@
 //! Checkpoint slot: the one block, in two places, that names the newest checkpoint body and the cuts of the window.
 //!
 //! ```text
-//! 0     magic, checksum (seeded, over the block), uuid, shard, sequence, epoch, lsn E, counts of what follows
+//! 0     magic, checksum (seeded, over the block), uuid, shard, counts of what follows, sequence, epoch, lsn E, durable
 //! 80    cuts: {lsn u64, epoch u64, segment u32, offset u32, incarnation u32}, at most 32
 //! ...   parts of the body's first copy, then of the second: {segment u32, offset u32, bytes u32, crc u32}
 //! ...   zero
@@ -9,6 +9,9 @@
 //!
 //! Of two valid slots the one with the higher sequence counts; equal sequences have equal contents but for a crash
 //! between the two writes. The parts of a body joined are its bytes; either copy is enough.
+//!
+//! From format version 3 on a slot states `durable`: every record below it was durable when the slot was written (rule C10).
+//! A close and an idle store write it, so that the loss of the log's last records is corruption and not a torn end.
 //!
 //! Crash: slot A is written and flushed before slot B, so at any moment one of them is whole.
 
@@ -23,6 +26,8 @@ pub const PARTS_MAX: usize = 80;
 const CUT_BYTES: usize = 28;
 const PART_BYTES: usize = 16;
 const FIXED_BYTES: usize = 80;
+/// The format version from which on slots state `durable`.
+pub const FIRST_VERSION_DURABLE: u32 = 3;
 const _: () = assert!(FIXED_BYTES + CUTS_MAX * CUT_BYTES + 2 * PARTS_MAX * PART_BYTES <= BLOCK_BYTES);
 
 /// Where a mount went on with the log: at `lsn`, at this address, believing no older epoch from there on.
@@ -82,6 +87,8 @@ pub struct Slot {
     pub epoch: Epoch,
     /// E: the checkpoint holds what all records below it did.
     pub end: Lsn,
+    /// All records below this were durable when the slot was written; 0 in stores of format versions 1 and 2.
+    pub durable: Lsn,
     /// Cuts of the window, oldest first; the last is the head.
     pub cuts: Vec<Cut>,
     /// The two copies of the body.
@@ -89,6 +96,17 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Whether a store of this format version has such a slot: versions 1 and 2 state nothing about the log's end.
+    pub fn is_of_version(&self, version: u32) -> bool {
+        version >= FIRST_VERSION_DURABLE || self.durable == Lsn(0)
+    }
+
+    /// The records below the returned lsn were durable, by what the slot says: its checkpoint, its cuts, its statement.
+    pub fn proven(&self) -> Lsn {
+        let stated = if seabed_types::seeded!(76) { Lsn(0) } else { self.durable };
+        self.cuts.iter().map(|cut| cut.lsn).fold(self.end.max(stated), Lsn::max)
+    }
+
     /// The block.
     pub fn encode(&self, identity: &Identity) -> [u8; BLOCK_BYTES] {
         assert!(self.cuts.len() <= CUTS_MAX, "a trim comes before another cut");
@@ -101,7 +119,7 @@ impl Slot {
         for count in [self.cuts.len(), self.body[0].len(), self.body[1].len()] {
             bytes.extend_from_slice(&u32::try_from(count).expect("bounded above").to_le_bytes());
         }
-        for word in [self.sequence, self.epoch.0, self.end.0, 0] {
+        for word in [self.sequence, self.epoch.0, self.end.0, self.durable.0] {
             bytes.extend_from_slice(&word.to_le_bytes());
         }
         assert_eq!(bytes.len(), FIXED_BYTES);
@@ -149,9 +167,7 @@ impl Slot {
         }
         let (sequence, epoch) = (cursor.u64("slot: sequence")?, Epoch(cursor.u64("slot: epoch")?));
         let end = Lsn(cursor.u64("slot: end")?);
-        if cursor.u64("slot: reserved")? != 0 {
-            return Err(cursor.malformed("slot: reserved"));
-        }
+        let durable = Lsn(cursor.u64("slot: durable")?);
         let mut cuts = Vec::with_capacity(counts[0]);
         for _ in 0..counts[0] {
             cuts.push(Cut {
@@ -178,7 +194,7 @@ impl Slot {
             }
         }
         cursor.zeros("slot: rest")?;
-        Ok(Self { shard, sequence, epoch, end, cuts, body })
+        Ok(Self { shard, sequence, epoch, end, durable, cuts, body })
     }
 }
 
@@ -224,11 +240,35 @@ mod tests {
                 sequence: 1,
                 epoch: Epoch(1),
                 end: Lsn(0),
+                durable: Lsn(0),
                 cuts: vec![cut(offset)],
                 body: [Vec::new(), Vec::new()],
             };
             let decoded = Slot::decode(&slot.encode(&identity), &identity, ShardId(0));
             assert_eq!(decoded.is_ok(), is_good, "{offset}");
+        }
+    }
+
+    #[test]
+    fn what_a_slot_proves_is_the_largest_of_end_cuts_and_statement() {
+        let cut = |lsn| Cut {
+            lsn: Lsn(lsn),
+            epoch: Epoch(1),
+            at: Paddr::new(SegmentId(3), 4096),
+            incarnation: Incarnation(1),
+        };
+        for (end, cuts, durable, proven) in [
+            (7, vec![], 0, 7),
+            (7, vec![cut(5)], 6, 7),
+            (7, vec![cut(5), cut(9)], 8, 9),
+            (7, vec![cut(5), cut(9)], 12, 12),
+        ] {
+            let (shard, body) = (ShardId(0), [Vec::new(), Vec::new()]);
+            let (end, durable) = (Lsn(end), Lsn(durable));
+            let slot = Slot { shard, sequence: 1, epoch: Epoch(1), end, durable, cuts, body };
+            assert_eq!(slot.proven(), Lsn(proven));
+            assert_eq!(slot.is_of_version(2), durable == Lsn(0));
+            assert!(slot.is_of_version(3));
         }
     }
 
@@ -247,6 +287,7 @@ mod tests {
             sequence: 11,
             epoch: Epoch(31),
             end: Lsn(1000),
+            durable: Lsn(1017),
             cuts: (0..32).map(cut).collect(),
             body: [(0..80).map(part).collect(), (7..87).map(part).collect()],
         };

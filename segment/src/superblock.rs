@@ -15,8 +15,8 @@ use crate::{Identity, Layout, LayoutError};
 
 const MAGIC: [u8; 8] = *b"SEABEDSB";
 /// The version of the format in which this program makes stores. It reads and writes older ones as they are: version 2 has
-/// extents in onodes (flag 64 there), which version 1 does not know.
-pub const FORMAT_VERSION: u32 = 2;
+/// extents in onodes (flag 64 there), version 3 states in its slots up to where the log was durable.
+pub const FORMAT_VERSION: u32 = 3;
 /// The oldest version that this program reads and writes.
 pub const OLDEST_VERSION: u32 = 1;
 /// Incompatible features that this program knows.

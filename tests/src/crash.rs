@@ -31,6 +31,7 @@ pub mod fuzzed;
 mod history;
 pub mod in_place;
 mod instants;
+pub mod lost_end;
 pub mod metamorphic;
 mod program;
 mod repairs;

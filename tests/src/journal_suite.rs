@@ -10,7 +10,7 @@
 //! 1. the state is that of the first n transactions in the order of the log, `acknowledged <= n <= submitted`;
 //! 2. a second mount gives the same;
 //! 3. with either slot lost it is the same, if the other slot is valid;
-//! 4. with a bit flipped in a record that is proven the mount names that record as damaged; in its data, too, but for the
+//! 4. with a bit flipped in a record that is proven (by a successor, or by a slot) the mount names that record as damaged; in its data, too, but for the
 //!    very last record;
 //! 5. with a read error, once, it is the same; for ever, it is the same or the error, never a shorter log.
 //!
@@ -291,6 +291,7 @@ fn record(
             user.journal.close();
             let closed = user.journal.durable(lsn).await;
             closed.map_err(|error| error.to_string())?;
+            user.state_end().await.map_err(|error| error.to_string())?;
         }
         let wrong = shared.wrong.take();
         wrong.map_or(Ok((user, replayed, shared)), Err)

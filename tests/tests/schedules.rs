@@ -2,6 +2,7 @@
 
 use seabed_device::IoKind;
 use seabed_tests::crash::in_place::{self, Closing};
+use seabed_tests::crash::lost_end::{Resting, lost_end};
 use seabed_tests::crash::schedules::space::{Order, Slow};
 use seabed_tests::crash::schedules::{self, cached, medium, memory, records, space};
 use seabed_tests::crash::shown::{Change, waits_until_durable};
@@ -21,6 +22,18 @@ fn either_slot_and_any_superblock_may_be_lost() {
     for seed in 1..4 {
         let looked = schedules::lost_fronts(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         assert!(looked > 20);
+    }
+}
+
+#[test]
+fn the_loss_of_the_last_records_of_a_store_at_rest_is_reported() {
+    for resting in [Resting::Closed, Resting::Idle] {
+        let mut reported = 0;
+        for seed in 1..5 {
+            let count = lost_end(seed, resting);
+            reported += count.unwrap_or_else(|broken| panic!("{resting:?}, seed {seed}: {broken}"));
+        }
+        assert!(reported > 100, "{resting:?}: {reported}");
     }
 }
 
@@ -147,6 +160,8 @@ fn a_flipped_bit_is_reported_or_counts_for_nothing() {
     for structure in Structure::ALL {
         assert!(counts.of(structure).flips() > 0, "never: {structure:?}");
     }
+    // The store was closed, and its slots state where the log ends: nothing of it passes for torn.
+    assert_eq!(total.torn, 0, "{}", counts.table());
     // What a store has two or four copies of is used although one of them is damaged, and never without a word.
     for structure in [Structure::Superblock, Structure::Slot] {
         let outcomes = counts.of(structure);

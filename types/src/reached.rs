@@ -78,6 +78,8 @@ situations! {
     DataAhead = Crash,
     /// A transaction waited for space or memory.
     AdmissionWaited = Crash,
+    /// A close or an idle shard stated in its slots where the log ends.
+    EndStated = Crash,
     /// An idle shard logged an empty record.
     IdleRecord = Crash,
     /// Data was answered from memory.

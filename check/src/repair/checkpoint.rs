@@ -236,7 +236,9 @@ impl Round<'_, '_> {
         let newest = state.slots.iter().map(|slot| slot.sequence).max().unwrap_or_default();
         let Ok(parts) = <[Vec<BodyPart>; 2]>::try_from(parts) else { return };
         let epoch = base.epoch;
-        let slot = Slot { sequence: newest + 1, epoch, cuts, body: parts, ..base.slot.clone() };
+        let durable = state.slots.iter().map(|slot| slot.durable).fold(base.slot.durable, Lsn::max);
+        let sequence = newest + 1;
+        let slot = Slot { sequence, epoch, durable, cuts, body: parts, ..base.slot.clone() };
         let (shard, end) = (base.shard, base.body.end);
         self.mended.push(Mended::Checkpoint { shard, end, segments });
         for which in first_to_write(&self.source(), shard) {

@@ -31,12 +31,11 @@ pub(super) fn superblocks(rehearsal: &Rehearsal<'_>, mended: &mut Vec<Mended>) -
         }
     }
     let has_slots = |(superblock, _): &&(Superblock, usize)| {
-        let Superblock { identity, layout, .. } = *superblock;
-        let source = Source { image: rehearsal, identity, layout };
+        let source = Source::of(rehearsal, superblock);
         let has_slot = |shard| {
             [SlotCopy::A, SlotCopy::B].into_iter().any(|which| front::slot(&source, shard, which).is_ok())
         };
-        (0..layout.shards).map(ShardId).all(has_slot)
+        (0..superblock.layout.shards).map(ShardId).all(has_slot)
     };
     let chosen = match valid.as_slice() {
         // Says why there is none.
@@ -60,7 +59,7 @@ pub(super) fn superblocks(rehearsal: &Rehearsal<'_>, mended: &mut Vec<Mended>) -
     let places = Superblock::places(chosen.layout.device_bytes);
     for (copy, at) in (0..).zip(places) {
         let block = chosen.encode(copy);
-        let source = Source { image: rehearsal, identity: chosen.identity, layout: chosen.layout };
+        let source = Source::of(rehearsal, &chosen);
         if source.block(at).is_ok_and(|found| found == block) {
             continue;
         }
@@ -127,7 +126,8 @@ impl Round<'_, '_> {
             _ => false,
         });
         if !leads_elsewhere {
-            let slot = Slot { sequence: a.sequence + 1, epoch: a.epoch.max(b.epoch), ..a.clone() };
+            let durable = a.durable.max(b.durable);
+            let slot = Slot { sequence: a.sequence + 1, epoch: a.epoch.max(b.epoch), durable, ..a.clone() };
             self.write_slot(SlotCopy::B, &slot);
             self.write_slot(SlotCopy::A, &slot);
         }

@@ -100,7 +100,7 @@ fn vote(block: &[u8], at: u64, inverse: &[u32; 32]) -> Option<(Vote, u16)> {
 
 /// The bytes of a node, by the first one that a record lists.
 fn node_bytes(image: &dyn Image, identity: Identity, layout: Layout) -> u32 {
-    let source = Source { image, identity, layout };
+    let source = Source::of(image, &Superblock::new(identity, layout, 0));
     let mut found = None;
     for segment in layout.segments() {
         let wanted = Wanted { segment, incarnation: None, header_crc: None };

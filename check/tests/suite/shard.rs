@@ -380,6 +380,7 @@ impl Shard {
                 sequence: self.sequence,
                 epoch: self.epoch,
                 end: self.lsn,
+                durable: self.lsn,
                 cuts: self.cuts.clone(),
                 body: self.parts.map(|part| vec![part]),
             };

@@ -277,7 +277,8 @@ pub(super) fn record_on(
         mark(Mark::Note { what: "mounted", number: 0 });
         let shared = serve(seed, &machine, &store, &recovered, plan, &mark).await;
         if plan.rests {
-            machine.runtime.sleep(Duration::from_millis(200)).await;
+            // Long enough for the empty record and for the statement of where the log ends.
+            machine.runtime.sleep(Duration::from_secs(1)).await;
         }
         permits.set(famine::asked());
         famine::end();

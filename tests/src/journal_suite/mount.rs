@@ -107,8 +107,7 @@ pub(super) async fn replay(machine: &Machine) -> Result<Replayed, MountError> {
         }
     }
     let (body, mut shape) = found.ok_or(MountError::NoBody)?;
-    let ends = slots.iter().flatten().flat_map(|slot| slot.cuts.iter().map(|cut| cut.lsn).chain([slot.end]));
-    let proven = ends.max().expect("a slot is valid");
+    let proven = slots.iter().flatten().map(Slot::proven).max().expect("a slot is valid");
     let begin = Begin {
         lsn: body.start,
         at: body.start_at,

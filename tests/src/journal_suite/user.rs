@@ -269,6 +269,7 @@ impl User {
             sequence: old.sequence + 1,
             epoch: self.journal.epoch(),
             end: cut.lsn,
+            durable: self.journal.durable_below(),
             cuts: cuts_of_window(&old.cuts, start, (start_at, segments_first)),
             body: parts,
         };
@@ -279,6 +280,15 @@ impl User {
         self.start.set(start);
         *self.slot.borrow_mut() = slot;
         self.list.changed.notify_all();
+        Ok(())
+    }
+
+    /// States in both slots where the log ends (rule C10).
+    pub(super) async fn state_end(&self) -> Result<(), DeviceError> {
+        let old = self.slot.borrow().clone();
+        let slot = Slot { sequence: old.sequence + 1, durable: self.journal.durable_below(), ..old };
+        write_slots(&self.machine, &slot, [SlotCopy::A, SlotCopy::B]).await?;
+        *self.slot.borrow_mut() = slot;
         Ok(())
     }
 
@@ -389,7 +399,14 @@ pub(super) async fn format(machine: &Machine) -> Result<(), DeviceError> {
         ..body_of(&shape, &incarnations)
     };
     let parts = write_body(machine, &framed(&body, &shape), copies).await?;
-    let slot =
-        Slot { shard: SHARD, sequence: 1, epoch: Epoch(0), end: Lsn(0), cuts: Vec::new(), body: parts };
+    let slot = Slot {
+        shard: SHARD,
+        sequence: 1,
+        epoch: Epoch(0),
+        end: Lsn(0),
+        durable: Lsn(0),
+        cuts: Vec::new(),
+        body: parts,
+    };
     write_slots(machine, &slot, [SlotCopy::A, SlotCopy::B]).await
 }

@@ -4,11 +4,11 @@
 //! a checkpoint's body. Eight keys lie in two leaves. So segments roll, are emptied and used again every few steps. A
 //! step writes (inside a record or ahead of it), moves a piece, logs again, writes a record to the device, or checkpoints.
 //! Records fail, with their bytes there or not; at any moment the process is killed or the power cut; then one record,
-//! slot or body may rot; mounts are cut off too.
+//! slot or body may rot, or, of a store at rest, the last records be lost; mounts are cut off too.
 //!
 //! After each mount: the state is that after a prefix of the transactions which has all that were acknowledged, and so none
 //! is there by half; every row's piece is what the row says; live counts are exact; rot is reported, but for that of the
-//! last record, which may be taken for torn.
+//! last record of a log that is not at rest, which may be taken for torn.
 //!
 //! Left out: shards, transfers, trees of more than leaves, eviction, read errors, full devices.
 
@@ -56,6 +56,10 @@ pub enum Off {
     Cuts,
     /// C8: nothing behind an invalid record is looked at.
     Search,
+    /// C10: slots state nothing of where the log ends.
+    EndStated,
+    /// C10: what a slot states is not durable yet.
+    StatedDurable,
     /// E1: a mount in place believes whatever it finds.
     KnownDurable,
     /// S2: minuses are believed when applied.
@@ -66,7 +70,7 @@ pub enum Off {
 
 impl Off {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::FlushOutside,
         Self::LastData,
         Self::ClaimInLog,
@@ -80,6 +84,8 @@ impl Off {
         Self::OldestPending,
         Self::Cuts,
         Self::Search,
+        Self::EndStated,
+        Self::StatedDurable,
         Self::KnownDurable,
         Self::MinusWhenProvable,
         Self::Held,
@@ -147,6 +153,8 @@ struct Slot {
     body_sequence: u64,
     body: [Addr; 2],
     cuts: Vec<Cut>,
+    /// C10: all records below are durable.
+    durable: u64,
 }
 
 /// Why a step ends early.
@@ -172,12 +180,16 @@ pub struct Met {
     pub checkpoints: u64,
     /// Crashes inside a mount.
     pub in_mount: u64,
+    /// Stores at rest whose last records were lost.
+    pub lost_ends: u64,
 }
 
-/// What rots: a record with a successor, the last record, or a slot or a copy of a body.
+/// What rots: a record with a successor, the last record, records from one to the end of a log at rest, or a slot or a copy
+/// of a body.
 enum Rot {
     Middle,
     Last,
+    End,
     Copy,
 }
 
@@ -194,7 +206,7 @@ struct Model {
     record_ids: u64,
     incarnations: BTreeMap<u32, u32>,
     crash_per_mille: u32,
-    rotten: Option<(Place, Cell, Rot)>,
+    rotten: Option<(Vec<(Place, Cell)>, Rot)>,
     met: Met,
 }
 
@@ -262,7 +274,8 @@ impl Model {
             self.device.write_durable(Place::Cell(at), Cell::Body(Rc::clone(&body)));
         }
         let cuts = vec![Cut { lsn: 0, epoch: 0, at: (1, 1), incarnation: 1 }];
-        let slot = Rc::new(Slot { sequence: 1, epoch: 0, end: 0, body_sequence: 1, body: copies, cuts });
+        let slot = Slot { sequence: 1, epoch: 0, end: 0, body_sequence: 1, body: copies, cuts, durable: 0 };
+        let slot = Rc::new(slot);
         for copy in 0..2 {
             self.device.write_durable(Place::Slot(copy), Cell::Slot(Rc::clone(&slot)));
         }
@@ -284,6 +297,9 @@ impl Model {
         if is_tight && self.chance(500) {
             return self.relocate();
         }
+        if self.chance(5) {
+            return self.rest();
+        }
         self.small_step()
     }
 
@@ -299,13 +315,25 @@ impl Model {
         }
     }
 
+    /// All that was logged becomes durable, the slots state it, and the process ends. Then the last records may be lost.
+    fn rest(&mut self) -> Result<(), Stop> {
+        while !self.shard.queue.is_empty() && !self.is_off(Off::StatedDurable) {
+            self.log_step()?;
+        }
+        self.write_slots(None::<fn(&mut Self)>)?;
+        self.lose_end();
+        Err(Stop::Crash)
+    }
+
     /// The shard stops where it is; kill or power cut; something may rot; and a mount, again until it ends.
     fn crash(&mut self) -> Result<(), Stop> {
         self.scatter();
         if self.rng.bool() {
             self.device.cut_power(&mut self.rng);
         }
-        self.rot();
+        if self.rotten.is_none() {
+            self.rot();
+        }
         loop {
             match self.mount() {
                 Err(Stop::Crash) => {

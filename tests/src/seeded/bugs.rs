@@ -103,4 +103,6 @@ pub const BUGS: &[Bug] = &[
     bug(68, "L4", "object/src/effects.rs", "what an onode points to is listed under the onode's own key", Suite::Crash, 20),
     bug(69, "S1", "engine/src/mount.rs", "a mount that trims writes its epoch into one slot", Suite::TornEpoch, 3),
     bug(70, "L5", "engine/src/mount.rs", "what a mount claimed whose checkpoint found no space is not logged", Suite::LateClaims, 3),
+    bug(75, "C10", "engine/src/checkpoint.rs", "a slot states as durable what is only on its way", Suite::Crash, 20),
+    bug(76, "C10", "journal/src/slot.rs", "what a slot states of the log's end is no proof", Suite::LostEnd, 1),
 ];

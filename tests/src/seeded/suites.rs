@@ -7,6 +7,7 @@ use seabed_device::IoKind;
 use crate::crash::exhaustive::{run_sequence, sequences};
 use crate::crash::faults::run_faults;
 use crate::crash::in_place::{self, Closing};
+use crate::crash::lost_end::{Resting, lost_end};
 use crate::crash::schedules::space::{Order, Slow};
 use crate::crash::schedules::{self, cached, medium, memory, records, space};
 use crate::crash::shown::{Change, waits_until_durable};
@@ -95,6 +96,8 @@ pub enum Suite {
     SlowReads,
     /// Data comes to addresses whose earlier bytes are in memory.
     ReusedAddresses,
+    /// The last records of a store at rest are lost.
+    LostEnd,
     /// A write or a flush fails once while clients work.
     InPlace,
 }
@@ -141,6 +144,7 @@ impl fmt::Display for Suite {
             Self::SlowSlots => "schedule slow_and_overwritten, flushes",
             Self::SlowReads => "schedule slow_and_overwritten, reads",
             Self::ReusedAddresses => "schedule reused_addresses",
+            Self::LostEnd => "schedule lost_end",
             Self::InPlace => "in_place",
         })
     }
@@ -220,6 +224,7 @@ impl Suite {
             Self::SlowSlots => error(space::slow_and_overwritten(seed, Slow::Flush)),
             Self::SlowReads => error(space::slow_and_overwritten(seed, Slow::Read)),
             Self::ReusedAddresses => error(cached::reused_addresses(seed)),
+            Self::LostEnd => error(lost_end(seed, Resting::Closed)),
             Self::InPlace => failing_in_place(seed),
         }
     }

@@ -22,9 +22,11 @@ fn the_log_loses_nothing_with_all_rules_on() {
         met.torn += run.torn;
         met.checkpoints += run.checkpoints;
         met.in_mount += run.in_mount;
+        met.lost_ends += run.lost_ends;
     }
     assert!(met.mounts > 10_000 && met.mounts_in_place > 3000 && met.checkpoints > 10_000, "{met:?}");
     assert!(met.reported > 300 && met.torn > 100 && met.in_mount > 300, "{met:?}");
+    assert!(met.lost_ends > 300, "{met:?}");
 }
 
 #[test]

@@ -101,8 +101,9 @@ impl Model {
         };
         walk.next = walk.after(first.segment);
         let torn = self.walk(&mut walk, newest, limit);
+        let proven = slots.iter().flatten();
         let proven =
-            slots.iter().flatten().flat_map(|slot| slot.cuts.iter().map(|cut| cut.lsn).chain([slot.end]));
+            proven.flat_map(|slot| slot.cuts.iter().map(|cut| cut.lsn).chain([slot.end, slot.durable]));
         let proven = proven.max().expect("a slot");
         if limit.is_none() && (walk.lsn < proven || self.is_proven_behind(&walk)) {
             return Err(format!("damage at record {}, {proven} was durable", walk.lsn));
@@ -217,16 +218,19 @@ impl Model {
             Ok(shard) => shard,
             Err(what) => {
                 // A slot or a copy of a body is never missed.
-                let rotten = self.rotten.take().filter(|(_, _, how)| !matches!(how, Rot::Copy));
-                let Some((at, cell, _)) = rotten else { return Err(Stop::Violation(what)) };
+                let rotten = self.rotten.take().filter(|(_, how)| !matches!(how, Rot::Copy));
+                let Some((cells, _)) = rotten else { return Err(Stop::Violation(what)) };
                 self.met.reported += 1;
                 // As if repaired.
-                self.device.write_durable(at, cell);
+                for (at, cell) in cells {
+                    self.device.write_durable(at, cell);
+                }
                 return self.mount();
             }
         };
-        if let Some((at, _, Rot::Middle)) = &self.rotten {
-            return Err(Stop::Violation(format!("the rotten record at {at:?} was taken for the end")));
+        if let Some((cells, Rot::Middle | Rot::End)) = &self.rotten {
+            let at: Vec<&Place> = cells.iter().map(|(at, _)| at).collect();
+            return Err(Stop::Violation(format!("the rotten records at {at:?} were taken for the end")));
         }
         self.device.flush();
         let found = self.verify()?;
@@ -235,10 +239,10 @@ impl Model {
         self.head(at, incarnation)?;
         self.history.truncate(found + 1);
         self.acknowledged = found;
-        if let Some((at, cell, Rot::Last | Rot::Copy)) = self.rotten.take()
-            && matches!(at, Place::Cell(_))
-        {
-            self.device.write_durable(at, cell);
+        if let Some((cells, Rot::Last | Rot::Copy)) = self.rotten.take() {
+            for (at, cell) in cells.into_iter().filter(|(at, _)| matches!(at, Place::Cell(_))) {
+                self.device.write_durable(at, cell);
+            }
         }
         Ok(())
     }
@@ -278,8 +282,11 @@ impl Model {
 
     /// Both slots, the older first, a flush after each; whether nothing mounted in between. A checkpoint serves meanwhile.
     pub(super) fn write_slots(&mut self, mut give_up: Option<impl FnOnce(&mut Self)>) -> Result<bool, Stop> {
+        let (is_silent, is_early) = (self.is_off(Off::EndStated), self.is_off(Off::StatedDurable));
         let shard = &mut self.shard;
         shard.sequence += 1;
+        let durable = if is_early { shard.lsn } else { shard.durable };
+        let durable = if is_silent { 0 } else { durable };
         let slot = Rc::new(Slot {
             sequence: shard.sequence,
             epoch: shard.epoch,
@@ -287,6 +294,7 @@ impl Model {
             body_sequence: shard.body_sequence,
             body: shard.body_places,
             cuts: shard.cuts.clone(),
+            durable,
         });
         let ages = self.slots().map(|slot| slot.map_or(0, |slot| slot.sequence));
         let older = usize::from(ages[1] < ages[0]);
@@ -351,6 +359,27 @@ impl Model {
         }
     }
 
+    /// Of a store at rest the last records are lost, sometimes: one of them or more.
+    pub(super) fn lose_end(&mut self) {
+        let slots = self.slots();
+        let Some(newest) = slots.iter().flatten().max_by_key(|slot| slot.sequence).cloned() else { return };
+        let Some(start) = self.body(&newest).map(|body| body.start) else { return };
+        let links = self.shard.chain.iter().filter(|link| link.lsn >= start);
+        let links: Vec<Link> = links.copied().collect();
+        if links.is_empty() || self.rng.bool() {
+            return;
+        }
+        self.met.lost_ends += 1;
+        let lost = &links[self.rng.usize(..links.len())..];
+        let places = lost.iter().map(|link| Place::Cell(link.at));
+        let cells: Vec<_> =
+            places.filter_map(|at| self.device.read(at).cloned().map(|cell| (at, cell))).collect();
+        for (at, _) in &cells {
+            self.device.write_durable(*at, Cell::Rotten);
+        }
+        self.rotten = Some((cells, Rot::End));
+    }
+
     /// Sometimes one thing rots: a slot, a copy of the body, a record that has a successor, or the last record.
     pub(super) fn rot(&mut self) {
         let slots = self.slots();
@@ -375,7 +404,7 @@ impl Model {
         };
         if let Some(cell) = self.device.read(at).cloned() {
             self.device.write_durable(at, Cell::Rotten);
-            self.rotten = Some((at, cell, how));
+            self.rotten = Some((vec![(at, cell)], how));
         }
     }
 }
