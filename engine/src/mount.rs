@@ -45,6 +45,7 @@ use seabed_types::{BLOCK_BYTES, Crc, Epoch, Lsn, Malformed, Paddr, PoolId, Segme
 use crate::mounted::{MountReport, Mounted, Parts};
 use crate::options::{Access, ShardOptions};
 use crate::put::Streaming;
+use crate::request::{Applied, Settling};
 use crate::stats::{Counters, MountDevice};
 use crate::streams::Hold;
 use crate::table::Table;
@@ -423,6 +424,7 @@ impl Mounted {
         }
         let epoch = base.epoch;
         let read_only = options.access == Access::ReadOnly;
+        let applied = Rc::<Applied>::default();
         let journal = (!read_only).then(|| {
             let start = JournalStart {
                 end: end.clone(),
@@ -432,7 +434,8 @@ impl Mounted {
                 first_place: body.start,
                 previous_of_first: body.start_previous,
             };
-            let space: Rc<dyn Space> = Rc::clone(&table) as Rc<dyn Space>;
+            let settling = Settling { table: Rc::clone(&table), applied: Rc::clone(&applied) };
+            let space: Rc<dyn Space> = Rc::new(settling);
             Journal::new(machine.clone(), (layout, superblock.identity, id), start, space)
         });
         let slot = Slot {
@@ -446,6 +449,7 @@ impl Mounted {
             epoch,
             table,
             journal,
+            applied,
             world,
             slot,
             durable_slot: base.slot.clone(),

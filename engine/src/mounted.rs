@@ -32,6 +32,7 @@ use crate::graves::GraveWork;
 use crate::mount::{Home, states_durable};
 use crate::options::ShardOptions;
 use crate::put::Streaming;
+use crate::request::Applied;
 use crate::sequence::Making;
 use crate::stats::{Counters, MountDevice, Stats};
 use crate::streams::{BACKGROUND_WRITES_MAX, Hold, Streams};
@@ -81,6 +82,7 @@ pub(crate) struct Mounted {
     pub(crate) table: Rc<Table>,
     /// None if it was opened for reading: everything replayed is durable then.
     pub(crate) journal: Option<Rc<Journal>>,
+    pub(crate) applied: Rc<Applied>,
     pub(crate) world: RefCell<World>,
     pub(crate) streams: RefCell<Streams>,
     /// What the next checkpoint's slot follows.
@@ -136,6 +138,7 @@ pub(crate) struct Parts {
     pub(crate) epoch: Epoch,
     pub(crate) table: Rc<Table>,
     pub(crate) journal: Option<Rc<Journal>>,
+    pub(crate) applied: Rc<Applied>,
     pub(crate) world: World,
     pub(crate) slot: Slot,
     pub(crate) durable_slot: Slot,
@@ -174,6 +177,7 @@ impl Mounted {
             options,
             table: parts.table,
             journal: parts.journal,
+            applied: parts.applied,
             world: RefCell::new(parts.world),
             streams: RefCell::default(),
             slot: RefCell::new(parts.slot),
@@ -322,6 +326,7 @@ impl Mounted {
         }
         self.machine.device.quiesce().await;
         self.ended.until(|| !self.commits.get()).await;
+        self.applied.clear();
     }
 
     /// Whether the shard closes and all that was submitted is done.

@@ -196,6 +196,7 @@ impl Family {
 }
 
 /// The last step of a streaming put.
+#[derive(Clone)]
 pub(crate) struct PutEnd {
     family: Rc<Family>,
     object: ObjectId,
@@ -364,7 +365,7 @@ impl Mounted {
     /// Carries out the last step of a streaming put.
     pub(crate) async fn finish_put(
         self: &Rc<Self>,
-        request: &Request,
+        request: &Rc<Request>,
         put: &PutEnd,
         place: Place,
     ) -> Result<()> {
@@ -378,7 +379,7 @@ impl Mounted {
     }
 
     /// Sets the onode of a streaming put; its place in the line is the first.
-    async fn put_onode(self: &Rc<Self>, request: &Request, streamed: &Streamed<'_>) -> Result<Lsn> {
+    async fn put_onode(self: &Rc<Self>, request: &Rc<Request>, streamed: &Streamed<'_>) -> Result<Lsn> {
         let id = request.id;
         let mut held = Held::new(self);
         loop {
@@ -419,7 +420,7 @@ impl Mounted {
                     }
                     self.count_transaction(usize::try_from(streamed.size).unwrap_or(usize::MAX));
                     let lsn = self.apply(id, effects, &need, Also::Nothing)?;
-                    request.applied(self.epoch, self.journal()?, lsn);
+                    self.applied_in(request, lsn);
                     return Ok(lsn);
                 }
             }

@@ -6,6 +6,9 @@
 //!
 //! Whoever works on a request says for which mount; what a mount that has ended still has to say counts for nothing.
 //!
+//! What was submitted is dropped in the moment in which the request is answered, before its client is woken: the data may be
+//! of a pool of buffers from which the client takes the next. [`Settling`] does so for all that a durable record holds.
+//!
 //! Invariant: a request is carried out by one mount at a time, and not again once its record is durable.
 //! Cost: one allocation per transaction; its data is kept until its record is durable, as its memory permit is.
 
@@ -14,15 +17,18 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use seabed_device::local::Notify;
-use seabed_journal::{CollectionId, Journal};
+use seabed_journal::{CollectionId, Journal, Settled, Space};
 use seabed_object::Transaction;
-use seabed_types::{Epoch, Lsn};
+use seabed_segment::OpenSegment;
+use seabed_types::{Epoch, Incarnation, Lsn, SegmentId};
 
 use crate::Result;
 use crate::put::PutEnd;
 use crate::submit::Also;
+use crate::table::Table;
 
 /// What is asked for.
+#[derive(Clone)]
 pub(crate) enum Work {
     /// A transaction, and what else is done in its record.
     Transaction(Transaction, Also),
@@ -43,7 +49,8 @@ enum State {
 /// See the module.
 pub(crate) struct Request {
     pub(crate) id: CollectionId,
-    pub(crate) work: Work,
+    /// None once it is over.
+    work: RefCell<Option<Work>>,
     /// The mount that works on it.
     epoch: Cell<Epoch>,
     state: RefCell<State>,
@@ -53,7 +60,24 @@ pub(crate) struct Request {
 impl Request {
     pub(crate) fn new(id: CollectionId, work: Work) -> Rc<Self> {
         let (state, changed) = (RefCell::new(State::Open), Notify::default());
+        let work = RefCell::new(Some(work));
         Rc::new(Self { id, work, epoch: Cell::new(Epoch(0)), state, changed })
+    }
+
+    /// What is asked for, to be carried out; none if it is over.
+    pub(crate) fn work(&self) -> Option<Work> {
+        self.work.borrow().clone()
+    }
+
+    /// Looks at what is asked for, in this moment.
+    pub(crate) fn look_at_work<T>(&self, look: impl FnOnce(&Work) -> Option<T>) -> Option<T> {
+        self.work.borrow().as_ref().and_then(look)
+    }
+
+    /// Drops what was asked for. What that drops may be the caller's own, so nothing is borrowed meanwhile.
+    fn drop_work(&self) {
+        let work = self.work.take();
+        drop(work);
     }
 
     /// The mount `epoch` works on it from now on.
@@ -78,9 +102,12 @@ impl Request {
 
     /// Nobody will work on it any more.
     pub(crate) fn end(&self, result: Result<()>) {
-        let state = &mut *self.state.borrow_mut();
-        if !matches!(state, State::Answered(_)) {
-            *state = State::Answered(result);
+        self.drop_work();
+        {
+            let state = &mut *self.state.borrow_mut();
+            if !matches!(state, State::Answered(_)) {
+                *state = State::Answered(result);
+            }
         }
         self.changed.notify_all();
     }
@@ -97,6 +124,7 @@ impl Request {
     /// It is over and leaves the line. Whoever waits for its record may have been told that the journal had failed while the
     /// record was still on its way, and waits for the next mount now: no mount will take it, for the record is durable.
     fn leave(&self) {
+        self.drop_work();
         let is_durable_all_the_same =
             matches!(&*self.state.borrow(), State::Applied(journal, _) if journal.healthy().is_err());
         if is_durable_all_the_same {
@@ -161,5 +189,66 @@ impl Unanswered {
             request.leave();
         }
         left
+    }
+}
+
+/// The requests that a mount has applied and whose records are not durable, in the order of the records.
+#[derive(Default)]
+pub(crate) struct Applied {
+    requests: RefCell<VecDeque<(Lsn, Rc<Request>)>>,
+}
+
+impl Applied {
+    pub(crate) fn add(&self, lsn: Lsn, request: &Rc<Request>) {
+        let mut requests = self.requests.borrow_mut();
+        assert!(requests.back().is_none_or(|(last, _)| *last <= lsn), "records are filled in their order");
+        requests.push_back((lsn, Rc::clone(request)));
+    }
+
+    /// All records below `lsn` are durable: drops what their requests asked for.
+    fn durable(&self, lsn: Lsn) {
+        loop {
+            let durable = {
+                let mut requests = self.requests.borrow_mut();
+                if requests.front().is_none_or(|(of, _)| *of >= lsn) {
+                    return;
+                }
+                requests.pop_front()
+            };
+            // One that the next mount has taken since is not over.
+            if let Some((_, request)) = durable.filter(|(_, request)| request.is_over()) {
+                request.leave();
+            }
+        }
+    }
+
+    /// Nothing more becomes durable here: the next mount has what is left.
+    pub(crate) fn clear(&self) {
+        let left = self.requests.take();
+        drop(left);
+    }
+}
+
+/// What a journal reports to: segments go to and come from the table, and what a durable record holds is dropped.
+pub(crate) struct Settling {
+    pub(crate) table: Rc<Table>,
+    pub(crate) applied: Rc<Applied>,
+}
+
+impl Space for Settling {
+    fn claim_journal(&self) -> Option<(SegmentId, Incarnation)> {
+        self.table.claim_journal()
+    }
+
+    fn sealed(&self, segment: OpenSegment) {
+        self.table.sealed(segment);
+    }
+
+    fn settled(&self, settled: Settled) {
+        let durable_below = settled.lsn.next();
+        self.table.settled(settled);
+        if !seabed_types::seeded!(79) {
+            self.applied.durable(durable_below);
+        }
     }
 }

@@ -59,6 +59,14 @@ pub(crate) struct Ahead {
     pub(crate) maker: Option<Maker>,
 }
 
+/// Bytes of memory that a request takes.
+fn bytes_of(work: &Work) -> usize {
+    match work {
+        Work::Transaction(txn, _) => txn.payload_bytes() + REQUEST_BYTES,
+        Work::Put(_) => REQUEST_BYTES,
+    }
+}
+
 impl Mounted {
     /// Takes a request on: its place in the order is taken in this moment.
     pub(crate) fn take(self: &Rc<Self>, request: &Rc<Request>) {
@@ -69,39 +77,44 @@ impl Mounted {
             None => return request.end(Err(Error::Invalid { what: "no such pool" })),
         };
         line.unanswered.add(request);
-        let bytes = match &request.work {
-            Work::Transaction(txn, also) => {
-                let bytes = txn.payload_bytes() + REQUEST_BYTES;
-                if line.is_empty()
-                    && self.bulk_threshold(txn).is_none()
-                    && let Some(permit) = self.requests.try_acquire(bytes)
-                {
-                    match self.try_at_once(request.id, txn, *also, permit) {
-                        Ok(Some(lsn)) => {
-                            let journal = self.journal.as_ref().expect("it has applied something");
-                            return request.applied(self.epoch, journal, lsn);
-                        }
-                        Ok(None) => {}
-                        Err(error) => return self.answer(request, &line, Err(error)),
-                    }
-                }
-                bytes
-            }
-            Work::Put(_) => REQUEST_BYTES,
-        };
+        match self.at_once(request, &line) {
+            Some(Ok(lsn)) => return self.applied_in(request, lsn),
+            Some(Err(error)) => return self.answer(request, &line, Err(error)),
+            None => {}
+        }
+        let Some(work) = request.work() else { return };
         let place = line.enter();
         // Memory is given in the order of places: who waits behind another never has what the other waits for.
-        let memory = self.requests.acquire(bytes);
+        let memory = self.requests.acquire(bytes_of(&work));
         let (shard, request) = (Rc::clone(self), Rc::clone(request));
         self.spawn(Class::Foreground, async move {
             let permit = memory.await;
-            let result = match &request.work {
-                Work::Transaction(txn, also) => shard.transact(&request, txn, place, *also).await,
-                Work::Put(put) => shard.finish_put(&request, put, place).await,
+            let result = match work {
+                Work::Transaction(txn, also) => shard.transact(&request, txn, place, also).await,
+                Work::Put(put) => shard.finish_put(&request, &put, place).await,
             };
             drop(permit);
             shard.answer(&request, &line, result);
         });
+    }
+
+    /// Carries a transaction out in this moment. None: nothing was done, it has to wait for something.
+    fn at_once(self: &Rc<Self>, request: &Request, line: &Line) -> Option<Result<Lsn>> {
+        request.look_at_work(|work| {
+            let Work::Transaction(txn, also) = work else { return None };
+            if !line.is_empty() || self.bulk_threshold(txn).is_some() {
+                return None;
+            }
+            let permit = self.requests.try_acquire(bytes_of(work))?;
+            self.try_at_once(request.id, txn, *also, permit).transpose()
+        })
+    }
+
+    /// A request was applied in record `lsn`.
+    pub(crate) fn applied_in(&self, request: &Rc<Request>, lsn: Lsn) {
+        let journal = self.journal.as_ref().expect("it has applied something");
+        request.applied(self.epoch, journal, lsn);
+        self.applied.add(lsn, request);
     }
 
     /// Answers a request, unless it failed because this mount has ended: then the next one carries it out again.
@@ -147,12 +160,12 @@ impl Mounted {
 
     async fn transact(
         self: &Rc<Self>,
-        request: &Request,
-        txn: &Transaction,
+        request: &Rc<Request>,
+        mut txn: Transaction,
         place: Place,
         also: Also,
     ) -> Result<()> {
-        let (id, mut txn) = (request.id, txn.clone());
+        let id = request.id;
         let mut ahead = Ahead::default();
         let threshold = self.bulk_threshold(&txn);
         if let Some(threshold) = threshold {
@@ -225,7 +238,7 @@ impl Mounted {
                     }
                     let lsn = self.apply(id, effects, &need, also)?;
                     let journal = Rc::clone(self.journal()?);
-                    request.applied(self.epoch, &journal, lsn);
+                    self.applied_in(request, lsn);
                     self.count_transaction(user_bytes);
                     drop(place);
                     drop(ahead.maker.take());

@@ -2,6 +2,9 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "bytes of test data")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use seabed::blocking::Store;
 use seabed::{Access, Error, FormatOptions, OpenOptions, Transaction};
@@ -134,4 +137,43 @@ fn options_and_handles_cross_threads() {
     crosses_threads::<seabed::blocking::Pool>();
     crosses_threads::<seabed::Error>();
     crosses_threads::<seabed::Transaction>();
+}
+
+/// The data of the last record was kept until another write came: a caller that pools its buffers waited for ever.
+#[test]
+fn data_is_dropped_before_it_is_acknowledged() {
+    struct Lent(Vec<u8>, Arc<AtomicUsize>);
+    impl AsRef<[u8]> for Lent {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+    impl Drop for Lent {
+        fn drop(&mut self) {
+            self.1.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+    let dir = tempfile::tempdir().expect("a place for files");
+    let path = dir.path().join("store.img");
+    format(&path);
+    let store = Store::open(&path, OpenOptions::default()).expect("just made");
+    let pool = store.create_pool("p").expect("a new pool");
+    let live = Arc::new(AtomicUsize::new(0));
+    let lend = |bytes: usize| {
+        live.fetch_add(1, Ordering::SeqCst);
+        Bytes::from_owner(Lent(vec![1; bytes], Arc::clone(&live)))
+    };
+    for bytes in [1, 4096, 65_537, 100_000, 126_976, 127_000, 200_000] {
+        for number in 0..10 {
+            pool.put(format!("o{number}"), lend(bytes)).expect("space");
+            assert_eq!(live.load(Ordering::SeqCst), 0, "a put of {bytes} bytes was acknowledged");
+        }
+        let mut stream = pool.put_stream("streamed").expect("begins");
+        for _ in 0..3 {
+            stream.write(lend(bytes)).expect("space");
+        }
+        stream.finish(vec![(b"a".to_vec(), lend(10))]).expect("space");
+        assert_eq!(live.load(Ordering::SeqCst), 0, "a streaming put of {bytes} bytes was acknowledged");
+    }
+    store.close().expect("clean");
 }

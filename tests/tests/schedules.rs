@@ -4,7 +4,7 @@ use seabed_device::IoKind;
 use seabed_tests::crash::in_place::{self, Closing};
 use seabed_tests::crash::lost_end::{Resting, lost_end};
 use seabed_tests::crash::schedules::space::{Order, Slow};
-use seabed_tests::crash::schedules::{self, cached, medium, memory, records, space};
+use seabed_tests::crash::schedules::{self, cached, medium, memory, owned, records, space};
 use seabed_tests::crash::shown::{Change, waits_until_durable};
 use seabed_tests::crash::{FlipPlaces, Structure, flip, stories, trimming_mounts};
 use seabed_tests::machine::{Cache, EIO, Effect, Fault, Landed};
@@ -410,4 +410,14 @@ fn nobody_needs_the_block_where_a_record_could_not_be_written() {
         mounted += in_place::on_a_bad_block(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
     }
     assert!(mounted > 10, "{mounted}");
+}
+
+/// The engine kept the `Bytes` of the last record until another write came, however long the store was idle. A program that
+/// took its buffers from a pool and waited for one to come back waited for ever: `import` did, with ordinary files.
+#[test]
+fn what_was_lent_comes_back_with_the_answer() {
+    for seed in 1..4 {
+        let lent = owned::owned_data(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert_eq!(lent, 84);
+    }
 }

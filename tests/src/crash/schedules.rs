@@ -2,11 +2,12 @@
 //!
 //! Here: slots, superblocks and kills. Space: [`space`]. Old content where a write was lost, and reads that fail: [`medium`].
 //! Images on their way, and replays with less memory than the writer had: [`memory`]. Rows in several records, and records
-//! that rot: [`records`]. Data in memory: [`cached`].
+//! that rot: [`records`]. Data in memory: [`cached`]. Buffers of the caller: [`owned`].
 
 pub mod cached;
 pub mod medium;
 pub mod memory;
+pub mod owned;
 pub mod records;
 pub mod space;
 

@@ -105,4 +105,5 @@ pub const BUGS: &[Bug] = &[
     bug(70, "L5", "engine/src/mount.rs", "what a mount claimed whose checkpoint found no space is not logged", Suite::LateClaims, 3),
     bug(75, "C10", "engine/src/checkpoint.rs", "a slot states as durable what is only on its way", Suite::Crash, 20),
     bug(76, "C10", "journal/src/slot.rs", "what a slot states of the log's end is no proof", Suite::LostEnd, 1),
+    bug(79, "bounded memory", "engine/src/request.rs", "what a durable record holds is kept until the next transaction", Suite::OwnedData, 1),
 ];

@@ -9,7 +9,7 @@ use crate::crash::faults::run_faults;
 use crate::crash::in_place::{self, Closing};
 use crate::crash::lost_end::{Resting, lost_end};
 use crate::crash::schedules::space::{Order, Slow};
-use crate::crash::schedules::{self, cached, medium, memory, records, space};
+use crate::crash::schedules::{self, cached, medium, memory, owned, records, space};
 use crate::crash::shown::{Change, waits_until_durable};
 use crate::crash::{FlipPlaces, Structure, flip, run_seed, stories, trimming_mounts};
 use crate::journal_suite;
@@ -98,6 +98,8 @@ pub enum Suite {
     ReusedAddresses,
     /// The last records of a store at rest are lost.
     LostEnd,
+    /// Buffers of the caller come back with the answer.
+    OwnedData,
     /// A write or a flush fails once while clients work.
     InPlace,
 }
@@ -145,6 +147,7 @@ impl fmt::Display for Suite {
             Self::SlowReads => "schedule slow_and_overwritten, reads",
             Self::ReusedAddresses => "schedule reused_addresses",
             Self::LostEnd => "schedule lost_end",
+            Self::OwnedData => "schedule owned_data",
             Self::InPlace => "in_place",
         })
     }
@@ -225,6 +228,7 @@ impl Suite {
             Self::SlowReads => error(space::slow_and_overwritten(seed, Slow::Read)),
             Self::ReusedAddresses => error(cached::reused_addresses(seed)),
             Self::LostEnd => error(lost_end(seed, Resting::Closed)),
+            Self::OwnedData => error(owned::owned_data(seed)),
             Self::InPlace => failing_in_place(seed),
         }
     }
