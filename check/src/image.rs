@@ -31,7 +31,9 @@ impl Image for File {
     fn bytes(&self) -> u64 {
         // The length in the metadata is 0 for a block device; its end is where a seek to the end goes.
         let mut file = self;
-        io::Seek::seek(&mut file, io::SeekFrom::End(0)).unwrap_or(0)
+        let bytes = io::Seek::seek(&mut file, io::SeekFrom::End(0)).unwrap_or(0);
+        // What is behind the last whole block is not used.
+        bytes - bytes % BLOCK_BYTES as u64
     }
 
     fn read(&self, at: u64, into: &mut [u8]) -> io::Result<()> {

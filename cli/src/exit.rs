@@ -176,9 +176,12 @@ fn exit_of_open(error: &OpenError) -> Exit {
     match error {
         OpenError::InUse { .. } => Exit::InUse,
         OpenError::NotADevice { .. } | OpenError::BadSize { .. } => Exit::NotAStore,
-        OpenError::HoldsData { .. } => Exit::Usage,
+        OpenError::HoldsData { .. } | OpenError::WholeDevice { .. } => Exit::Usage,
         OpenError::Io { errno, .. } => exit_of_io(&io::Error::from_raw_os_error(*errno)),
-        OpenError::Unsupported { .. } | OpenError::Panicked => Exit::Io,
+        OpenError::Missing(_)
+        | OpenError::Unsupported { .. }
+        | OpenError::Interrupted { .. }
+        | OpenError::Panicked => Exit::Io,
         _ => Exit::Io,
     }
 }
@@ -214,8 +217,12 @@ fn advice_for(error: &Error) -> Option<&'static str> {
         Error::Open(OpenError::BadSize { .. } | OpenError::NotADevice { .. }) => {
             "a store is made with `seabed format STORE --size 10G`"
         }
-        Error::Open(OpenError::Io { errno, .. }) => match Errno::from_raw_os_error(*errno) {
-            Errno::NOENT => "a store is made with `seabed format STORE --size 10G`",
+        Error::Open(OpenError::WholeDevice { .. }) => "leave --size out, or make a partition of that size",
+        // What looks at the path first: later there was something.
+        Error::Open(OpenError::Io { errno, what, .. }) => match Errno::from_raw_os_error(*errno) {
+            Errno::NOENT if *what == "looking at it" => {
+                "a store is made with `seabed format STORE --size 10G`"
+            }
             Errno::ACCESS | Errno::PERM => "look at the permissions of the file and of the folders above it",
             _ => return None,
         },
@@ -246,7 +253,7 @@ fn advice_for(error: &Error) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use seabed::device::{DeviceError, IoKind};
+    use seabed::device::{DeviceError, IoKind, Missing};
 
     fn open_io(errno: i32) -> OpenError {
         OpenError::Io { path: "s".into(), what: "opening it", errno }
@@ -265,6 +272,7 @@ mod tests {
             (Error::Open(open_io(2)), 3),
             (Error::Open(open_io(13)), 8),
             (Error::Open(open_io(28)), 4),
+            (Error::Open(Missing::Uring.into()), 8),
             (superblock(SuperblockError::NotAStore), 7),
             (superblock(SuperblockError::Version(9)), 7),
             (superblock(SuperblockError::UnknownFeatures(1)), 7),

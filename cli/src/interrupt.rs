@@ -10,7 +10,7 @@
 use std::io;
 use std::os::raw::c_int;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, SIGXFSZ};
@@ -29,6 +29,7 @@ const FIRM: [c_int; 2] = [SIGQUIT, SIGXCPU];
 #[derive(Clone, Default)]
 pub(crate) struct Interrupt {
     signal: Arc<AtomicUsize>,
+    flag: Arc<AtomicBool>,
 }
 
 impl Interrupt {
@@ -54,6 +55,7 @@ impl Interrupt {
     fn take(&self, signal: c_int) {
         if POLITE.contains(&signal) && !self.is_set() {
             self.signal.store(usize::try_from(signal).expect("signals are positive"), Ordering::Relaxed);
+            self.flag.store(true, Ordering::Relaxed);
         } else {
             cleanup::run();
             low_level::exit(128 + signal);
@@ -70,6 +72,11 @@ impl Interrupt {
 
     pub(crate) fn is_set(&self) -> bool {
         self.exit().is_some()
+    }
+
+    /// True once a signal has come, for code that knows no signals.
+    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.flag)
     }
 }
 

@@ -5,10 +5,14 @@
 mod bench;
 #[path = "suite/bench_jobs.rs"]
 mod bench_jobs;
+#[path = "suite/environment.rs"]
+mod environment;
 #[path = "suite/exits.rs"]
 mod exits;
 #[path = "suite/export.rs"]
 mod export;
+#[path = "suite/format.rs"]
+mod format;
 #[path = "suite/import.rs"]
 mod import;
 #[path = "suite/import_sizes.rs"]

@@ -24,9 +24,11 @@
 //! # Ok::<(), seabed_device::OpenError>(())
 //! ```
 //!
-//! Needs Linux 6.1 or so with io_uring allowed, /proc, and 512 KiB or more of lockable memory. glommio registers
-//! `io_memory` with its three rings for each thread; where the process may not lock three times that, it warns and goes on
-//! without.
+//! Needs Linux 6.1 or so with io_uring allowed, and 512 KiB or more of lockable memory; what is missing is an error that
+//! names it ([`crate::Missing`]). Without /proc a handle that is refused does not learn by which process, and a device must
+//! keep its path while it is being opened; without /sys, or where sched_setaffinity is refused, threads do not spin. glommio
+//! registers `io_memory` with its three rings for each thread; where the process may not lock three times that, it warns and
+//! goes on without.
 //!
 //! What glommio has in store, and where it is met:
 //! - cancelled I/O may be in the kernel when its buffer or the executor goes: nobody cancels what is on our own ring, and a
@@ -35,8 +37,9 @@
 //! - a panic unwinds through the executor: caught at the edge of each task (`runtime`);
 //! - an executor parks with tasks to run if its preempt timer fires too early: a long timer, and a thread that
 //!   knocks (`watchdog`);
-//! - block devices are opened without O_DIRECT and have no size: flags are read back, sizes found (`open`);
-//! - short reads and writes (`ring`), and buffers of whatever memory was there (`device`);
+//! - it looks for a device in /sys and panics if it may not: files are opened by std, flags read back (`open`);
+//! - it panics where no thread can be started, or put on processors: looked at before (`system`, `thread`);
+//! - buffers of whatever memory was there (`device`);
 //! - `spawn_local` polls on the spot: tasks of others go through `spawn_local_into` (`runtime`);
 //! - `spawn_blocking`, the unsound queues, and more than 32,767 wakers of one task: not used.
 
@@ -46,6 +49,7 @@ mod lock;
 mod open;
 mod ring;
 mod runtime;
+mod system;
 mod thread;
 mod turns;
 mod watchdog;
@@ -57,12 +61,12 @@ use std::sync::mpsc::{channel, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-pub use create::{CreateOptions, FirstWrite, create};
+pub use create::{CreateOptions, Created, FirstWrite, create};
 pub use open::Access;
 
 use rustix::io::Errno;
 
-use crate::{Geometry, Host, Join, Main, OpenError};
+use crate::{Geometry, Host, Join, Main, Missing, OpenError};
 use open::Target;
 use runtime::Panicked;
 use watchdog::{Door, Rhythm};
@@ -133,7 +137,11 @@ impl GlommioHost {
     /// process.
     pub fn open(path: impl AsRef<Path>, options: HostOptions) -> Result<Self, OpenError> {
         let target = Target::open(path.as_ref(), options.access, options.lock_wait)?;
-        Ok(Self { target: Arc::new(target), options, rhythm: Rhythm::default() })
+        Ok(Self::of(Arc::new(target), options))
+    }
+
+    fn of(target: Arc<Target>, options: HostOptions) -> Self {
+        Self { target, options, rhythm: Rhythm::default() }
     }
 
     /// Reads all of `bytes` at `at` on the calling thread; neither need be aligned. Direct, so that it shows what is
@@ -148,7 +156,10 @@ impl GlommioHost {
         run: impl FnOnce() -> Result<(), Panicked> + Send + 'static,
     ) -> Result<JoinHandle<Result<(), Panicked>>, OpenError> {
         let spawned = std::thread::Builder::new().name(name).spawn(run);
-        spawned.map_err(|error| open::failed(self.path(), "starting a thread", &error))
+        spawned.map_err(|error| match errno_of(error.raw_os_error()) {
+            Errno::AGAIN | Errno::NOMEM => Missing::Threads.into(),
+            _ => open::failed(self.path(), "starting a thread", &error),
+        })
     }
 
     /// The path it was opened by.
@@ -176,6 +187,13 @@ impl Host for GlommioHost {
         let mut gos = Vec::with_capacity(threads);
         let mut handles = Vec::with_capacity(threads + 1);
         let mut failure = None;
+        // First, so that the threads are the last to start others, and know whether they can.
+        let (every, watched) = (self.rhythm.knock, doors.clone());
+        let watch = move || {
+            watchdog::watch(&watched, every, &ending);
+            Ok(())
+        };
+        let watchdog = self.spawn("seabed-watchdog".to_owned(), watch);
         for (index, door) in doors.iter().enumerate() {
             let (go, going) = channel();
             let plan = thread::Plan {
@@ -196,13 +214,8 @@ impl Host for GlommioHost {
             }
         }
         drop((opened, alive));
-        let every = self.rhythm.knock;
-        let watch = move || {
-            watchdog::watch(&doors, every, &ending);
-            Ok(())
-        };
         let shards = handles.len();
-        match self.spawn("seabed-watchdog".to_owned(), watch) {
+        match watchdog {
             Ok(handle) => handles.push(handle),
             Err(error) => failure = failure.or(Some(error)),
         }

@@ -38,7 +38,7 @@ use std::time::Duration;
 pub use glommio;
 
 pub use buffer::{ReadBuf, Storage, WriteBuf};
-pub use error::{DeviceError, IoKind, OpenError};
+pub use error::{DeviceError, IoKind, Missing, OpenError};
 
 /// A future of one thread: owns what it uses, not `Send`.
 pub type Local<T> = Pin<Box<dyn Future<Output = T>>>;

@@ -36,6 +36,10 @@ use smallvec::SmallVec;
 const FRAME_BYTES: usize = CHUNK_BYTES + 16 + 32 + 48 + 48 + 2;
 /// The fewest fingerprints: what is missed in turns by a few clients must not overwrite one another's.
 const FINGERPRINTS_MIN: usize = 64;
+/// The most frames, so that a place has 4 bytes: 16 TiB of data.
+const FRAMES_MAX: usize = u32::MAX as usize;
+/// Fingerprints that are allocated together.
+const FINGERPRINTS_PER_PAGE: usize = 32 << 10;
 /// The most chunks of a run that is looked for.
 const RUN_CHUNKS_MAX: usize = 16;
 
@@ -71,7 +75,7 @@ pub(crate) struct DataCache {
 impl DataCache {
     /// A cache of so many bytes; one of 0 takes nothing.
     pub(crate) fn new(bytes: usize) -> Self {
-        let frames_max = bytes / FRAME_BYTES;
+        let frames_max = (bytes / FRAME_BYTES).min(FRAMES_MAX);
         Self {
             index: FxHashMap::default(),
             frames: Vec::new(),
@@ -188,30 +192,43 @@ fn chunks(run: &Run, incarnation: Incarnation) -> impl Iterator<Item = (Key, usi
 
 /// Fingerprints of chunks that were missed lately, one in each place. A later one overwrites by the toss of a coin: if it always
 /// did, two chunks of one place that are read in turns would keep each other out for ever.
+///
+/// The budget may be more than the machine has: a page of fingerprints takes memory when something in it was missed, and of
+/// the largest budget the list of pages takes 2 MiB.
 struct Doorkeeper {
-    fingerprints: Vec<u16>,
+    pages: Vec<Box<[u16]>>,
+    places: usize,
     coin: u32,
 }
 
 impl Doorkeeper {
     fn new(places: usize) -> Self {
-        Self { fingerprints: vec![0; places], coin: 0 }
+        let pages = places.div_ceil(FINGERPRINTS_PER_PAGE);
+        Self { pages: std::iter::repeat_with(Box::default).take(pages).collect(), places, coin: 0 }
+    }
+
+    fn fingerprint(&mut self, place: usize) -> &mut u16 {
+        let page = &mut self.pages[place / FINGERPRINTS_PER_PAGE];
+        if page.is_empty() {
+            *page = vec![0; FINGERPRINTS_PER_PAGE.min(self.places)].into();
+        }
+        &mut page[place % FINGERPRINTS_PER_PAGE]
     }
 
     /// Whether it was missed before; then it has to be missed twice again. By chance one in 65,536 is let in the first time.
     fn lets_in(&mut self, key: &Key) -> bool {
         let hash = FxBuildHasher.hash_one(key);
         let fingerprint = u16::try_from(hash & 0xffff).expect("16 bits");
-        let place = ((hash >> 32) * self.fingerprints.len() as u64) >> 32;
+        let place = ((hash >> 32) * self.places as u64) >> 32;
         let place = usize::try_from(place).expect("less than their number");
-        let known = &mut self.fingerprints[place];
-        if *known == fingerprint {
-            *known = 0;
+        let known = *self.fingerprint(place);
+        if known == fingerprint {
+            *self.fingerprint(place) = 0;
             return true;
         }
         self.coin = self.coin.wrapping_mul(0x915f_77f5).wrapping_add(1);
-        if *known == 0 || self.coin >> 31 == 0 {
-            *known = fingerprint;
+        if known == 0 || self.coin >> 31 == 0 {
+            *self.fingerprint(place) = fingerprint;
         }
         false
     }
@@ -253,6 +270,18 @@ mod tests {
         for number in numbers {
             read(cache, number);
         }
+    }
+
+    /// A budget of more than the machine has is a bound, not memory: `memory_bytes: usize::MAX` aborted the process when a
+    /// store was opened.
+    #[test]
+    fn a_budget_takes_no_memory_before_it_is_used() {
+        let mut cache = DataCache::new(usize::MAX);
+        assert_eq!((cache.frames_max, cache.bytes()), (FRAMES_MAX, 0));
+        assert!(!read(&mut cache, 1) && !read(&mut cache, 1) && read(&mut cache, 1));
+        let allocated = cache.door.pages.iter().filter(|page| !page.is_empty()).count();
+        assert_eq!(allocated, 1);
+        assert!(cache.door.pages.len() * size_of::<Box<[u16]>>() <= 2 << 20);
     }
 
     #[test]

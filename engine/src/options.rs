@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use seabed_object::limits::INLINE_EXTENTS_BYTES;
@@ -63,6 +64,9 @@ pub struct FormatOptions {
     pub force: bool,
     /// As [`OpenOptions::lock_wait`].
     pub lock_wait: Duration,
+    /// Set by another thread: the format stops soon, undoes what it did, and fails with
+    /// [`seabed_device::OpenError::Interrupted`].
+    pub cancel: Option<Arc<AtomicBool>>,
     /// Whether to write a file once from end to end, so that later flushes do not have to commit the file system's journal.
     pub first_write: bool,
     /// Called while the first write runs.
@@ -78,6 +82,7 @@ impl Default for FormatOptions {
             window_bytes: None,
             force: false,
             lock_wait: Duration::from_secs(5),
+            cancel: None,
             first_write: true,
             progress: None,
         }

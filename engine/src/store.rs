@@ -21,8 +21,8 @@ use async_channel::{Receiver, Sender};
 use bytes::Bytes;
 use futures::Stream;
 use futures::channel::oneshot;
-use seabed_device::glommio_host::{self, CreateOptions, FirstWrite, GlommioHost, HostOptions};
-use seabed_device::{Class, Host, Join, Machine, OpenError};
+use seabed_device::glommio_host::{self, CreateOptions, Created, FirstWrite, GlommioHost, HostOptions};
+use seabed_device::{Class, Host, Join, Machine, Missing, OpenError};
 use seabed_object::read::{Range, Stat};
 use seabed_object::{Direction, IntoData, ObjectId, Transaction, Usage};
 use seabed_segment::{Identity, Layout, Superblock};
@@ -162,14 +162,15 @@ fn open_host(path: &Path, options: &OpenOptions) -> Result<(GlommioHost, Superbl
 async fn on_thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
     let (sender, receiver) = oneshot::channel();
     let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || sender.send(work()));
-    spawned.map_err(|_| Error::Invalid { what: "no thread could be started" })?;
+    spawned.map_err(|_| Error::Open(Missing::Threads.into()))?;
     receiver.await.map_err(|_| Error::Open(OpenError::Panicked))
 }
 
 impl Store {
     /// Makes an empty store at `path`: a block device, an existing file, or a new one. Blocks.
     ///
-    /// Refuses what is not empty unless forced, and what is in use always.
+    /// Refuses what is not empty unless forced, and what is in use always. After an error a new file is gone, and one that
+    /// existed has its size but nothing of what was written to it.
     pub fn format(path: impl AsRef<Path>, options: FormatOptions) -> Result<()> {
         let path = path.as_ref();
         let bytes = match options.size {
@@ -201,13 +202,15 @@ impl Store {
             overwrite: options.force,
             first_write: if options.first_write { FirstWrite::Now } else { FirstWrite::Never },
             lock_wait: options.lock_wait,
+            cancel: options.cancel,
         };
-        glommio_host::create(path, bytes, &create, &mut |done, all| {
+        // Undone unless it is kept.
+        let created = Created::new(path, bytes, &create, &mut |done, all| {
             if let Some(progress) = &progress {
                 progress(done, all);
             }
         })?;
-        let host = GlommioHost::open(path, HostOptions::default())?;
+        let host = created.host(HostOptions::default());
         let (sender, receiver) = std::sync::mpsc::channel();
         let sender = Mutex::new(sender);
         let main = move |machine: Machine| -> seabed_device::Local<()> {
@@ -221,7 +224,9 @@ impl Store {
         };
         let join = host.start(1, Arc::new(main))?;
         join()?;
-        receiver.recv().unwrap_or(Err(Error::Open(OpenError::Panicked)))
+        receiver.recv().unwrap_or(Err(Error::Open(OpenError::Panicked)))?;
+        created.keep();
+        Ok(())
     }
 
     /// Opens a store and replays its journal.

@@ -177,3 +177,23 @@ fn data_is_dropped_before_it_is_acknowledged() {
     }
     store.close().expect("clean");
 }
+
+/// A budget of more than the machine has is a bound. It used to be allocated in part, and `open` aborted the process.
+#[test]
+fn any_budget_opens() {
+    let dir = tempfile::tempdir().expect("a place for files");
+    let path = dir.path().join("store.img");
+    format(&path);
+    for memory_bytes in [1 << 40, 1 << 50, usize::MAX] {
+        for data_cache_bytes in [None, Some(usize::MAX)] {
+            let options = OpenOptions { memory_bytes, data_cache_bytes, ..OpenOptions::default() };
+            let store = Store::open(&path, options).expect("opens");
+            let pool = store.pool_or_create("pool").expect("space");
+            pool.put("a", vec![7; 10_000]).expect("space");
+            for _ in 0..3 {
+                assert_eq!(pool.read("a", 0, 10_000).expect("put before"), vec![7; 10_000]);
+            }
+            store.close().expect("clean");
+        }
+    }
+}

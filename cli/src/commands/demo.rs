@@ -67,7 +67,8 @@ fn demo(
 
     let start = Instant::now();
     let store = scratch.store();
-    format::make(&store, FormatOptions { size: Some(store_bytes), ..FormatOptions::default() }, global)?;
+    let options = FormatOptions { size: Some(store_bytes), ..FormatOptions::default() };
+    format::make(&store, options, interrupt, global)?;
     let seconds = start.elapsed().as_secs_f64();
     output.line(&format!("formatted a store of {} in {seconds:.2} s", human(store_bytes)))?;
 

@@ -2,7 +2,8 @@
 //!
 //! A file that is not empty, or a device whose first or last MiB is not all zeros, is refused unless `--force` is given;
 //! one in use is refused always. A file is written once from end to end, which makes later flushes several times faster;
-//! that takes about a second per GiB on a good disk.
+//! that takes about a second per GiB on a good disk. A format that fails or is ended by a signal removes the file that it
+//! made, and leaves one that existed as large as it was and empty.
 //!
 //! Limits: 64 MiB and segments of 1 MiB at least; smaller segments only by an option for tests.
 
@@ -11,10 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::Args;
-use seabed::{FormatOptions, Store};
+use seabed::device::OpenError;
+use seabed::{Error, FormatOptions, Store};
 
 use crate::args::{Global, StoreArg};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::session::{of_store, shown};
 use crate::sizes::{self, human};
@@ -75,13 +78,18 @@ pub(crate) fn run(args: &FormatArgs, global: &Global) -> Outcome<Exit> {
     if let Some(node_bytes) = args.node_size {
         options.node_bytes = fits_u32(node_bytes)?;
     }
-    make(path, options, global)?;
+    make(path, options, &Interrupt::install()?, global)?;
     global.say(&format!("{}: a store of {}", shown(path), human(bytes)));
     Ok(Exit::Done)
 }
 
-/// Makes a store, showing how far it is.
-pub(crate) fn make(path: &Path, mut options: FormatOptions, global: &Global) -> Outcome<()> {
+/// Makes a store, showing how far it is. A signal ends it, and nothing of it is left.
+pub(crate) fn make(
+    path: &Path,
+    mut options: FormatOptions,
+    interrupt: &Interrupt,
+    global: &Global,
+) -> Outcome<()> {
     let progress = Progress::new(global, "writing");
     let seen = progress.clone();
     let before = AtomicU64::new(0);
@@ -92,9 +100,15 @@ pub(crate) fn make(path: &Path, mut options: FormatOptions, global: &Global) -> 
         }
         seen.bytes(done - before);
     }));
+    options.cancel = Some(interrupt.flag());
     let outcome = Store::format(path, options);
     progress.end();
-    outcome.map_err(|error| of_store(path, &error))
+    outcome.map_err(|error| match (&error, interrupt.exit()) {
+        (Error::Open(OpenError::Interrupted { .. }), Some(exit)) => {
+            Failure::new(exit, format!("{}: interrupted; what was written is gone", shown(path)))
+        }
+        _ => of_store(path, &error),
+    })
 }
 
 fn fits_u32(bytes: u64) -> Outcome<u32> {

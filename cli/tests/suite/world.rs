@@ -163,6 +163,11 @@ impl World {
     }
 }
 
+/// Says that a test, or a part of one, cannot run here; past the harness, which captures what macros print.
+pub(crate) fn skipped(why: &str) {
+    std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes()).expect("stderr");
+}
+
 /// Bytes that do not compress and follow from a seed.
 pub(crate) fn noise(seed: u64, bytes: usize) -> Vec<u8> {
     let mut data = vec![0; bytes];

@@ -1,26 +1,28 @@
 //! Device: reads, writes, flushes and discards of one thread.
 //!
 //! Two descriptions: a plain one, and an O_DSYNC one for durable writes (a third less CPU than write and flush). Both
-//! are O_DIRECT. glommio opens and closes them, and carries out discards; all else goes through a ring of our own (`ring`).
+//! are O_DIRECT. All operations go through a ring of our own (`ring`).
 //!
 //! An operation begins, up to its place in the submission queue, inside the call; a read or write of [`Class::Commit`] is with
 //! the kernel when the call returns. What the kernel has is kept until the kernel is done with it, so that dropping a future is
 //! harmless: glommio would cancel the read and free its buffer, also when the executor itself goes.
 //!
 //! Invariants: 1. Nothing of this handle is in the kernel when the descriptions close: [`GlommioDevice::close`]
-//! refuses new operations, waits for the old ones, and only then closes.
+//! refuses new operations, waits for the old ones, and only then closes. If a ring that broke hides their end, the
+//! descriptions, and the lock on them, stay until the process ends.
 //!
 //! Limits: an operation has at most 1 GiB. Buffers come from an arena of `HostOptions::io_memory` bytes; when it is used up
 //! they come from the heap. A kept read pins its part of the arena.
 //! Not here: caps on what is in flight per class (above the seam); which ranges are cleared.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::fs::File;
 use std::future::ready;
 use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
-use glommio::io::{DmaBuffer, DmaFile, OpenOptions};
+use glommio::io::DmaBuffer;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use seabed_types::BLOCK_BYTES;
@@ -28,8 +30,7 @@ use seabed_types::BLOCK_BYTES;
 use super::errno_of;
 use super::open::{Access, Kind, Target};
 use super::ring::{Ring, Work};
-use super::{Discard, lock, turns};
-use crate::local::Notify;
+use super::{Discard, lock, system, turns};
 use crate::{
     Class, Device, DeviceError, Durability, Geometry, IoKind, Local, OpenError, ReadBuf, Storage, WriteBuf,
     WriteOpts,
@@ -37,6 +38,8 @@ use crate::{
 
 /// The largest single operation.
 const OPERATION_BYTES_MAX: usize = 1 << 30;
+/// How long a close waits for what a broken ring has in the kernel.
+const BROKEN_WAIT: Duration = Duration::from_secs(10);
 
 /// What a thread reads and writes through.
 pub(super) struct GlommioDevice {
@@ -49,11 +52,9 @@ pub(super) struct GlommioDevice {
 
 /// The descriptions, and what is in flight on them.
 struct Open {
-    plain: DmaFile,
+    plain: File,
     /// None when read-only.
-    durable: Option<DmaFile>,
-    discarding: Cell<usize>,
-    idle: Notify,
+    durable: Option<File>,
     ring: Rc<Ring>,
     turns: RefCell<Option<glommio::task::JoinHandle<()>>>,
 }
@@ -72,40 +73,17 @@ impl Asked {
     }
 }
 
-/// A discard in flight, which the executor carries out.
-struct Discarding(Rc<Open>);
-
-impl Drop for Discarding {
-    fn drop(&mut self) {
-        self.0.discarding.set(self.0.discarding.get() - 1);
-        if self.0.discarding.get() == 0 {
-            self.0.idle.notify_all();
-        }
-    }
-}
-
 impl GlommioDevice {
     /// Opens the descriptions of this thread. Inside an executor.
-    pub(super) async fn open(
-        target: &Target,
-        discard: Discard,
-        spin: Option<Duration>,
-    ) -> Result<Self, OpenError> {
-        let ring =
-            Ring::new().map_err(|error| target.io("starting io_uring", errno_of(error.raw_os_error())))?;
-        let plain = open(target, OFlags::DIRECT).await?;
+    pub(super) fn open(target: &Target, discard: Discard, spin: Option<Duration>) -> Result<Self, OpenError> {
+        let ring = Ring::new().map_err(|error| system::of_uring(errno_of(error.raw_os_error())))?;
+        let plain = target.reopen(OFlags::empty())?;
         let durable = match target.access() {
             Access::ReadOnly => None,
-            Access::ReadWrite => match open(target, OFlags::DIRECT | OFlags::DSYNC).await {
-                Ok(durable) => Some(durable),
-                Err(error) => {
-                    close(plain).await;
-                    return Err(error);
-                }
-            },
+            Access::ReadWrite => Some(target.reopen(OFlags::DSYNC).inspect_err(|_| unlock(&plain))?),
         };
         let turns = RefCell::new(Some(glommio::spawn_local(turns::take(Rc::clone(&ring), spin)).detach()));
-        let open = Open { plain, durable, ring, turns, discarding: Cell::new(0), idle: Notify::default() };
+        let open = Open { plain, durable, ring, turns };
         Ok(Self {
             geometry: target.geometry(),
             kind: target.kind(),
@@ -117,22 +95,21 @@ impl GlommioDevice {
     /// Refuses further operations, waits for those in flight, lets go of the lock and closes.
     pub(super) async fn close(&self) {
         let Some(open) = self.open.take() else { return };
-        open.quiet().await;
+        if !open.ring.ended(BROKEN_WAIT).await {
+            tracing::error!(
+                "operations are left in the kernel: the device stays locked until the process ends"
+            );
+            std::mem::forget(open);
+            return;
+        }
         open.ring.close();
         let turns = open.turns.take();
         if let Some(turns) = turns {
             turns.await;
         }
-        match Rc::try_unwrap(open) {
-            Ok(open) => {
-                close(open.plain).await;
-                if let Some(durable) = open.durable {
-                    close(durable).await;
-                }
-            }
-            // Somebody kept the future of a quiesce: the descriptions close with it, the lock goes now.
-            Err(open) => [Some(&open.plain), open.durable.as_ref()].into_iter().flatten().for_each(unlock),
-        }
+        // Closing may not be enough: a process that is just being started has copies of the descriptions, and so has the
+        // future of a quiesce that somebody kept.
+        [Some(&open.plain), open.durable.as_ref()].into_iter().flatten().for_each(unlock);
     }
 
     fn asked(&self, kind: IoKind, at: u64, bytes: u64) -> Result<(Rc<Open>, Asked), DeviceError> {
@@ -173,7 +150,7 @@ impl Device for GlommioDevice {
                 Box::pin(async move {
                     match reading.await {
                         Ok(Work::Read(buffer)) => Ok(ReadBuf::new(Read(buffer))),
-                        Ok(Work::Write(_) | Work::Flush) => Err(asked.error(Errno::IO)),
+                        Ok(Work::Write(_) | Work::Flush | Work::Discard(_)) => Err(asked.error(Errno::IO)),
                         Err(errno) => Err(asked.error(errno)),
                     }
                 })
@@ -211,9 +188,15 @@ impl Device for GlommioDevice {
         match self.asked(IoKind::Discard, at, bytes) {
             Ok((open, _)) if open.durable.is_none() => Box::pin(ready(Err(DeviceError::ReadOnly))),
             Ok((open, asked)) if self.discard == Discard::Deallocate && bytes > 0 => {
-                open.discarding.set(open.discarding.get() + 1);
-                let (discarding, kind) = (Discarding(open), self.kind);
-                started(async move { discarding.0.discard(asked, kind).await })
+                let discarding = open.ring.begin(open.plain(), at, Work::Discard(bytes), false);
+                let kind = self.kind;
+                Box::pin(async move {
+                    match discarding.await {
+                        // A hint: a block device that cannot forget just keeps the bytes.
+                        Err(Errno::OPNOTSUPP) if kind == Kind::BlockDevice => Ok(()),
+                        outcome => outcome.map(|_| ()).map_err(|errno| asked.error(errno)),
+                    }
+                })
             }
             Ok(_) => Box::pin(ready(Ok(()))),
             Err(error) => Box::pin(ready(Err(error))),
@@ -222,7 +205,7 @@ impl Device for GlommioDevice {
 
     fn quiesce(&self) -> Local<()> {
         match self.open.borrow().clone() {
-            Some(open) => Box::pin(async move { open.quiet().await }),
+            Some(open) => Box::pin(async move { open.ring.idle().await }),
             None => Box::pin(ready(())),
         }
     }
@@ -232,59 +215,10 @@ impl Open {
     fn plain(&self) -> RawFd {
         self.plain.as_fd().as_raw_fd()
     }
-
-    /// Waits until nothing is in flight.
-    async fn quiet(&self) {
-        self.idle.until(|| self.discarding.get() == 0).await;
-        self.ring.idle().await;
-    }
-
-    async fn discard(&self, asked: Asked, kind: Kind) -> Result<(), DeviceError> {
-        match self.plain.deallocate(asked.at, asked.bytes).await {
-            // A hint: a block device that cannot forget just keeps the bytes.
-            Err(error) if kind == Kind::BlockDevice && errno_of(error.raw_os_error()) == Errno::OPNOTSUPP => {
-                Ok(())
-            }
-            outcome => outcome.map_err(|error| asked.error(errno_of(error.raw_os_error()))),
-        }
-    }
 }
 
-/// Runs a discard as a task of its own, begun at once; dropping what is returned changes nothing.
-fn started<T: 'static>(operation: impl Future<Output = T> + 'static) -> Local<T> {
-    let task = glommio::spawn_local(operation).detach();
-    Box::pin(async move { task.await.expect("nobody cancels an operation") })
-}
-
-/// Opens one description, and checks that it became what was asked for.
-async fn open(target: &Target, flags: OFlags) -> Result<DmaFile, OpenError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .write(target.access() == Access::ReadWrite)
-        .custom_flags(flags.bits().cast_signed())
-        .dma_open(target.reopen_path())
-        .await
-        .map_err(|error| target.io("opening it again", errno_of(error.raw_os_error())))?;
-    match target.admit(file.as_fd(), flags) {
-        Ok(()) => Ok(file),
-        Err(error) => {
-            close(file).await;
-            Err(error)
-        }
-    }
-}
-
-/// Lets go of the lock and closes. Dropped instead, a description would be closed by the executor's next pass, and stay
-/// open, and locked, if there is none.
-async fn close(file: DmaFile) {
-    unlock(&file);
-    if let Err(error) = file.close().await {
-        tracing::warn!(%error, "closing a description");
-    }
-}
-
-fn unlock(file: &DmaFile) {
-    if let Err(error) = lock::release(file.as_fd()) {
+fn unlock(file: &File) {
+    if let Err(error) = lock::release(file) {
         tracing::warn!(%error, "letting go of a lock");
     }
 }

@@ -5,12 +5,12 @@
 //! that opening fails where they would, and so that [`Target::read_at`] sees what is on the device and leaves nothing
 //! in the page cache.
 //!
-//! The other descriptions are opened through [`Target::reopen_path`], a link in /proc that leads to this very inode,
+//! The other descriptions are opened by [`Target::reopen`], through a link in /proc that leads to this very inode,
 //! whatever has happened to the path since.
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{Seek, SeekFrom};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,7 +20,8 @@ use rustix::io::Errno;
 use seabed_types::BLOCK_BYTES;
 
 use super::lock::{self, Inode};
-use crate::{Geometry, OpenError};
+use super::ring::AGAIN_MAX;
+use crate::{Geometry, Missing, OpenError};
 
 /// What a handle may do to its device.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,7 +58,10 @@ pub(super) struct Target {
     access: Access,
     kind: Kind,
     inode: Inode,
+    /// A multiple of 4096; what is behind is not used.
     bytes: u64,
+    /// As the kernel has it.
+    bytes_found: u64,
 }
 
 impl Target {
@@ -87,22 +91,26 @@ impl Target {
                 what: "it was replaced while it was being opened",
             });
         }
-        let mut target = Self { path: path.to_owned(), file, access, kind, inode, bytes: 0 };
-        target.bytes = target.size()?;
+        let mut target = Self { path: path.to_owned(), file, access, kind, inode, bytes: 0, bytes_found: 0 };
+        target.measure()?;
         Ok(target)
     }
 
     /// Checks the size.
     pub(super) fn with_size(mut self) -> Result<Self, OpenError> {
-        self.bytes = self.size()?;
-        if self.bytes == 0 || !self.bytes.is_multiple_of(BLOCK_BYTES as u64) {
-            return Err(OpenError::BadSize { path: self.path.clone(), bytes: self.bytes });
+        self.measure()?;
+        if self.bytes == 0 {
+            return Err(OpenError::BadSize { path: self.path.clone(), bytes: self.bytes_found });
         }
         Ok(self)
     }
 
-    fn size(&self) -> Result<u64, OpenError> {
-        (&self.file).seek(SeekFrom::End(0)).map_err(|error| failed(&self.path, "finding its end", &error))
+    /// Partitions and devices of 512-byte sectors may end within a block.
+    pub(super) fn measure(&mut self) -> Result<(), OpenError> {
+        let end = (&self.file).seek(SeekFrom::End(0));
+        self.bytes_found = end.map_err(|error| failed(&self.path, "finding its end", &error))?;
+        self.bytes = self.bytes_found - self.bytes_found % BLOCK_BYTES as u64;
+        Ok(())
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -121,25 +129,42 @@ impl Target {
         self.kind
     }
 
+    /// Its size as the kernel has it.
+    pub(super) fn bytes_found(&self) -> u64 {
+        self.bytes_found
+    }
+
+    /// Whether a path leads to it.
+    pub(super) fn is_at(&self, path: &Path) -> bool {
+        std::fs::symlink_metadata(path).is_ok_and(|metadata| inode_of(&metadata) == self.inode)
+    }
+
     pub(super) fn geometry(&self) -> Geometry {
         Geometry { bytes: self.bytes, wants_first_write: self.kind == Kind::File }
     }
 
-    /// A path that opens the same inode again, for as long as this lives.
-    pub(super) fn reopen_path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()))
+    /// Opens a further description with these flags besides O_DIRECT, and takes the lock on it.
+    pub(super) fn reopen(&self, flags: OFlags) -> Result<File, OpenError> {
+        let flags = OFlags::DIRECT | flags;
+        let mut options = OpenOptions::new();
+        options.read(true).write(self.access == Access::ReadWrite).custom_flags(flags.bits().cast_signed());
+        // Leads to this very inode. Without /proc the path does too, or is found not to.
+        let file = match options.open(format!("/proc/self/fd/{}", self.file.as_raw_fd())) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => options.open(&self.path),
+            opened => opened,
+        };
+        let file = file.map_err(|error| failed(&self.path, "opening it again", &error))?;
+        self.admit(file.as_fd(), flags)?;
+        Ok(file)
     }
 
     /// Checks that a further description is of the same inode and size and has the flags that were asked for, and
     /// takes the lock on it.
-    ///
-    /// Libraries look at the file system to decide on O_DIRECT and are misled by block devices, whose nodes lie in a
-    /// file system in memory: so the flags are read back.
-    pub(super) fn admit(&self, further: BorrowedFd<'_>, flags: OFlags) -> Result<(), OpenError> {
+    fn admit(&self, further: BorrowedFd<'_>, flags: OFlags) -> Result<(), OpenError> {
         let errno = |what| move |error: Errno| self.io(what, error);
         let stat = fstat(further).map_err(errno("looking at it again"))?;
         let is_same = (Inode { device: stat.st_dev, number: stat.st_ino }) == self.inode;
-        let is_whole = self.kind == Kind::BlockDevice || u64::try_from(stat.st_size) == Ok(self.bytes);
+        let is_whole = self.kind == Kind::BlockDevice || u64::try_from(stat.st_size) == Ok(self.bytes_found);
         if !is_same || !is_whole {
             return Err(self.unsupported("it was replaced or resized while it was being opened"));
         }
@@ -164,8 +189,8 @@ impl Target {
             return Err(self.io("reading past its end", Errno::INVAL));
         }
         let mut aligned = Aligned::zeroed(seabed_types::round_up_to_block(skip + bytes.len()));
-        self.file
-            .read_exact_at(aligned.bytes_mut(), first)
+        let into = aligned.bytes_mut();
+        transfer(into.len(), |done| self.file.read_at(&mut into[done..], first + done as u64))
             .map_err(|error| failed(&self.path, "reading it", &error))?;
         bytes.copy_from_slice(&aligned.bytes_mut()[skip..][..bytes.len()]);
         Ok(())
@@ -176,7 +201,7 @@ impl Target {
     }
 
     pub(super) fn io(&self, what: &'static str, error: Errno) -> OpenError {
-        OpenError::Io { path: self.path.clone(), what, errno: error.raw_os_error() }
+        of_errno(&self.path, what, error)
     }
 }
 
@@ -207,10 +232,47 @@ impl Aligned {
     }
 }
 
+/// Transfers all of `bytes` by direct I/O; `rest` transfers what it can from an offset on.
+///
+/// A transfer may be short, by any number of sectors. The rest begins at a block again: within one it would be refused by
+/// devices whose sectors have 4 KiB.
+pub(super) fn transfer(
+    bytes: usize,
+    mut rest: impl FnMut(usize) -> std::io::Result<usize>,
+) -> std::io::Result<()> {
+    let (mut done, mut again) = (0, 0);
+    while done < bytes {
+        let more = match rest(done) {
+            Ok(0) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(more) => more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
+        };
+        let next = whole_blocks(done + more, bytes);
+        again = if next > done { 0 } else { again + 1 };
+        if again > AGAIN_MAX {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        done = next;
+    }
+    Ok(())
+}
+
+/// Where to go on after `done` of `bytes` bytes.
+pub(super) fn whole_blocks(done: usize, bytes: usize) -> usize {
+    if done >= bytes { bytes } else { done - done % BLOCK_BYTES }
+}
+
 /// An error of std as one of ours.
 pub(super) fn failed(path: &Path, what: &'static str, error: &std::io::Error) -> OpenError {
-    let errno = super::errno_of(error.raw_os_error());
-    OpenError::Io { path: path.to_owned(), what, errno: errno.raw_os_error() }
+    of_errno(path, what, super::errno_of(error.raw_os_error()))
+}
+
+fn of_errno(path: &Path, what: &'static str, errno: Errno) -> OpenError {
+    match errno {
+        Errno::MFILE | Errno::NFILE => Missing::Descriptors.into(),
+        errno => OpenError::Io { path: path.to_owned(), what, errno: errno.raw_os_error() },
+    }
 }
 
 fn inode_of(metadata: &Metadata) -> Inode {
@@ -252,4 +314,32 @@ fn attempt(path: &Path, access: Access, kind: Kind) -> Result<Option<File>, Open
         what: "locking it",
         errno: error.raw_os_error(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The kernel may transfer any number of sectors. The rest used to begin right behind them, which a device with sectors
+    /// of 4 KiB refuses as unaligned.
+    #[test]
+    fn the_rest_of_a_short_transfer_begins_at_a_block() {
+        let mut begun = Vec::new();
+        let mut answers = [512, 4096 + 512, 3584, 12288].into_iter();
+        let outcome = transfer(16384, |done| {
+            begun.push(done);
+            Ok(answers.next().expect("few"))
+        });
+        assert!(outcome.is_ok());
+        assert_eq!(begun, [0, 0, 4096, 4096]);
+        let mut tries = 0;
+        let outcome = transfer(8192, |_| {
+            tries += 1;
+            Ok(512)
+        });
+        assert!(outcome.is_err() && tries == usize::from(AGAIN_MAX) + 1, "it gets nowhere");
+        assert!(transfer(4096, |_| Ok(0)).is_err(), "the end of the file");
+        // What is asked for need not end at a block.
+        assert!(transfer(5000, |done| Ok(5000 - done)).is_ok());
+    }
 }

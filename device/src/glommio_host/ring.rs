@@ -9,7 +9,8 @@
 //! that core and device work at the same time. Example: 32 clients that take 11 us of the core for each read, of a device
 //! that takes 400 us for 32: all at once 32 * 11 + 400 = 750 us for a round, in four groups 400 us.
 //!
-//! The kernel may do less than was asked: the rest is asked for again, and an operation that gets nowhere is an EIO.
+//! The kernel may do less than was asked: the rest is asked for again, from a block boundary on, as direct I/O must; an
+//! operation that gets nowhere is an EIO.
 //!
 //! Invariants: 1. What the kernel has of an operation, its buffer among it, is owned by its entry here until the kernel says
 //! that it has ended; a caller's future only looks at the entry. 2. Entries keep the ring alive: one that is let go of with
@@ -25,12 +26,15 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use glommio::io::{DmaBuffer, PollState, PollableFd};
 use io_uring::{IoUring, opcode, squeue, types};
+use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 use slab::Slab;
 
+use super::open::whole_blocks;
 use crate::WriteBuf;
 use crate::local::Notify;
 
@@ -41,13 +45,15 @@ const GROUP_MIN: usize = 8;
 /// Of those in flight so many groups are made.
 const GROUPS: usize = 4;
 /// So often in a row the kernel may say that an operation is to be asked for again.
-const AGAIN_MAX: u8 = 16;
+pub(super) const AGAIN_MAX: u8 = 16;
 
 /// What an operation does, and the memory that it does it with.
 pub(super) enum Work {
     Read(DmaBuffer),
     Write(Rc<WriteBuf>),
     Flush,
+    /// Of so many bytes of a file, as a hole; of a block device, if it can.
+    Discard(u64),
 }
 
 /// One operation, until it has ended and its caller has seen that or is gone.
@@ -75,8 +81,10 @@ pub(super) struct Ring {
     waiting: RefCell<VecDeque<usize>>,
     in_flight: Cell<usize>,
     idle: Notify,
-    /// The ring cannot be used any more. What was in flight stays so for ever.
+    /// The ring cannot be used any more. What the kernel has may still end.
     broken: Cell<Option<Errno>>,
+    /// Operations in flight that a broken ring will never give to the kernel.
+    stuck: Cell<usize>,
     /// Whether an operation has begun, or the end has come, since the last turn.
     has_news: Cell<bool>,
     /// Of who takes the turns, while that parks.
@@ -109,6 +117,7 @@ impl Ring {
             in_flight: Cell::new(0),
             idle: Notify::default(),
             broken: Cell::new(None),
+            stuck: Cell::new(0),
             has_news: Cell::new(false),
             parked: RefCell::default(),
             closing: Cell::new(false),
@@ -118,18 +127,22 @@ impl Ring {
     /// Begins an operation on `fd`, which stays open until it has ended. `urgent`: it reaches the device in this call; others go
     /// with what else comes before the next turn.
     pub(super) fn begin(self: &Rc<Self>, fd: RawFd, at: u64, work: Work, urgent: bool) -> Operation {
+        let broken = self.broken.get();
         let entry = Entry {
             fd,
             at,
             work,
             done: 0,
             again: 0,
-            outcome: None,
+            outcome: broken.map(Err),
             waker: None,
             is_watched: true,
             _ring: Rc::clone(self),
         };
         let key = self.entries.borrow_mut().insert(entry);
+        if broken.is_some() {
+            return Operation { ring: Rc::clone(self), key: Some(key) };
+        }
         self.in_flight.set(self.in_flight.get() + 1);
         self.push(key);
         if urgent {
@@ -144,9 +157,21 @@ impl Ring {
         self.idle.until(|| self.is_idle()).await;
     }
 
-    /// Whether nothing is in flight that will ever end.
+    /// Waits until nothing is in flight; of a ring that is broken, `patience` at most. False: the kernel may have some left.
+    pub(super) async fn ended(&self, patience: Duration) -> bool {
+        self.idle.until(|| self.is_idle() || self.broken.get().is_some()).await;
+        let begun = Instant::now();
+        while !self.is_idle() && begun.elapsed() < patience {
+            // Nothing else may look at a broken ring.
+            self.turn();
+            glommio::timer::sleep(Duration::from_millis(1)).await;
+        }
+        self.is_idle()
+    }
+
+    /// Whether the kernel has no operation, and is not going to have one.
     pub(super) fn is_idle(&self) -> bool {
-        self.in_flight.get() == 0 || self.broken.get().is_some()
+        self.in_flight.get() == self.stuck.get()
     }
 
     /// Whether no more turns are needed.
@@ -223,9 +248,11 @@ impl Ring {
         }
     }
 
-    /// Answers all operations with an error and keeps their memory for ever: nobody knows which of them the kernel has.
+    /// Answers all operations with an error. Those that the kernel has taken it still carries out: they stay in flight until
+    /// they have ended. The others never begin; their memory is kept, as nobody knows which they are.
     fn fail(&self, errno: Errno) {
         tracing::error!(%errno, "io_uring does not take operations any more");
+        self.stuck.set(self.waiting.borrow().len() + self.uring.borrow_mut().submission().len());
         self.broken.set(Some(errno));
         let wakers: Vec<Waker> =
             self.entries.borrow_mut().iter_mut().filter_map(|(_, entry)| entry.waker.take()).collect();
@@ -236,7 +263,9 @@ impl Ring {
     /// One turn: submits, collects, and answers a group. Says whether anything had completed.
     pub(super) fn turn(&self) -> bool {
         self.has_news.set(false);
-        self.push_waiting();
+        if self.broken.get().is_none() {
+            self.push_waiting();
+        }
         self.enter();
         let group = GROUP_MIN.max(self.in_flight.get() / GROUPS);
         let mut collected = 0;
@@ -262,9 +291,13 @@ impl Ring {
     fn completed(&self, key: usize, result: i32) {
         let mut entries = self.entries.borrow_mut();
         let entry = &mut entries[key];
-        let Some(outcome) = entry.went_on(result) else {
-            drop(entries);
-            return self.push(key);
+        let outcome = match (entry.went_on(result), self.broken.get()) {
+            (Some(outcome), _) => outcome,
+            (None, Some(errno)) => Err(errno),
+            (None, None) => {
+                drop(entries);
+                return self.push(key);
+            }
         };
         entry.outcome = Some(outcome);
         let waker = entry.waker.take();
@@ -275,7 +308,7 @@ impl Ring {
         if let Some(waker) = waker {
             waker.wake();
         }
-        if self.in_flight.get() == 0 {
+        if self.is_idle() {
             self.idle.notify_all();
         }
     }
@@ -286,7 +319,7 @@ impl Entry {
         match &self.work {
             Work::Read(buffer) => buffer.len(),
             Work::Write(buffer) => buffer.len(),
-            Work::Flush => 0,
+            Work::Flush | Work::Discard(_) => 0,
         }
     }
 
@@ -300,6 +333,10 @@ impl Entry {
             }
             Work::Write(buffer) => opcode::Write::new(fd, buffer[done..].as_ptr(), rest).offset(at).build(),
             Work::Flush => opcode::Fsync::new(fd).flags(types::FsyncFlags::DATASYNC).build(),
+            Work::Discard(bytes) => opcode::Fallocate::new(fd, *bytes)
+                .offset(at)
+                .mode((FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE).bits().cast_signed())
+                .build(),
         }
     }
 
@@ -313,11 +350,15 @@ impl Entry {
                 }
                 errno => Some(Err(errno)),
             },
-            Ok(_) if matches!(self.work, Work::Flush) => Some(Ok(())),
+            Ok(_) if matches!(self.work, Work::Flush | Work::Discard(_)) => Some(Ok(())),
             Ok(0) => Some(Err(Errno::IO)),
             Ok(bytes) => {
-                self.again = 0;
-                self.done += bytes;
+                let next = whole_blocks(self.done + bytes, self.bytes());
+                self.again = if next > self.done { 0 } else { self.again + 1 };
+                self.done = next;
+                if self.again > AGAIN_MAX {
+                    return Some(Err(Errno::IO));
+                }
                 (self.done >= self.bytes()).then_some(Ok(()))
             }
         }
@@ -473,17 +514,20 @@ mod tests {
         let _limit = limit();
         inside(async {
             let mut entry = entry(16384);
-            assert_eq!(entry.went_on(512), None);
-            for _ in 0..AGAIN_MAX {
+            // The rest begins at a block: anywhere else a device with sectors of 4 KiB refuses it.
+            for (result, done) in [(512, 0), (4096 + 512, 4096), (1024, 4096)] {
+                assert_eq!((entry.went_on(result), entry.done), (None, done));
+            }
+            for _ in 1..AGAIN_MAX {
                 assert_eq!(entry.went_on(-Errno::INTR.raw_os_error()), None);
             }
-            assert_eq!((entry.done, entry.went_on(15872)), (512, Some(Ok(()))));
+            assert_eq!((entry.done, entry.went_on(12288)), (4096, Some(Ok(()))));
         });
         inside(async {
             let (ring, file) = (Ring::new().expect("a ring"), file(6144));
             let reading = read(&ring, &file, 16384, true);
-            // 6144 bytes, and then nothing.
-            for _ in 0..2 {
+            // 6144 bytes, and then the last 2048 of them again and again.
+            for _ in 0..=AGAIN_MAX + 1 {
                 ring.uring.borrow_mut().submit_and_wait(1).expect("it completes");
                 assert!(ring.turn());
             }
@@ -518,7 +562,32 @@ mod tests {
             let after = read(&ring, &file, 4096, true);
             assert!(matches!(after.now_or_never(), Some(Err(Errno::BADF))));
             ring.close();
-            assert!(ring.is_closed() && ring.entries.borrow().len() == 2);
+            assert!(ring.is_closed(), "the kernel was never given either");
+            assert_eq!(ring.entries.borrow().len(), 1, "and the one of before is kept");
+        });
+    }
+
+    /// A broken ring used to count as idle whatever the kernel had, so that a close gave the lock back while writes of this
+    /// handle were still on their way.
+    #[test]
+    fn a_broken_ring_is_busy_until_the_kernel_is_done() {
+        let _limit = limit();
+        inside(async {
+            let ring = Ring::new().expect("a ring");
+            let (reader, mut writer) = io::pipe().expect("a pipe");
+            let work = Work::Read(glommio::allocate_dma_buffer(4096));
+            let with_kernel = ring.begin(reader.as_raw_fd(), 0, work, true);
+            let queued = read(&ring, &file(4096), 4096, false);
+            ring.fail(Errno::BADF);
+            assert!(matches!(with_kernel.now_or_never(), Some(Err(Errno::BADF))));
+            assert!(matches!(queued.now_or_never(), Some(Err(Errno::BADF))));
+            ring.close();
+            assert!(!ring.is_idle() && !ring.is_closed());
+            assert!(!ring.ended(Duration::from_millis(20)).await, "nothing was written to the pipe");
+            assert_eq!(ring.entries.borrow().len(), 2, "what the kernel writes to is kept");
+            writer.write_all(&[7; 4096]).expect("room");
+            assert!(ring.ended(Duration::MAX).await && ring.is_closed());
+            assert_eq!(ring.entries.borrow().len(), 1);
         });
     }
 }

@@ -11,16 +11,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
-use glommio::{CpuSet, GlommioError, LocalExecutor, LocalExecutorBuilder, Placement, ReactorErrorKind};
-use rustix::thread::sched_getaffinity;
+use glommio::{CpuSet, LocalExecutor, LocalExecutorBuilder, Placement, PoolPlacement};
+use rustix::io::Errno;
+use rustix::thread::{sched_getaffinity, sched_setaffinity};
 
 use super::HostOptions;
 use super::device::GlommioDevice;
-use super::errno_of;
 use super::open::Target;
 use super::runtime::{GlommioRuntime, Panicked};
+use super::system;
 use super::watchdog::Door;
-use crate::{Device, Machine, Main, OpenError, Runtime};
+use crate::{Device, Machine, Main, Missing, OpenError, Runtime};
 
 /// What a thread needs to know.
 pub(super) struct Plan {
@@ -61,7 +62,7 @@ pub(super) fn run(plan: Plan) -> Result<(), Panicked> {
 
 async fn inside(plan: Plan) -> Result<(), Panicked> {
     let Plan { target, options, epoch, main, opened, go, .. } = plan;
-    let device = match GlommioDevice::open(&target, options.discard, options.spin_before_park).await {
+    let device = match GlommioDevice::open(&target, options.discard, options.spin_before_park) {
         Ok(device) => Rc::new(device),
         Err(error) => {
             let _ = opened.send(Err(error));
@@ -85,26 +86,30 @@ async fn inside(plan: Plan) -> Result<(), Panicked> {
 }
 
 fn executor(plan: &Plan) -> Result<LocalExecutor, OpenError> {
-    let failed = |error: GlommioError<()>| {
-        if let GlommioError::ReactorError(ReactorErrorKind::MemLockLimit(..)) = error {
-            return plan.target.unsupported("the process may lock less than 512 KiB of memory (ulimit -l)");
-        }
-        plan.target.io("starting io_uring", errno_of(error.raw_os_error()))
-    };
-    let placement = match plan.options.spin_before_park {
-        None => Placement::Unbound,
-        // Spinning is ignored without a set of processors: give it all that we may run on.
-        Some(_) => Placement::Fenced(processors().map_err(failed)?),
-    };
-    let mut builder =
-        LocalExecutorBuilder::new(placement).io_memory(plan.options.io_memory).preempt_timer(plan.preempt);
-    if let Some(spin) = plan.options.spin_before_park {
+    system::check()?;
+    // glommio ignores spinning without a set of processors: it gets all that the thread may run on.
+    let spin = plan.options.spin_before_park;
+    let placement = spin.and_then(|_| processors()).map_or(Placement::Unbound, Placement::Fenced);
+    let mut builder = LocalExecutorBuilder::new(placement)
+        .io_memory(plan.options.io_memory)
+        .preempt_timer(plan.preempt)
+        // It would be put on the same processors, and panic where that is refused.
+        .blocking_thread_pool_placement(PoolPlacement::Unbound(1));
+    if let Some(spin) = spin {
         builder = builder.spin_before_park(spin);
     }
-    builder.make().map_err(failed)
+    let made = system::with_thread(|| builder.make())?;
+    made.map_err(|error| {
+        let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+        OpenError::Missing(errno.map_or(Missing::UringTooOld, system::of_uring))
+    })
 }
 
-fn processors() -> Result<CpuSet, GlommioError<()>> {
-    let allowed = sched_getaffinity(None).map_err(std::io::Error::from)?;
-    Ok(CpuSet::online()?.filter(|location| allowed.is_set(location.cpu)))
+/// The processors that the thread may run on, if they are known and it may choose among them: sandboxes refuse that, or have
+/// no /sys. Without them it runs wherever the kernel puts it.
+fn processors() -> Option<CpuSet> {
+    let allowed = sched_getaffinity(None).ok()?;
+    sched_setaffinity(None, &allowed).ok()?;
+    let online = CpuSet::online().ok()?.filter(|location| allowed.is_set(location.cpu));
+    (!online.is_empty()).then_some(online)
 }

@@ -1,8 +1,12 @@
 //! Creating files.
 
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use seabed_device::glommio_host::{CreateOptions, FirstWrite, GlommioHost, HostOptions, create};
+use seabed_device::glommio_host::{CreateOptions, Created, FirstWrite, GlommioHost, HostOptions, create};
 use seabed_device::{Host, OpenError};
 
 use crate::limit::limit;
@@ -59,6 +63,72 @@ fn a_size_that_cannot_be_leaves_nothing_behind() {
         assert_eq!(error, Some(OpenError::BadSize { path: path.clone(), bytes }));
         assert!(!path.exists());
     }
+}
+
+/// Bytes of a file, and those that are allocated.
+fn sizes(path: &Path) -> (u64, u64) {
+    let metadata = path.metadata().expect("it is there");
+    (metadata.len(), metadata.blocks() * 512)
+}
+
+/// A format that was ended, or failed in what came after this, left a file of gigabytes that the next format refused.
+#[test]
+fn what_is_not_kept_is_undone() {
+    let _limit = limit();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("device");
+    let overwrite = CreateOptions { overwrite: true, ..CreateOptions::default() };
+    let no_wait = HostOptions { lock_wait: Duration::ZERO, ..HostOptions::default() };
+    let made = |options: &CreateOptions| Created::new(&path, 2 * MIB, options, &mut |_, _| {}).expect("made");
+    drop(made(&CreateOptions::default()));
+    assert!(!path.exists(), "a new file is removed");
+    for bytes in [0, 8192] {
+        std::fs::write(&path, vec![7; bytes]).expect("a file");
+        let created = made(&overwrite);
+        let host = created.host(HostOptions::default());
+        assert_eq!(host.geometry().bytes, 2 * MIB);
+        assert!(matches!(GlommioHost::open(&path, no_wait.clone()), Err(OpenError::InUse { .. })));
+        drop(host);
+        drop(created);
+        assert_eq!(sizes(&path), (bytes as u64, 0), "one that existed is as large as before, and empty");
+    }
+    made(&overwrite).keep();
+    assert_eq!(sizes(&path), (2 * MIB, 2 * MIB));
+    drop(GlommioHost::open(&path, no_wait).expect("free"));
+}
+
+#[test]
+fn a_creation_is_cancelled() {
+    let _limit = limit();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("device");
+    let cancel = Arc::new(AtomicBool::new(false));
+    let options = CreateOptions { cancel: Some(Arc::clone(&cancel)), ..CreateOptions::default() };
+    let mut told = 0;
+    let error = create(&path, 64 * MIB, &options, &mut |done, _| {
+        told = done;
+        cancel.store(done >= 3 * MIB, Ordering::Relaxed);
+    });
+    assert_eq!(error.err(), Some(OpenError::Interrupted { path: path.clone() }));
+    assert_eq!(told, 3 * MIB);
+    assert!(!path.exists());
+}
+
+/// An error of what was there already must not touch it.
+#[test]
+fn what_is_refused_is_left_alone() {
+    let _limit = limit();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("device");
+    std::fs::write(&path, vec![7; 8192]).expect("a file");
+    let holder = GlommioHost::open(&path, HostOptions::default()).expect("free");
+    let options = CreateOptions { overwrite: true, lock_wait: Duration::ZERO, ..CreateOptions::default() };
+    let error = create(&path, MIB, &options, &mut |_, _| {}).err();
+    assert!(matches!(error, Some(OpenError::InUse { .. })), "{error:?}");
+    drop(holder);
+    let error = create(&path, MIB + 1, &options, &mut |_, _| {}).err();
+    assert!(matches!(error, Some(OpenError::BadSize { .. })), "{error:?}");
+    assert_eq!(std::fs::read(&path).expect("still there"), vec![7; 8192]);
 }
 
 #[test]

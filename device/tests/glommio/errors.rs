@@ -32,11 +32,30 @@ fn what_is_no_device_is_refused() {
 fn a_size_of_no_whole_blocks_is_refused() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("device");
-    for bytes in [0, 512, 4097] {
+    for bytes in [0, 512] {
         std::fs::File::create(&path).and_then(|file| file.set_len(bytes)).expect("a file");
         let error = GlommioHost::open(&path, HostOptions::default()).err();
         assert_eq!(error, Some(OpenError::BadSize { path: path.clone(), bytes }));
     }
+}
+
+/// What is behind the last whole block is not used: partitions and devices with sectors of 512 bytes end anywhere.
+#[test]
+fn a_size_is_rounded_down_to_whole_blocks() {
+    let _limit = limit();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("device");
+    std::fs::write(&path, vec![7; 8192 + 512]).expect("a file");
+    let host = GlommioHost::open(&path, HostOptions::default()).expect("open");
+    assert_eq!(host.geometry().bytes, 8192);
+    assert!(host.read_at(8192, &mut [0]).is_err());
+    let main = async |machine: seabed_device::Machine| {
+        let read = machine.device.read(4096, 4096, Class::Foreground).await.expect("a read");
+        assert!(read.iter().all(|byte| *byte == 7));
+        let error = machine.device.read(8192, 4096, Class::Foreground).await.err();
+        assert!(matches!(error, Some(DeviceError::OutOfRange { .. })), "{error:?}");
+    };
+    on_one_thread(&host, main).expect("no panic");
 }
 
 #[test]

@@ -65,9 +65,11 @@ impl Error {
             Self::Open(error) => match error {
                 OpenError::InUse { .. } => ErrorKind::InUse,
                 OpenError::HoldsData { .. } => ErrorKind::AlreadyExists,
-                OpenError::BadSize { .. } => ErrorKind::Invalid,
-                OpenError::NotADevice { .. } | OpenError::Unsupported { .. } => ErrorKind::Unsupported,
-                OpenError::Panicked => ErrorKind::Stopped,
+                OpenError::BadSize { .. } | OpenError::WholeDevice { .. } => ErrorKind::Invalid,
+                OpenError::NotADevice { .. } | OpenError::Unsupported { .. } | OpenError::Missing(_) => {
+                    ErrorKind::Unsupported
+                }
+                OpenError::Panicked | OpenError::Interrupted { .. } => ErrorKind::Stopped,
                 OpenError::Io { errno, .. } => of_system(*errno),
                 _ => ErrorKind::Device,
             },

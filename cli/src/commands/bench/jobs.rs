@@ -89,7 +89,7 @@ pub(super) fn run(args: &JobsArgs, global: &Global) -> Outcome<Exit> {
         scratch.require(bytes)?;
         global.say(&format!("a temporary store of {}", human(bytes)));
         let options = FormatOptions { size: Some(bytes), ..FormatOptions::default() };
-        format::make(&scratch.store(), options, global)?;
+        format::make(&scratch.store(), options, &interrupt, global)?;
         let outcome = on_store(&scratch.store(), args, &jobs, &interrupt, global);
         scratch.remove()?;
         outcome

@@ -59,11 +59,8 @@ pub(super) fn run(args: &OverwriteArgs, global: &Global) -> Outcome<Exit> {
         scratch = Scratch::new()?;
         let bytes = args.data.saturating_mul(ROOM).max(format::STORE_BYTES_MIN) & !(BLOCK_BYTES - 1);
         scratch.require(bytes)?;
-        format::make(
-            &scratch.store(),
-            FormatOptions { size: Some(bytes), ..FormatOptions::default() },
-            global,
-        )?;
+        let options = FormatOptions { size: Some(bytes), ..FormatOptions::default() };
+        format::make(&scratch.store(), options, &interrupt, global)?;
         &scratch.store()
     };
     let session = Session::write(path, global)?;
