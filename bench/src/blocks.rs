@@ -55,13 +55,17 @@ struct Writes {
 
 /// A file and what is done with it.
 pub(crate) struct Blocks {
-    /// Made once: a name for each operation is 2 % of a write.
+    /// Those of the region. Made once: a name for each operation is 2 % of a write.
     objects: Vec<ObjectId>,
+    /// The number of the first one.
+    first: u64,
     hash: u64,
+    /// Of the file.
     bytes: u64,
     /// Whether it is written before the job begins.
     is_prepared: bool,
     verifies_only: bool,
+    verifies_at_end: bool,
     pattern: RefCell<Pattern>,
     payload: Payload,
     number: Cell<u64>,
@@ -71,6 +75,8 @@ pub(crate) struct Blocks {
 
 struct Units {
     bytes: u64,
+    /// The number of the first unit of the first object.
+    first: u64,
     run: u64,
     writes: RefCell<Vec<Writes>>,
 }
@@ -78,22 +84,29 @@ struct Units {
 impl Blocks {
     /// The file of one copy of a job. `run` tells this run's writes from those of others.
     pub(crate) fn new(job: &Job, copy: u32, run: u64) -> Self {
-        let name = format!("{}.{copy}", job.name);
-        let bytes = job.bytes_of_file();
+        let name = format!("{}.{copy}", job.file_name);
+        let bytes = job.bytes_of_file(copy);
+        let start = job.region_start(copy);
+        let (first, end) = (start / OBJECT_BYTES, (start + job.region_bytes(copy)).div_ceil(OBJECT_BYTES));
         let object = |index| ObjectId::new(format!("{name}.{index:08}"));
-        let objects = (0..bytes.div_ceil(OBJECT_BYTES)).map(object).collect();
+        let objects = (first..end).map(object).collect();
         let largest = job.block_sizes.iter().map(crate::job::Split::max).max().unwrap_or(0).max(OBJECT_BYTES);
         let units = job.verifies.then(|| {
             let unit = job.verify_unit();
-            let count = usize::try_from(bytes / unit).expect("the units fit the memory that counts them");
-            Units { bytes: unit, run, writes: RefCell::new(vec![Writes::default(); count]) }
+            let count = bytes.min(end * OBJECT_BYTES).div_ceil(unit) - first * OBJECT_BYTES / unit;
+            let count = usize::try_from(count).expect("the units fit the memory that counts them");
+            let first = first * OBJECT_BYTES / unit;
+            Units { bytes: unit, first, run, writes: RefCell::new(vec![Writes::default(); count]) }
         });
+        let seed = if job.is_repeatable { job.seed } else { job.seed ^ run };
         Self {
+            first,
             hash: hash_of(&name),
             bytes,
-            is_prepared: job.access.is_random || job.access.mix != Mix::Write,
+            is_prepared: job.access.is_random || job.access.mix != Mix::Write || job.overwrites,
             verifies_only: job.verifies_only,
-            pattern: RefCell::new(Pattern::new(job, job.seed ^ hash_of(&name))),
+            verifies_at_end: job.verifies_at_end || job.verifies_only,
+            pattern: RefCell::new(Pattern::new(job, copy, seed ^ hash_of(&name))),
             payload: Payload::new(usize::try_from(largest).expect("a block fits memory")),
             number: Cell::new(0),
             units,
@@ -103,11 +116,11 @@ impl Blocks {
     }
 
     fn object(&self, index: u64) -> &ObjectId {
-        &self.objects[usize::try_from(index).expect("the names are in memory")]
+        &self.objects[usize::try_from(index - self.first).expect("the names are in memory")]
     }
 
-    fn objects(&self) -> u64 {
-        self.objects.len() as u64
+    fn objects(&self) -> Range<u64> {
+        self.first..self.first + self.objects.len() as u64
     }
 
     fn object_bytes(&self, index: u64) -> u64 {
@@ -144,8 +157,9 @@ impl Blocks {
     }
 
     /// The next operation.
-    pub(crate) fn next(&self) -> BlockRequest {
-        self.pattern.borrow_mut().draw()
+    /// None if no block fits what is left to read and write.
+    pub(crate) fn next(&self, left: Option<u64>) -> Option<BlockRequest> {
+        self.pattern.borrow_mut().draw(left.unwrap_or(u64::MAX))
     }
 
     /// Does it; gives when it was submitted.
@@ -181,7 +195,7 @@ impl Blocks {
     }
 
     async fn read(&self, face: &Face, offset: u64, bytes: u64) -> Result<Instant> {
-        let before = self.acknowledged(offset, bytes);
+        let before = if face.is_null() { None } else { self.acknowledged(offset, bytes) };
         let mut reads = Vec::with_capacity(1);
         for (index, range) in parts(offset, bytes) {
             let object = self.object(index);
@@ -216,7 +230,7 @@ impl Blocks {
         let mut writes = units.writes.borrow_mut();
         let unit_bytes = usize::try_from(units.bytes).expect("a part of a block");
         for (index, unit) in (offset / units.bytes..).zip(data.chunks_mut(unit_bytes)) {
-            let state = &mut writes[place(index)];
+            let state = &mut writes[units.place(index)];
             state.begun += 1;
             numbers.push(state.begun);
             let stamp =
@@ -230,7 +244,7 @@ impl Blocks {
         let Some(units) = &self.units else { return };
         let mut writes = units.writes.borrow_mut();
         for (index, number) in (offset / units.bytes..).zip(numbers) {
-            let state = &mut writes[place(index)];
+            let state = &mut writes[units.place(index)];
             state.acknowledged = state.acknowledged.max(*number);
         }
     }
@@ -239,7 +253,7 @@ impl Blocks {
     fn acknowledged(&self, offset: u64, bytes: u64) -> Option<Vec<u32>> {
         let units = self.units.as_ref()?;
         let writes = units.writes.borrow();
-        let range = place(offset / units.bytes)..place((offset + bytes) / units.bytes);
+        let range = units.place(offset / units.bytes)..units.place((offset + bytes) / units.bytes);
         Some(writes[range].iter().map(|state| state.acknowledged).collect())
     }
 
@@ -260,7 +274,7 @@ impl Blocks {
             let is_right = Payload::stamp_of(unit).is_some_and(|stamp| {
                 let is_of_write = self.verifies_only
                     || stamp.run == units.run
-                        && (*least..=writes[place(index)].begun).contains(&stamp.number);
+                        && (*least..=writes[units.place(index)].begun).contains(&stamp.number);
                 stamp.file == self.hash && stamp.offset == index * units.bytes && is_of_write
             });
             verified.wrong += u64::from(!is_right);
@@ -270,7 +284,7 @@ impl Blocks {
 
     /// Reads everything and compares, if that was asked for.
     pub(crate) async fn verify(&self, face: &Face) -> Result<()> {
-        if self.units.is_none() {
+        if self.units.is_none() || !self.verifies_at_end || face.is_null() {
             return Ok(());
         }
         for group in groups(self.objects()) {
@@ -295,8 +309,11 @@ impl Blocks {
     }
 }
 
-fn place(index: u64) -> usize {
-    usize::try_from(index).expect("the units fit the memory that counts them")
+impl Units {
+    /// Where a unit of the file is counted.
+    fn place(&self, index: u64) -> usize {
+        usize::try_from(index - self.first).expect("the units fit the memory that counts them")
+    }
 }
 
 /// The objects that a range of the file lies in, each with the range within it.
@@ -309,8 +326,9 @@ fn parts(offset: u64, bytes: u64) -> impl Iterator<Item = (u64, Range<u64>)> {
 }
 
 /// The objects, a few at a time.
-fn groups(objects: u64) -> impl Iterator<Item = Range<u64>> {
-    (0..objects).step_by(OBJECTS_AT_ONCE).map(move |first| first..objects.min(first + OBJECTS_AT_ONCE as u64))
+fn groups(objects: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+    let end = objects.end;
+    objects.step_by(OBJECTS_AT_ONCE).map(move |first| first..end.min(first + OBJECTS_AT_ONCE as u64))
 }
 
 #[cfg(test)]
@@ -329,7 +347,7 @@ mod tests {
     #[test]
     fn wrong_old_new_and_misplaced_units_are_found() {
         let mut job = Job::new("a");
-        job.size = Some(64 << 10);
+        job.size = Some(crate::job::Amount::Bytes(64 << 10));
         job.verifies = true;
         let blocks = Blocks::new(&job, 0, 1);
         let write = |offset, bytes| {

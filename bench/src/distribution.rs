@@ -7,8 +7,13 @@
 //! - **Shuffle**: an order of 0..n that looks random and is different in each pass: a Feistel network over the next
 //!   power of four, followed until it lands below n (at most 4 steps on the average). It stores nothing, where a list
 //!   of a TiB's blocks would take 2 GiB.
+//! - **Skew** (`skew`): any distribution that prefers some places, ranks spread.
+
+mod skew;
 
 use fastrand::Rng;
+
+pub(crate) use skew::Skew;
 
 /// The exponent of a Zipf distribution: above 0, at most 10.
 #[derive(Clone, Copy, PartialEq, PartialOrd, Debug)]
@@ -80,7 +85,7 @@ fn inverse(y: f64, theta: f64) -> f64 {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "ranks beyond 2^53 are rare, and neighbours are alike")]
-fn real(count: u64) -> f64 {
+pub(super) fn real(count: u64) -> f64 {
     count as f64
 }
 
@@ -89,7 +94,7 @@ fn real(count: u64) -> f64 {
     clippy::cast_sign_loss,
     reason = "the cast saturates; clamped next"
 )]
-fn whole(x: f64) -> u64 {
+pub(super) fn whole(x: f64) -> u64 {
     x as u64
 }
 
@@ -110,6 +115,11 @@ impl Spread {
         let factor =
             (golden..golden.saturating_add(count)).find(|factor| gcd(*factor, count) == 1).unwrap_or(1);
         Self { factor, shift: seed % count, count }
+    }
+
+    /// How many places there are.
+    fn count(&self) -> u64 {
+        self.count
     }
 
     /// The place of `index`, below the count.

@@ -23,6 +23,11 @@ impl Face {
         Self::Null(Bytes::from(vec![0; 16 << 20]))
     }
 
+    /// Whether nothing is stored, so that nothing that is read can be verified.
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self, Self::Null(_))
+    }
+
     pub(crate) async fn submit(&self, txn: Transaction) -> Result<()> {
         match self {
             Self::Shard(pool) => pool.submit(txn).await,

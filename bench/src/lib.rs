@@ -13,6 +13,7 @@
 mod blocks;
 pub mod compare;
 mod distribution;
+mod endings;
 mod face;
 pub mod job;
 pub mod live;
@@ -20,6 +21,7 @@ mod machine;
 mod objects;
 pub mod overwrite;
 mod pace;
+mod pause;
 mod payload;
 pub mod record;
 mod replicated;

@@ -90,6 +90,11 @@ pub(crate) fn written_bytes() -> Option<u64> {
     value_in(&std::fs::read_to_string("/proc/self/io").ok()?, "write_bytes:")
 }
 
+/// Bytes of the machine's memory; none if the kernel does not report them.
+pub(crate) fn memory_bytes() -> Option<u64> {
+    value_in(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:").map(|kib| kib << 10)
+}
+
 /// The most memory that this process has had so far.
 pub(crate) fn peak_memory_bytes() -> Option<u64> {
     value_in(&std::fs::read_to_string("/proc/self/status").ok()?, "VmHWM:").map(|kib| kib << 10)

@@ -17,9 +17,9 @@ use futures::future::try_join_all;
 use seabed::{Error, ObjectId, Result, Transaction};
 
 use crate::blocks::Verified;
-use crate::distribution::{Spread, Zipf};
+use crate::distribution::Skew;
 use crate::face::Face;
-use crate::job::{Direction, Distribution, Job, Split};
+use crate::job::{Direction, Job, Split};
 use crate::payload::{Payload, hash_of};
 
 /// Bytes at the start of an object.
@@ -54,7 +54,7 @@ pub(crate) struct Objects {
     rng: RefCell<Rng>,
     sizes: Split,
     mix: [u32; 3],
-    skew: Option<(Zipf, Spread)>,
+    skew: Option<Skew>,
     payload: Payload,
     number: Cell<u64>,
     slots: RefCell<Vec<Slot>>,
@@ -64,13 +64,10 @@ pub(crate) struct Objects {
 
 impl Objects {
     pub(crate) fn new(job: &Job, copy: u32) -> Self {
-        let name = format!("{}.{copy}", job.name);
+        let name = format!("{}.{copy}", job.file_name);
         let seed = job.seed ^ hash_of(&name);
         let count = u64::from(job.objects);
-        let skew = match job.distribution {
-            Distribution::Uniform => None,
-            Distribution::Zipf(theta) => Some((Zipf::new(theta, count), Spread::new(count, seed))),
-        };
+        let skew = Skew::new(&job.distribution, Direction::Read, (count, 1), seed);
         Self {
             rng: RefCell::new(Rng::with_seed(seed)),
             sizes: job.object_sizes.clone(),
@@ -111,7 +108,7 @@ impl Objects {
     }
 
     fn put(&self, slot: u32) -> ObjectRequest {
-        let bytes = self.sizes.at(self.rng.borrow_mut().u32(..100));
+        let bytes = self.sizes.draw(&mut self.rng.borrow_mut());
         ObjectRequest { direction: Direction::Write, slot, bytes }
     }
 
@@ -140,7 +137,7 @@ impl Objects {
         let count = self.slots.borrow().len() as u64;
         let slot = match &self.skew {
             None => rng.u64(..count),
-            Some((zipf, spread)) => spread.place(zipf.draw(&mut rng) - 1),
+            Some(skew) => skew.draw(&mut rng),
         };
         u32::try_from(slot).expect("few")
     }

@@ -14,9 +14,9 @@ use futures::future::try_join_all;
 use seabed::{ObjectId, Result, Transaction};
 
 use crate::blocks::OBJECT_BYTES;
-use crate::distribution::{Spread, Zipf};
+use crate::distribution::Skew;
 use crate::face::Face;
-use crate::job::{Direction, Distribution, Job};
+use crate::job::{Direction, Job};
 use crate::payload::{Payload, hash_of};
 
 const DESCRIPTION_BYTES: usize = 250;
@@ -43,22 +43,19 @@ pub(crate) struct Replicated {
     objects: Vec<ObjectId>,
     log: ObjectId,
     bytes: u64,
-    wanted: Option<(Zipf, Spread)>,
+    wanted: Option<Skew>,
     payload: Payload,
     version: Cell<u64>,
 }
 
 impl Replicated {
     pub(crate) fn new(job: &Job, copy: u32) -> Self {
-        let name = format!("{}.{copy}", job.name);
+        let name = format!("{}.{copy}", job.file_name);
         let seed = job.seed ^ hash_of(&name);
         let objects = u64::from(job.objects);
         let bytes = job.block_sizes[Direction::Write.index()].min().min(OBJECT_BYTES);
         let blocks = objects * (OBJECT_BYTES / bytes);
-        let wanted = match job.distribution {
-            Distribution::Uniform => None,
-            Distribution::Zipf(theta) => Some((Zipf::new(theta, blocks), Spread::new(blocks, seed))),
-        };
+        let wanted = Skew::new(&job.distribution, Direction::Write, (blocks, 1), seed);
         Self {
             rng: RefCell::new(Rng::with_seed(seed)),
             objects: (0..objects).map(|object| ObjectId::new(format!("{name}.{object:08}"))).collect(),
@@ -96,7 +93,7 @@ impl Replicated {
         let of_object = OBJECT_BYTES / self.bytes;
         let block = match &self.wanted {
             None => rng.u64(..self.objects.len() as u64 * of_object),
-            Some((zipf, spread)) => spread.place(zipf.draw(&mut rng) - 1),
+            Some(skew) => skew.draw(&mut rng),
         };
         ReplicatedRequest {
             object: block / of_object,

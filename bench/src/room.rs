@@ -19,8 +19,9 @@ const RECORD_OVERHEAD: u64 = 200;
 
 /// Bytes of a store for these jobs, where `free` bytes are free.
 pub fn store_bytes(jobs: &[Job], free: u64) -> u64 {
-    let sum = |of: fn(&Job) -> u64| {
-        jobs.iter().fold(0u64, |sum, job| sum.saturating_add(of(job).saturating_mul(u64::from(job.copies))))
+    let sum = |of: fn(&Job, u32) -> u64| {
+        let copies = jobs.iter().flat_map(|job| (0..job.copies).map(move |copy| of(job, copy)));
+        copies.fold(0u64, u64::saturating_add)
     };
     let wanted =
         sum(data_bytes).saturating_mul(2).saturating_add(sum(bytes_written)).saturating_add(BYTES_MIN);
@@ -28,9 +29,9 @@ pub fn store_bytes(jobs: &[Job], free: u64) -> u64 {
 }
 
 /// Bytes of data of a copy.
-fn data_bytes(job: &Job) -> u64 {
+fn data_bytes(job: &Job, copy: u32) -> u64 {
     match job.workload {
-        Workload::Blocks => job.bytes_of_file(),
+        Workload::Blocks => job.region_bytes(copy),
         Workload::Objects => u64::from(job.objects).saturating_mul(job.object_sizes.mean() + RECORD_OVERHEAD),
         Workload::Ycsb(_) => u64::from(job.records) * (u64::from(job.record_bytes) + RECORD_OVERHEAD),
         Workload::Replicated => u64::from(job.objects).saturating_mul(OBJECT_BYTES),
@@ -38,7 +39,7 @@ fn data_bytes(job: &Job) -> u64 {
 }
 
 /// Bytes that a copy writes, at most or about.
-fn bytes_written(job: &Job) -> u64 {
+fn bytes_written(job: &Job, copy: u32) -> u64 {
     let writes_nothing = job.workload == Workload::Blocks
         && (matches!(job.access.mix, Mix::Read | Mix::Trim) || job.verifies_only);
     if writes_nothing {
@@ -50,14 +51,19 @@ fn bytes_written(job: &Job) -> u64 {
         Workload::Ycsb(_) => u64::from(job.record_bytes),
     };
     let by_time = job.runtime.map(|time| {
-        let rate = job.rate_iops[Direction::Write.index()];
-        let per_second = rate.map_or(BYTES_PER_SECOND, |rate| u64::from(rate) * (bytes + RECORD_OVERHEAD));
+        let write = Direction::Write.index();
+        let by_operations = job.rate_iops[write].map(|rate| u64::from(rate) * (bytes + RECORD_OVERHEAD));
+        let by_bytes =
+            job.rate_bytes[write].map(|rate| rate.saturating_add(rate / bytes.max(1) * RECORD_OVERHEAD));
+        let per_second = by_operations.or(by_bytes).unwrap_or(BYTES_PER_SECOND);
         let micros = u64::try_from((time + job.ramp_time).as_micros()).unwrap_or(u64::MAX);
         u64::try_from(u128::from(per_second) * u128::from(micros) / 1_000_000).unwrap_or(u64::MAX)
     });
     // A small write takes its share of a block besides.
-    let by_bytes = job.budget().map(|budget| budget.saturating_add(budget / bytes.max(1) * RECORD_OVERHEAD));
-    by_time.into_iter().chain(by_bytes).min().unwrap_or(u64::MAX)
+    let by_bytes =
+        job.budget(copy).map(|budget| budget.saturating_add(budget / bytes.max(1) * RECORD_OVERHEAD));
+    let by_count = job.operations_max().map(|count| count.saturating_mul(bytes + RECORD_OVERHEAD));
+    by_time.into_iter().chain(by_bytes).chain(by_count).min().unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! On the shard's thread (the default) all workers are futures there, as the connections of a server on it would be. On
 //! the face for any thread each worker has a thread of its own.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,8 +16,9 @@ use futures::future::try_join_all;
 use seabed::{Error, Result, Stats, Store};
 
 use crate::blocks::Verified;
+use crate::endings::Endings;
 use crate::face::Face;
-use crate::job::{Job, Jobs};
+use crate::job::{Ignored, Job, Jobs};
 use crate::live::{Live, Phase};
 use crate::machine::{Usage, Wanted, usage, written_bytes};
 use crate::record::Record;
@@ -61,7 +63,7 @@ pub enum Ending {
 pub struct JobReport {
     /// The job; the first one of those that are reported with it.
     pub job: Arc<Job>,
-    /// Its group, from 0.
+    /// The group that it is reported in, from 0: a new one begins after `stonewall` and with `new_group`.
     pub group: usize,
     /// Copies.
     pub copies: u32,
@@ -117,6 +119,8 @@ pub struct Totals {
 pub struct Report {
     /// The options of all jobs.
     pub global: Vec<(String, String)>,
+    /// Options that make no difference here.
+    pub ignored: Vec<Ignored>,
     /// The jobs in order.
     pub jobs: Vec<JobReport>,
     /// What they took together.
@@ -170,14 +174,22 @@ pub fn run(on: &On<'_>, jobs: &Jobs, options: &Options) -> Result<Report> {
     // Tells this run's writes from those of others.
     let number =
         began.duration_since(UNIX_EPOCH).map_or(1, |time| u64::try_from(time.as_nanos()).unwrap_or(1));
-    let shared = Shared { live: Arc::clone(&options.live), is_over: Arc::clone(&options.is_over) };
+    let exits_all = jobs.jobs.iter().any(|job| job.exits_all);
     let mut totals = Totals::default();
     let mut reports = Vec::new();
     for (group, members) in groups(&jobs.jobs).into_iter().enumerate() {
+        let running = members.iter().map(|(job, reported)| (&**job, *reported));
+        let shared = Shared {
+            live: Arc::clone(&options.live),
+            is_over: Arc::clone(&options.is_over),
+            endings: Arc::new(Endings::new(running, exits_all)),
+        };
         options.live.begin_group(group as u64);
         options.live.enter(Phase::Preparing);
-        let workers = members.iter().flat_map(|job| {
-            (0..job.copies).map(|copy| Worker::new(Arc::clone(job), copy, number, shared.clone()))
+        let workers = members.iter().enumerate().flat_map(|(place, (job, _))| {
+            let shared = &shared;
+            (0..job.copies)
+                .map(move |copy| Worker::new((Arc::clone(job), place), copy, number, shared.clone()))
         });
         let workers = drive(on, workers.collect(), Step::Prepare)?;
         let before = Taken::now(on)?;
@@ -187,26 +199,33 @@ pub fn run(on: &On<'_>, jobs: &Jobs, options: &Options) -> Result<Report> {
         let after = Taken::now(on)?;
         totals.add(&before, &after);
         let workers = drive(on, workers, Step::Verify)?;
-        let tallies: Vec<_> = workers.into_iter().map(Worker::into_tally).collect();
-        reports.extend(report(group, tallies, &before, &after, time));
-        if (options.is_over)() {
+        let tallies = workers.into_iter().map(|worker| {
+            let group = members[worker.place()].1;
+            let (job, tally) = worker.into_tally();
+            (job, group, tally)
+        });
+        reports.extend(report(tallies.collect(), &before, &after, time));
+        if (options.is_over)() || shared.endings.ends_run() {
             break;
         }
     }
     totals.peak_memory_bytes = crate::machine::peak_memory_bytes();
     let is_null = matches!(on, On::Nothing);
-    Ok(Report { global: jobs.global.clone(), jobs: reports, totals, began, time: start.elapsed(), is_null })
+    let (global, ignored) = (jobs.global.clone(), jobs.ignored.clone());
+    Ok(Report { global, ignored, jobs: reports, totals, began, time: start.elapsed(), is_null })
 }
 
-/// The jobs between two stonewalls.
-fn groups(jobs: &[Job]) -> Vec<Vec<Arc<Job>>> {
-    let mut groups: Vec<Vec<Arc<Job>>> = Vec::new();
-    for job in jobs {
+/// The jobs between two stonewalls, each with the number of the group that it is reported in.
+fn groups(jobs: &[Job]) -> Vec<Vec<(Arc<Job>, usize)>> {
+    let mut groups: Vec<Vec<(Arc<Job>, usize)>> = Vec::new();
+    let mut reported = 0;
+    for (index, job) in jobs.iter().enumerate() {
         if job.waits || groups.is_empty() {
             groups.push(Vec::new());
         }
+        reported += usize::from(index > 0 && (job.waits || job.begins_group));
         let group = groups.last_mut().expect("there is one");
-        group.push(Arc::new(job.clone()));
+        group.push((Arc::new(job.clone()), reported));
     }
     groups
 }
@@ -324,8 +343,7 @@ impl Totals {
 
 /// The reports of a group: of each copy, or of all that is reported as one.
 fn report(
-    group: usize,
-    tallies: Vec<(Arc<Job>, Tally)>,
+    tallies: Vec<(Arc<Job>, usize, Tally)>,
     before: &Taken,
     after: &Taken,
     time: Duration,
@@ -343,12 +361,12 @@ fn report(
         count(from.minor_faults, to.minor_faults),
     );
     let mut reports: Vec<JobReport> = Vec::new();
-    let mut together = None;
-    for (job, tally) in tallies {
+    let mut together = BTreeMap::new();
+    for (job, group, tally) in tallies {
         // All of a group that want it are one, whichever job they are of.
-        let Some(place) = together.filter(|_| job.is_group_reported) else {
+        let Some(place) = together.get(&group).copied().filter(|_| job.is_group_reported) else {
             if job.is_group_reported {
-                together = Some(reports.len());
+                together.insert(group, reports.len());
             }
             reports.push(JobReport {
                 job,

@@ -9,15 +9,18 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fastrand::Rng;
 use futures::future::join_all;
 use seabed::{Error, Result};
 
 use crate::blocks::{BlockRequest, Blocks, Verified};
+use crate::endings::Endings;
 use crate::face::Face;
 use crate::job::{Direction, Job, Workload};
 use crate::live::{Live, Phase};
 use crate::objects::{ObjectRequest, Objects};
 use crate::pace::Pace;
+use crate::pause::Pause;
 use crate::record::Record;
 use crate::replicated::{Replicated, ReplicatedRequest};
 use crate::run::Ending;
@@ -25,16 +28,21 @@ use crate::ycsb::{Records, YcsbRequest};
 
 /// A wish to end is looked at each so many operations of a worker.
 const LOOK_EVERY: u64 = 64;
+/// And at least so often by a client that sleeps.
+const LOOK_TIME: Duration = Duration::from_millis(100);
+/// How often a job looks whether the one that it waits for has ended.
+const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// What a run and its workers share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub(crate) live: Arc<Live>,
     pub(crate) is_over: Arc<dyn Fn() -> bool + Send + Sync>,
+    pub(crate) endings: Arc<Endings>,
 }
 
 enum Kind {
-    Blocks(Blocks),
+    Blocks(Box<Blocks>),
     Objects(Objects),
     Records(Records),
     Replicated(Replicated),
@@ -61,31 +69,44 @@ pub(crate) struct Tally {
 /// See the module.
 pub(crate) struct Worker {
     pub(crate) job: Arc<Job>,
+    /// The job's place among those that run at the same time.
+    place: usize,
+    seed: u64,
     kind: Kind,
     shared: Shared,
     tally: RefCell<Tally>,
     in_flight: Cell<u32>,
+    pause: Pause,
     begun: Cell<u64>,
+    /// Bytes that are left to read and write.
     budget: Cell<Option<u64>>,
+    /// Operations that are left.
+    operations: Cell<Option<u64>>,
 }
 
 impl Worker {
-    pub(crate) fn new(job: Arc<Job>, copy: u32, run: u64, shared: Shared) -> Self {
+    /// A copy of the job at `place` of those that run at the same time. `run` differs in each run.
+    pub(crate) fn new((job, place): (Arc<Job>, usize), copy: u32, run: u64, shared: Shared) -> Self {
         let kind = match job.workload {
-            Workload::Blocks => Kind::Blocks(Blocks::new(&job, copy, run)),
+            Workload::Blocks => Kind::Blocks(Box::new(Blocks::new(&job, copy, run))),
             Workload::Objects => Kind::Objects(Objects::new(&job, copy)),
             Workload::Ycsb(ycsb) => Kind::Records(Records::new(&job, copy, ycsb)),
             Workload::Replicated => Kind::Replicated(Replicated::new(&job, copy)),
         };
-        let budget = Cell::new(job.budget());
+        let (budget, operations) = (Cell::new(job.budget(copy)), Cell::new(job.operations_max()));
+        let seed = if job.is_repeatable { job.seed } else { job.seed ^ run };
         Self {
+            pause: Pause::new(&job),
             job,
+            place,
+            seed: seed.wrapping_add(u64::from(copy)),
             kind,
             shared,
             tally: RefCell::default(),
             in_flight: Cell::new(0),
             begun: Cell::new(0),
             budget,
+            operations,
         }
     }
 
@@ -102,14 +123,30 @@ impl Worker {
 
     /// Runs all clients to their end.
     pub(crate) async fn measure(&self, face: &Face) -> Result<()> {
-        if self.tally.borrow().ending == Ending::NoSpace || self.job.verifies_only {
-            return Ok(());
+        let outcome = match self.tally.borrow().ending {
+            Ending::NoSpace => None,
+            Ending::Done | Ending::Interrupted => Some(()).filter(|()| !self.job.verifies_only),
+        };
+        let outcome = if outcome.is_some() { self.measure_clients(face).await } else { Ok(()) };
+        self.shared.endings.end(self.place, self.job.exit_what);
+        outcome
+    }
+
+    /// Waits for the job's turn, then runs all clients to their end.
+    async fn measure_clients(&self, face: &Face) -> Result<()> {
+        while !self.shared.endings.may_begin(self.place) && !self.has_to_end() {
+            face.sleep_until(Instant::now() + TURN_TIME).await?;
+        }
+        let (least, most) = self.job.start_delay;
+        let delay = least + most.saturating_sub(least).mul_f64(Rng::with_seed(self.seed).f64());
+        if !delay.is_zero() {
+            self.sleep_until(face, Instant::now() + delay).await?;
         }
         let start = Instant::now();
         let clock = Clock {
             from: start + self.job.ramp_time,
             until: self.job.runtime.map(|time| start + self.job.ramp_time + time),
-            pace: Pace::new(start, self.job.rate_iops),
+            pace: Pace::new(start, &self.job, self.seed),
         };
         self.shared.live.enter(if self.job.ramp_time.is_zero() { Phase::Running } else { Phase::Ramping });
         let outcomes = join_all((0..self.job.iodepth).map(|_| self.client(face, &clock))).await;
@@ -126,6 +163,11 @@ impl Worker {
         blocks.verify(face).await
     }
 
+    /// The job's place among those that run at the same time.
+    pub(crate) fn place(&self) -> usize {
+        self.place
+    }
+
     /// What it did.
     pub(crate) fn into_tally(self) -> (Arc<Job>, Tally) {
         let verified = match &self.kind {
@@ -139,16 +181,21 @@ impl Worker {
 
     async fn client(&self, face: &Face, clock: &Clock) -> Result<()> {
         while let Some((request, direction, bytes)) = self.begin(clock) {
-            if let Some(due) = clock.pace.take(direction) {
-                let due = clock.until.map_or(due, |until| due.min(until));
-                face.sleep_until(due).await?;
-                if clock.until.is_some_and(|until| due >= until) {
+            if let Some(due) = clock.pace.take(direction, bytes)
+                && !self.wait_until(face, clock, due).await?
+            {
+                return Ok(());
+            }
+            while let Some(until) = self.pause.wait(|| self.in_flight.get()).await {
+                if !self.wait_until(face, clock, until).await? {
                     return Ok(());
                 }
+                self.pause.over(until);
             }
             self.enter_flight(clock);
             let outcome = self.execute(face, request).await;
             self.in_flight.set(self.in_flight.get() - 1);
+            self.pause.end(self.in_flight.get());
             match outcome {
                 Ok(start) => self.count(direction, bytes, start, clock),
                 Err(error) => return self.space(Err(error)),
@@ -157,12 +204,40 @@ impl Worker {
         Ok(())
     }
 
+    /// Waits until then; false if the job is over before.
+    async fn wait_until(&self, face: &Face, clock: &Clock, due: Instant) -> Result<bool> {
+        let due_or_end = clock.until.map_or(due, |until| due.min(until));
+        self.sleep_until(face, due_or_end).await?;
+        Ok(clock.until.is_none_or(|until| due < until) && !self.has_to_end())
+    }
+
+    /// Sleeps until then, or until the job has to end.
+    async fn sleep_until(&self, face: &Face, until: Instant) -> Result<()> {
+        loop {
+            let next = until.min(Instant::now() + LOOK_TIME);
+            face.sleep_until(next).await?;
+            if next == until || self.has_to_end() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the job has to end before it is done; an interruption is noted.
+    fn has_to_end(&self) -> bool {
+        if (self.shared.is_over)() {
+            self.tally.borrow_mut().ending = Ending::Interrupted;
+        }
+        self.tally.borrow().ending != Ending::Done || self.shared.endings.is_over(self.place)
+    }
+
     /// The next operation, unless it is over.
     fn begin(&self, clock: &Clock) -> Option<(Request, Direction, u64)> {
         let begun = self.begun.replace(self.begun.get() + 1);
         if clock.until.is_some_and(|until| Instant::now() >= until)
             || self.tally.borrow().ending != Ending::Done
+            || self.shared.endings.is_over(self.place)
             || self.budget.get() == Some(0)
+            || self.operations.get() == Some(0)
         {
             return None;
         }
@@ -172,7 +247,7 @@ impl Worker {
         }
         let (request, direction, bytes) = match &self.kind {
             Kind::Blocks(blocks) => {
-                let request = blocks.next();
+                let request = blocks.next(self.budget.get())?;
                 (Request::Blocks(request), request.direction, request.bytes)
             }
             Kind::Objects(objects) => {
@@ -188,10 +263,9 @@ impl Worker {
                 (Request::Replicated(request), Direction::Write, request.bytes)
             }
         };
-        if Instant::now() >= clock.from
-            && let Some(left) = self.budget.get()
-        {
-            self.budget.set(Some(left.saturating_sub(bytes)));
+        if Instant::now() >= clock.from {
+            self.budget.set(self.budget.get().map(|left| left.saturating_sub(bytes)));
+            self.operations.set(self.operations.get().map(|left| left.saturating_sub(1)));
         }
         Some((request, direction, bytes))
     }
@@ -211,6 +285,7 @@ impl Worker {
     fn enter_flight(&self, clock: &Clock) {
         let depth = self.in_flight.get() + 1;
         self.in_flight.set(depth);
+        self.pause.begin();
         if Instant::now() >= clock.from {
             let level = usize::try_from(depth.ilog2()).unwrap_or(6).min(6);
             self.tally.borrow_mut().depths[level] += 1;

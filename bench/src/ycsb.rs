@@ -67,12 +67,16 @@ pub(crate) struct Records {
 
 impl Records {
     pub(crate) fn new(job: &Job, copy: u32, kind: Ycsb) -> Self {
-        let name = format!("{}.{copy}", job.name);
+        let name = format!("{}.{copy}", job.file_name);
         let seed = job.seed ^ hash_of(&name);
         let prepared = u64::from(job.records);
         let theta = match job.distribution {
-            Distribution::Zipf(theta) => theta,
-            Distribution::Uniform => Theta::new(0.99).expect("in range"),
+            Distribution::Zipf { theta, .. } => theta,
+            Distribution::Uniform
+            | Distribution::Pareto { .. }
+            | Distribution::Normal { .. }
+            | Distribution::Zoned(_)
+            | Distribution::Sequence(_) => Theta::new(0.99).expect("in range"),
         };
         let is_uniform = job.distribution == Distribution::Uniform
             && job.given.iter().any(|(option, _)| option == "random_distribution");

@@ -6,7 +6,7 @@ use futures::executor::block_on;
 use seabed::{FormatOptions, OpenOptions, Store};
 
 use super::{CompareError, Contestant, Setup, Trial, Work};
-use crate::job::{Access, Direction, Job, Jobs, Mix, Split, Workload};
+use crate::job::{Access, Amount, Direction, Job, Jobs, Mix, Split, Workload};
 use crate::live::Live;
 use crate::room;
 use crate::run::{self, Ending, On, Options, Report};
@@ -17,7 +17,7 @@ const ROOM: u64 = 10;
 const ROOM_BESIDES: u64 = 3 << 30;
 
 pub(super) fn run(setup: &Setup) -> Result<Trial, CompareError> {
-    let jobs = Jobs { global: Vec::new(), jobs: vec![job(setup)] };
+    let jobs = Jobs { global: Vec::new(), jobs: vec![job(setup)], ignored: Vec::new() };
     if setup.contestant == Contestant::Null {
         return Ok(trial(setup, &measure(&On::Nothing, &jobs)?, "nothing is stored".to_owned()));
     }
@@ -50,7 +50,7 @@ fn job(setup: &Setup) -> Job {
     }
     job.access = Access { is_random: true, mix };
     job.has_random_map = false;
-    job.size = Some(setup.values() * setup.value_bytes());
+    job.size = Some(Amount::Bytes(setup.values() * setup.value_bytes()));
     job.iodepth = setup.clients;
     job.runtime = Some(setup.time);
     job.is_time_based = true;

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
-use crate::job::Direction;
+use crate::job::{Direction, Ignored};
 use crate::record::{Record, SAMPLE_TIME, Sample, real};
 use crate::run::{Ending, JobReport, Report};
 
@@ -57,6 +57,7 @@ fn own(report: &Report) -> Value {
         "bytes_written": report.bytes_written(),
         "verified_units": report.verified().units,
         "wrong_units": report.verified().wrong,
+        "ignored_options": report.ignored.iter().map(ignored).collect::<Vec<_>>(),
         "null": report.is_null,
         "ended": match report.ending() {
             Ending::Done => "done",
@@ -64,6 +65,10 @@ fn own(report: &Report) -> Value {
             Ending::NoSpace => "no space",
         },
     })
+}
+
+fn ignored(option: &Ignored) -> Value {
+    json!({ "where": option.origin.to_string(), "option": option.option, "value": option.value, "why": option.why })
 }
 
 fn options(given: &[(String, String)]) -> Value {

@@ -89,7 +89,7 @@ pub fn described(job: &Job) -> String {
             let sizes = job.directions().iter().map(|direction| sizes(&job.block_sizes[direction.index()]));
             let mut sizes: Vec<_> = sizes.collect();
             sizes.dedup();
-            let region = words::bytes(real(job.region_bytes()));
+            let region = words::bytes(real(job.region_bytes(0)));
             format!("{}, {}, {region}", job.access.name(), sizes.join(" and "))
         }
         Workload::Objects => format!(
@@ -110,15 +110,24 @@ pub fn described(job: &Job) -> String {
         ),
     };
     write!(words, ", iodepth {}", job.iodepth).expect("a string takes everything");
-    if let Distribution::Zipf(theta) = job.distribution {
-        write!(words, ", zipf {}", theta.value()).expect("a string takes everything");
-    }
+    let distribution = match &job.distribution {
+        Distribution::Uniform => return words,
+        Distribution::Zipf { theta, .. } => format!("zipf {}", theta.value()),
+        Distribution::Pareto { h, .. } => format!("pareto {h}"),
+        Distribution::Normal { deviation, .. } => format!("normal {deviation}"),
+        Distribution::Zoned(zones) => format!("{} zones", zones[0].len()),
+        Distribution::Sequence(blocks) => format!("a sequence of {} blocks", blocks.len()),
+    };
+    write!(words, ", {distribution}").expect("a string takes everything");
     words
 }
 
 fn sizes(split: &Split) -> String {
     if let Some(bytes) = split.only() {
         return words::bytes(real(bytes));
+    }
+    if split.total() != 100 {
+        return format!("{} to {}", words::bytes(real(split.min())), words::bytes(real(split.max())));
     }
     let parts = split.0.iter().map(|(bytes, percent)| format!("{percent} % {}", words::bytes(real(*bytes))));
     parts.collect::<Vec<_>>().join(" / ")

@@ -81,18 +81,92 @@ fn a_page_for_people() {
 #[test]
 fn what_is_wrong_is_told() {
     let world = world();
-    fs::write(world.path("job.fio"), "[a]\nrw=randwrite\nioengine=libaio\n").expect("written");
-    bench(&world, &["job.fio"]).is(2).says("job.fio: line 3: there is no option `ioengine` here");
-    bench(&world, &["job.fio", "--bs=x"]).is(2).says("job.fio: line 3");
+    fs::write(world.path("job.fio"), "[a]\nrw=randwrite\nzonemode=zbd\nioengyne=libaio\n").expect("written");
+    let ended = bench(&world, &["job.fio", "--bs=x"]).is(2);
+    let ended = ended.says("job.fio: 3 problems").says("line 3 [a]: zonemode=zbd is not supported");
+    ended.says("line 4 [a]: there is no option `ioengyne`").says("command line: bs: not a size");
     bench(&world, &["--size=1m", "--bs=x"]).is(2).says("command line: bs: not a size");
     bench(&world, &["--size=1m", "--null"]).is(2);
     bench(&world, &["--size=1m", "--rw=write", "--verify=crc32c", "--clients=threads", "--iodepth=65"]).is(2);
     bench(&world, &["none.fio"]).is(3).says("none.fio");
     bench(&world, &[]).is(2).says("there is nothing to do");
     world
-        .seabed(["bench", "--null", "--rw=write", "--size=1m", "--verify=crc32c"])
+        .seabed(["bench", "--null", "--rw=write", "--size=1m", "--verify=crc32c", "--verify_only"])
         .is(2)
         .says("nothing to verify");
+}
+
+/// A job file as people have them: written for a device and an engine of the kernel's. Each of these options was an error.
+#[test]
+fn a_job_file_made_for_a_device_runs() {
+    let world = world();
+    let file = "; made for a device\n[global]\nioengine=libaio   ; of the kernel\ndirect=1\nthread\n\
+        filename=/dev/nvme0n1\ngroup_reporting\nfilesize=2m\ninclude depth.fio\n[a]\nrw=randrw:4\nrwmixwrite=30\n\
+        size=${TOTAL}\nfsync=1\nverify=md5\n[b]\nstonewall\nrw=read:4k\nsize=50%\nbs=4k\nstartdelay=1ms\n";
+    fs::write(world.path("jobs.fio"), file).expect("written");
+    fs::write(world.path("depth.fio"), "iodepth=2*$ncpus\n").expect("written");
+    let run = |arguments: &[&str]| {
+        let mut command = world.command(["bench", "--store", "store", "--output-format=json", "jobs.fio"]);
+        command.args(arguments).env("TOTAL", "1024k").output().expect("it starts")
+    };
+    let output = run(&["--invalidate=1", "--ioengine=io_uring"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(
+        said.contains("ignored: ioengine, direct, thread (all jobs go through the store's own I/O)"),
+        "{said}"
+    );
+    assert!(said.contains("ignored: filename (") && said.contains("ignored: fsync ("), "{said}");
+    assert!(said.contains("ignored: verify (stamps of our own"), "{said}");
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let ios =
+        |job: usize, direction: &str| report["jobs"][job][direction]["total_ios"].as_u64().expect("a number");
+    assert_eq!((ios(0, "read") + ios(0, "write"), ios(1, "read")), (256, 256));
+    assert!(ios(0, "read") > ios(0, "write"));
+    let ignored = report["seabed"]["ignored_options"].as_array().expect("a list");
+    assert_eq!(
+        (&ignored[0]["where"], &ignored[0]["option"]),
+        (&"line 3 [global]".into(), &"ioengine".into())
+    );
+    assert_eq!(report["seabed"]["wrong_units"], 0);
+    let quiet = run(&["--quiet"]);
+    assert_eq!(String::from_utf8_lossy(&quiet.stderr), "");
+    world.is_clean();
+}
+
+/// Rates, pauses, delays, jobs that wait for others and end them: what was done is counted, not how fast.
+#[test]
+fn jobs_that_wait_and_end() {
+    let world = world();
+    let run = |text: &str| {
+        fs::write(world.path("jobs.fio"), text).expect("written");
+        json(&bench(&world, &["jobs.fio"]).is(0))
+    };
+    let ios = |report: &serde_json::Value, job: usize, direction: &str| {
+        report["jobs"][job][direction]["total_ios"].as_u64().expect("a number")
+    };
+    // The second job reads what the first has written, and the third ends with the first that ends.
+    let report =
+        run("[global]\nsize=1m\nexitall\n[a]\nrw=write\nthinktime=100\nthinktime_blocks=16\niodepth=4\n\
+        [b]\nnew_group\nwait_for=a\nrw=randread\nstartdelay=1ms\nnumber_ios=20\n\
+        [c]\nrw=randread\nrate=4m\ntime_based\nruntime=1h\n");
+    assert_eq!((ios(&report, 0, "write"), ios(&report, 1, "read")), (256, 20));
+    let groups: Vec<_> = report["jobs"].as_array().expect("jobs").iter().map(|job| &job["groupid"]).collect();
+    assert_eq!(groups, [0, 1, 1]);
+    // What stands behind a stonewall does not begin after exit_what=all.
+    let report = run("[global]\nsize=1m\nexitall\n[a]\nrw=read\nexit_what=all\n[b]\nstonewall\nrw=read\n");
+    assert_eq!(report["jobs"].as_array().map(Vec::len), Some(1));
+    for clients in ["--clients=threads", "--clients=shard"] {
+        fs::write(
+            world.path("jobs.fio"),
+            "[a]\nrw=trimwrite\nsize=256k\nrate_iops=,,20000\nrate_process=poisson\n\
+            iodepth=4\nthinktime=10\nthinktime_blocks_type=issue\nthinktime_blocks=5\n",
+        )
+        .expect("written");
+        let report = json(&bench(&world, &["jobs.fio", clients]).is(0));
+        assert_eq!((ios(&report, 0, "trim"), ios(&report, 0, "write")), (64, 64), "{clients}");
+    }
+    world.is_clean();
 }
 
 #[test]

@@ -342,8 +342,10 @@ pub(super) fn job(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     if let Ok(jobs) = Jobs::parse(text, &[]) {
         for job in &jobs.jobs {
-            let _ = (job.bytes_of_file(), job.region_bytes(), job.budget(), job.verify_unit());
-            let _ = job.directions();
+            for copy in [0, job.copies - 1] {
+                let _ = (job.bytes_of_file(copy), job.region_bytes(copy), job.budget(copy));
+            }
+            let _ = (job.directions(), job.verify_unit(), job.operations_max());
         }
     }
 }
@@ -355,6 +357,9 @@ pub(super) fn job_seeds() -> Vec<Vec<u8>> {
         "[z]\nsize=8m\noffset=1m\nio_size=3m\nloops=2\nrandom_distribution=zipf:1.2\n; a comment\n",
         "[b]\nsize=50%\nruntime=2m\ntime_based\nramp_time=3s\nnumjobs=3\nstonewall\nrate_iops=100\n",
         "[c]\nsize=16m\nrandom_distribution=zoned:50/10:30/20:20/70\nbuffer_compress_percentage=50\n",
+        "[d]\nfilesize=(16m+4k*3)\nsize=50%\noffset=25%\noffset_align=4KiB\nkb_base=1000\nnumber_ios=2*$ncpus\n",
+        "[e]\nsize=0x10000\nrw=randread:8\nrate=1m,,2k\nthinktime=5ms\nioengine=libaio\nflow=1\ninclude x\n",
+        "[f]\nsize=1m\nrw=trimwrite\nbsrange=4k-64k\nblockalign=512\noffset_increment=9g\nnumjobs=512\n",
     ];
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
 }

@@ -32,6 +32,7 @@ fn a_report(operations: u64) -> Report {
     };
     Report {
         global: vec![("bs".to_owned(), "4k".to_owned())],
+        ignored: Vec::new(),
         jobs: vec![report],
         totals: Totals::default(),
         began: UNIX_EPOCH + Duration::from_secs(1_795_265_373),

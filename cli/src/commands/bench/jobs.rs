@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use seabed::FormatOptions;
-use seabed_bench::job::{Job, Jobs};
+use seabed_bench::job::{Ignored, Jobs, Process};
 use seabed_bench::live::Live;
 use seabed_bench::report::{json, page, text};
 use seabed_bench::room;
@@ -73,6 +73,9 @@ enum Clients {
 
 pub(super) fn run(args: &JobsArgs, global: &Global) -> Outcome<Exit> {
     let jobs = read(args)?;
+    for line in ignored_lines(&jobs.ignored) {
+        global.say(&line);
+    }
     let interrupt = Interrupt::install()?;
     if args.clients == Clients::Threads {
         check_threads(&jobs)?;
@@ -117,10 +120,13 @@ fn read(args: &JobsArgs) -> Outcome<Jobs> {
             );
         }
         let name = args.name.as_deref().unwrap_or(JOB_NAME);
-        return Jobs::of_command_line(name, given).map_err(|error| Failure::usage(error.to_string()));
+        let around = Process { directory: PathBuf::new() };
+        return Jobs::of_command_line(name, given, &around)
+            .map_err(|error| Failure::usage(error.to_string()));
     };
+    let around = Process { directory: path.parent().map(Path::to_path_buf).unwrap_or_default() };
     let text = std::fs::read_to_string(path).map_err(|error| Failure::io(path, "reading it", &error))?;
-    Jobs::parse(&text, given).map_err(|error| Failure::usage(format!("{}: {error}", shown(path))))
+    Jobs::read(&text, given, &around).map_err(|error| Failure::usage(format!("{}: {error}", shown(path))))
 }
 
 /// The order of submission, which verification goes by, is kept as long as no request waits for its place.
@@ -134,10 +140,26 @@ fn check_threads(jobs: &Jobs) -> Outcome<()> {
     Ok(())
 }
 
-/// Nothing that is read back can be right.
+/// One line for each reason, with the options that have it.
+fn ignored_lines(ignored: &[Ignored]) -> Vec<String> {
+    let mut reasons: Vec<(&str, Vec<&str>)> = Vec::new();
+    for option in ignored {
+        let place = reasons.iter().position(|(why, _)| *why == option.why);
+        let place = place.unwrap_or_else(|| {
+            reasons.push((option.why, Vec::new()));
+            reasons.len() - 1
+        });
+        let names = &mut reasons[place].1;
+        if !names.contains(&&option.option[..]) {
+            names.push(&option.option);
+        }
+    }
+    reasons.into_iter().map(|(why, names)| format!("ignored: {} ({why})", names.join(", "))).collect()
+}
+
+/// Stamps are made, and cost what they cost; nothing that is read back can be right.
 fn check_null(jobs: &Jobs) -> Outcome<()> {
-    let verifies = |job: &Job| job.verifies;
-    if jobs.jobs.iter().any(verifies) {
+    if jobs.jobs.iter().any(|job| job.verifies_only) {
         return Err(Failure::usage("--null stores nothing, so there is nothing to verify"));
     }
     Ok(())

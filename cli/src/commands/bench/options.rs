@@ -1,7 +1,12 @@
 //! Options: those of a job on the command line, with fio's names, out of the list that reads job files too.
 
 use clap::{Arg, ArgMatches, Args, Command, Error, FromArgMatches};
-use seabed_bench::job::{OPTIONS, Takes};
+use seabed_bench::job::{OPTIONS, Takes, UNUSED, UnusedSpec};
+
+/// Whether the program has no option of that name itself.
+fn is_free(name: &&str) -> bool {
+    !["memory", "quiet", "verbose", "wait", "store", "html", "clients", "null", "name"].contains(name)
+}
 
 /// What was given, in the order of the list.
 #[derive(Clone, Default)]
@@ -11,9 +16,10 @@ pub(super) struct JobOptions {
 
 impl FromArgMatches for JobOptions {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
-        let given = OPTIONS.iter().filter_map(|spec| {
-            let value = matches.get_one::<String>(spec.name)?;
-            Some((spec.name.to_owned(), value.clone()))
+        let unused = UNUSED.iter().flat_map(UnusedSpec::names).filter(is_free);
+        let given = OPTIONS.iter().map(|spec| spec.name).chain(unused).filter_map(|name| {
+            let value = matches.get_one::<String>(name)?;
+            Some((name.to_owned(), value.clone()))
         });
         Ok(Self { given: given.collect() })
     }
@@ -26,6 +32,12 @@ impl FromArgMatches for JobOptions {
 
 impl Args for JobOptions {
     fn augment_args(command: Command) -> Command {
+        let command =
+            UNUSED.iter().flat_map(UnusedSpec::names).filter(is_free).fold(command, |command, name| {
+                // fio's other options are accepted or rejected with their reason, as in a job file; help leaves them out.
+                let arg = Arg::new(name).long(name).hide(true).num_args(0..=1).require_equals(true);
+                command.arg(arg.default_missing_value(""))
+            });
         OPTIONS.iter().fold(command, |command, spec| {
             let arg = Arg::new(spec.name)
                 .long(spec.name)
