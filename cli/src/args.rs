@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, put, remove,
+    attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, pool, put, remove,
     salvage, scrub, stat,
 };
 use crate::{sizes, stderr};
@@ -97,6 +97,9 @@ pub(crate) enum Command {
     /// List, read, set and remove keys and values of an object
     #[command(subcommand)]
     Omap(omap::OmapCommand),
+    /// List, create, remove and rename pools
+    #[command(subcommand)]
+    Pool(pool::PoolCommand),
     /// Copy a directory tree into a pool; what is there already is skipped
     Import(import::ImportArgs),
     /// Copy a pool into a directory; what is there already is skipped

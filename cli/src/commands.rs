@@ -13,6 +13,7 @@ pub(crate) mod import;
 pub(crate) mod info;
 pub(crate) mod list;
 pub(crate) mod omap;
+pub(crate) mod pool;
 pub(crate) mod put;
 pub(crate) mod remove;
 pub(crate) mod salvage;

@@ -158,10 +158,13 @@ fn exit_of(error: &Error) -> Exit {
         Error::Open(error) => exit_of_open(error),
         Error::Superblock(why) => exit_of_superblock(why),
         Error::Refused { why, .. } => exit_of_refused(*why),
-        Error::NotFound | Error::NoSuchAttr | Error::NoSuchPool { .. } => Exit::NotFound,
+        Error::NotFound | Error::NoSuchAttr | Error::NoSuchPool { .. } | Error::NoSuchPoolId { .. } => {
+            Exit::NotFound
+        }
         Error::NoSpace { .. } | Error::TooManyPools { .. } => Exit::NoSpace,
         Error::Layout(_)
         | Error::PoolExists { .. }
+        | Error::SystemPool
         | Error::Invalid { .. }
         | Error::TooLarge { .. }
         | Error::ReadOnly

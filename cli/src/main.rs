@@ -32,7 +32,7 @@ use clap::Parser;
 
 use args::{Cli, Command};
 use commands::{
-    attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, put, remove,
+    attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, pool, put, remove,
     salvage, scrub, stat,
 };
 use exit::{Exit, Failure, Outcome};
@@ -92,6 +92,7 @@ fn dispatch(cli: Cli) -> Outcome<Exit> {
         Command::Stat(args) => stat::run(&args, global),
         Command::Attr(command) => attr::run(&command, global),
         Command::Omap(command) => omap::run(&command, global),
+        Command::Pool(command) => pool::run(&command, global),
         Command::Import(args) => import::run(&args, global),
         Command::Export(args) => export::run(&args, global),
         Command::Demo(args) => demo::run(&args, global),

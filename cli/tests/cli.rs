@@ -19,6 +19,8 @@ mod import;
 mod import_sizes;
 #[path = "suite/objects.rs"]
 mod objects;
+#[path = "suite/pools.rs"]
+mod pools;
 #[path = "suite/repair.rs"]
 mod repair;
 #[path = "suite/salvage.rs"]

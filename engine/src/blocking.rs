@@ -68,6 +68,16 @@ impl Store {
         block_on(self.0.pool_or_create(name)).map(Pool)
     }
 
+    /// See [`crate::Store::remove_pool`].
+    pub fn remove_pool(&self, name: &str) -> Result<()> {
+        block_on(self.0.remove_pool(name))
+    }
+
+    /// See [`crate::Store::rename_pool`].
+    pub fn rename_pool(&self, from: &str, to: &str) -> Result<()> {
+        block_on(self.0.rename_pool(from, to))
+    }
+
     /// See [`crate::Store::pools`].
     pub fn pools(&self) -> Result<Vec<PoolEntry>> {
         block_on(self.0.pools())

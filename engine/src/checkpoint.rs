@@ -13,7 +13,7 @@
 
 use seabed_device::{Class, Durability, WriteOpts};
 use seabed_journal::{Body, BodyPart, CUTS_MAX, LogCut, PARTS_MAX, Slot, cuts_of_window};
-use seabed_segment::{ListedWhat, SlotCopy, StreamKind, Summing};
+use seabed_segment::{Layout, ListedWhat, SlotCopy, StreamKind, Summing};
 use seabed_types::{BLOCK_BYTES, Lsn, SegmentId, TreeKind};
 use std::rc::Rc;
 
@@ -37,6 +37,14 @@ impl Drop for SlotsTurn {
         self.0.slots_taken.set(false);
         self.0.slots_free.notify_all();
     }
+}
+
+/// How many collections a body has room for: each copy takes one segment, as `admit` reckons.
+pub(crate) fn collections_max(layout: &Layout) -> usize {
+    let segments = usize::try_from(layout.segment_count()).unwrap_or(usize::MAX);
+    let room =
+        (layout.segment_bytes as usize / 4 * 3).saturating_sub(segments.saturating_mul(SEGMENT_STATE_BYTES));
+    (room / COLLECTION_STATE_BYTES).max(COLLECTIONS_MIN)
 }
 
 /// The state at E.
@@ -177,14 +185,6 @@ impl Mounted {
         let world = self.world.borrow();
         let leaf = world.collection(id).trees[slot(tree)].leaf_of(&world.cache, lower);
         leaf.expect("a node without an image has its parents in memory").and_then(|leaf| leaf.upper)
-    }
-
-    /// How many collections a body has room for: each copy takes one segment, as `admit` reckons.
-    pub(crate) fn collections_max(&self) -> usize {
-        let segments = usize::try_from(self.layout.segment_count()).unwrap_or(usize::MAX);
-        let room = (self.layout.segment_bytes as usize / 4 * 3)
-            .saturating_sub(segments.saturating_mul(SEGMENT_STATE_BYTES));
-        (room / COLLECTION_STATE_BYTES).max(COLLECTIONS_MIN)
     }
 
     /// Writes a body twice, in different segments. None: no space.

@@ -6,7 +6,7 @@ use seabed_device::{DeviceError, OpenError};
 use seabed_journal::{JournalError, ScanError};
 use seabed_object::{Refusal, Refused};
 use seabed_segment::{LayoutError, SuperblockError};
-use seabed_types::{Lsn, Paddr, ShardId};
+use seabed_types::{Lsn, Paddr, PoolId, ShardId};
 
 pub use self::kind::ErrorKind;
 
@@ -53,6 +53,15 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// There is no pool of this id: it was removed, or never created.
+    #[error("there is no pool with id {}: it was removed, or never created", id.0)]
+    NoSuchPoolId {
+        /// The id.
+        id: PoolId,
+    },
+    /// Pool 0 describes the store; it is neither read nor changed through its pools.
+    #[error("pool 0 is the store's own and cannot be used")]
+    SystemPool,
     /// There is such a pool already.
     #[error("there is a pool {name:?} already")]
     PoolExists {
@@ -60,7 +69,9 @@ pub enum Error {
         name: String,
     },
     /// A checkpoint of this store has no room for another pool.
-    #[error("there are {max} pools, as many as segments of this size have room for")]
+    #[error(
+        "there are {max} pools, removed ones included: a checkpoint in segments of this size names no more"
+    )]
     TooManyPools {
         /// How many there may be.
         max: usize,

@@ -5,8 +5,11 @@
 //!
 //! A slice for which there is no space is tried again as soon as there is.
 //!
-//! Crash: between two slices the grave still stands, and the next mount goes on with the rows that are left.
-//! Limits: a slice deletes at most 64 rows, and what fits a record.
+//! The objects of a removed pool are removed here too, a few at a time, and their graves drained before the next few.
+//!
+//! Crash: between two slices the grave still stands, and the next mount goes on with the rows that are left; a pool that was
+//! removed is known by its row in the list of removed pools (`pools`), and the next mount goes on with its objects.
+//! Limits: a slice deletes at most 64 rows, or removes 16 objects, and what fits a record.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -15,6 +18,10 @@ use futures::future::select;
 use seabed_device::local::Notify;
 use seabed_journal::CollectionId;
 use seabed_object::graves::{Drained, drain};
+use seabed_object::read::{self, ReadError};
+use seabed_object::{Effects, Limits, Outcome, Rows, Stop, Transaction, execute};
+
+use seabed_types::Lsn;
 
 use crate::admit::Purpose;
 use crate::mounted::{Held, Mounted};
@@ -22,6 +29,7 @@ use crate::submit::{Also, is_too_large, need_of};
 use crate::{Error, Result};
 
 const SLICE_ROWS: usize = 64;
+const SLICE_OBJECTS: usize = 16;
 
 /// What there is to drain, as far as is known.
 pub(crate) struct GraveWork {
@@ -110,7 +118,11 @@ impl Mounted {
         let mut failed = None;
         for id in ids {
             loop {
-                match self.drain_slice(id).await {
+                let slice = match self.drain_slice(id).await {
+                    Ok(Slice::Nothing) if self.is_removed(id) => self.remove_objects(id).await,
+                    drained => drained,
+                };
+                match slice {
                     Ok(Slice::Done) => {}
                     Ok(Slice::Nothing) => break,
                     // What cannot be read keeps the graves of this collection, and of no other.
@@ -128,6 +140,47 @@ impl Mounted {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+
+    /// Removes some objects of a removed pool. No caller can see them, so it stands in no line either.
+    async fn remove_objects(self: &Rc<Self>, id: CollectionId) -> Result<Slice> {
+        let mut count = SLICE_OBJECTS;
+        let mut held = Held::new(self);
+        loop {
+            let next_id = self.world.borrow().collection(id).next_id;
+            let (removed, wanted) =
+                self.look(id, &held, |view| remove_first(view, count, next_id, &self.limits));
+            let effects = match removed {
+                Ok(None) => return Ok(Slice::Nothing),
+                Ok(Some(effects)) => effects,
+                Err(stop) => {
+                    self.load_or_fail(id, stop, wanted, &mut held).await?;
+                    continue;
+                }
+            };
+            let need = need_of(&effects);
+            match self.journal()?.check(&need) {
+                Ok(()) => {}
+                Err(error) if is_too_large(&error) && count > 1 => {
+                    count /= 2;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            }
+            if !held.admits(need.entries, Purpose::Remove).await? {
+                continue;
+            }
+            let wanted = self.ways_to(id, &effects);
+            if !wanted.is_empty() {
+                self.load(id, wanted, &mut held).await?;
+                continue;
+            }
+            self.apply(id, effects, &need, Also::Nothing)?;
+            if self.world.borrow().collection(id).removed_in == Some(Lsn(0)) {
+                seabed_types::reached!(PoolDrained);
+            }
+            return Ok(Slice::Done);
+        }
     }
 
     async fn drain_slice(self: &Rc<Self>, id: CollectionId) -> Result<Slice> {
@@ -166,6 +219,36 @@ impl Mounted {
                 seabed_types::reached!(GraveLeft);
             }
             return Ok(Slice::Done);
+        }
+    }
+}
+
+/// What removing the first `count` objects of a collection changes; none if there are no objects.
+fn remove_first(
+    rows: &dyn Rows,
+    count: usize,
+    next_id: u64,
+    limits: &Limits,
+) -> std::result::Result<Option<Effects>, Stop> {
+    let page = match read::list(rows, &[], None, count) {
+        Ok(page) => page,
+        Err(ReadError::Stop(stop)) => return Err(stop),
+        Err(_) => return Err(Stop::Corrupt { at: None, what: "the objects of a removed pool" }),
+    };
+    if page.objects.is_empty() {
+        return Ok(None);
+    }
+    let mut txn = Transaction::new();
+    for object in &page.objects {
+        txn.remove(&object.id);
+    }
+    match execute(rows, &txn, &[], next_id, limits) {
+        Outcome::Ready(effects) => Ok(Some(effects)),
+        Outcome::Absent => Err(Stop::Absent),
+        Outcome::Corrupt { at, what } => Err(Stop::Corrupt { at, what }),
+        Outcome::Refused(_) if count > 1 => remove_first(rows, count / 2, next_id, limits),
+        Outcome::Refused(_) | Outcome::Stale => {
+            Err(Stop::Corrupt { at: None, what: "an object of a removed pool that cannot be removed" })
         }
     }
 }

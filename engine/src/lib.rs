@@ -19,6 +19,7 @@ mod mounted;
 mod options;
 mod packing;
 mod pending;
+mod pools;
 mod put;
 mod read;
 mod request;

@@ -1,7 +1,6 @@
 //! Local store: the face of a store on an engine's own thread, without a hop and not `Send`.
 //!
-//! Pools are rows of the omap of one object of the system pool: name to {version, id}. A new pool's row and its first, empty
-//! collection are in the same record. Pool ids come from the system collection's counter and are never used again.
+//! Not here: what a store does about pools as a whole, in `pools`.
 
 use std::fmt;
 use std::rc::Rc;
@@ -10,21 +9,14 @@ use bytes::Bytes;
 use seabed_device::Runtime;
 use seabed_object::read::{Range, Stat};
 use seabed_object::{Condition, Direction, IntoData, ObjectId, Refused, Transaction, Usage};
-use seabed_types::{Cursor, PoolId, put_varint};
+use seabed_types::PoolId;
 
-use crate::mount::SYSTEM_POOL;
 use crate::mounted::Mounted;
 use crate::put::LocalPut;
 use crate::read::{ListPage, OmapPage};
 use crate::shard::Shard;
 use crate::stats::Stats;
-use crate::submit::Also;
 use crate::{Error, Result};
-
-const POOLS_OBJECT: &str = "pools";
-const POOL_VERSION: u8 = 1;
-/// Rows of a page when all pools are read.
-const PAGE_ROWS: usize = 1000;
 
 /// A pool as it is listed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,32 +31,14 @@ pub struct PoolEntry {
 /// A store on the thread that runs its shard.
 #[derive(Clone)]
 pub struct LocalStore {
-    shard: Rc<Shard>,
+    pub(crate) shard: Rc<Shard>,
 }
 
 /// A pool on the thread that runs its shard.
 #[derive(Clone)]
 pub struct LocalPool {
-    shard: Rc<Shard>,
-    id: PoolId,
-}
-
-fn check_pool_name(name: &str) -> Result<()> {
-    if !(1..=255).contains(&name.len()) || name.chars().any(char::is_control) {
-        return Err(Error::Invalid {
-            what: "a pool's name has 1 to 255 bytes of UTF-8 without control characters",
-        });
-    }
-    Ok(())
-}
-
-fn decode_pool(value: &[u8]) -> Result<PoolId> {
-    let corrupt = || Error::Corrupt { at: seabed_types::Paddr::default(), what: "a pool's row" };
-    let mut cursor = Cursor::new(value);
-    if cursor.u8("pool: version").map_err(|_| corrupt())? != POOL_VERSION {
-        return Err(corrupt());
-    }
-    Ok(PoolId(cursor.varint("pool: id").map_err(|_| corrupt())?))
+    pub(crate) shard: Rc<Shard>,
+    pub(crate) id: PoolId,
 }
 
 impl fmt::Debug for LocalStore {
@@ -95,104 +69,9 @@ impl LocalStore {
         Rc::clone(&self.shard.machine().runtime)
     }
 
-    /// The pool of this name; [`Error::NoSuchPool`].
-    pub async fn pool(&self, name: &str) -> Result<LocalPool> {
-        let id = self.pool_id(name).await?.ok_or_else(|| Error::NoSuchPool { name: name.to_owned() })?;
-        Ok(self.pool_of(id))
-    }
-
-    /// A pool by its id, as [`LocalStore::pools`] gives it. Calls on one that does not exist are [`Error::Invalid`].
-    pub fn pool_of(&self, id: PoolId) -> LocalPool {
-        LocalPool { shard: Rc::clone(&self.shard), id }
-    }
-
-    async fn pool_id(&self, name: &str) -> Result<Option<PoolId>> {
-        check_pool_name(name)?;
-        let pools = ObjectId::new(POOLS_OBJECT);
-        let keys = [name.as_bytes().to_vec()];
-        let found = self.shard.again(async |on: Rc<Mounted>| on.omap_get(SYSTEM_POOL, &pools, &keys).await);
-        let found = match found.await {
-            Ok(found) => found,
-            Err(Error::NotFound) => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        found.first().map(|(_, value)| decode_pool(value)).transpose()
-    }
-
-    /// Makes a pool; [`Error::PoolExists`]. [`Error::TooManyPools`]: a checkpoint must have room for all.
-    pub async fn create_pool(&self, name: &str) -> Result<LocalPool> {
-        check_pool_name(name)?;
-        self.shard.writable()?;
-        let mounted = self.shard.mounted().await?;
-        let id = {
-            let mut world = mounted.world.borrow_mut();
-            // One is the store's own.
-            let max = mounted.collections_max() - 1;
-            if world.collections.len() > max {
-                return Err(Error::TooManyPools { max });
-            }
-            let system = seabed_journal::CollectionId::whole(SYSTEM_POOL);
-            let collection = world.collections.get_mut(&system);
-            let collection =
-                collection.ok_or(Error::Invalid { what: "the system pool is not on this shard" })?;
-            collection.next_id += 1;
-            PoolId(collection.next_id - 1)
-        };
-        let mut value = vec![POOL_VERSION];
-        put_varint(&mut value, id.0);
-        let (pools, key) = (ObjectId::new(POOLS_OBJECT), Bytes::copy_from_slice(name.as_bytes()));
-        let mut txn = Transaction::new();
-        txn.touch(&pools)
-            .expect(&pools, Condition::Omap { key: key.clone(), value: None })
-            .omap_insert(&pools, [(key, value)]);
-        let submitted = self.shard.submit_with(SYSTEM_POOL, txn, Also::NewPool(id))?;
-        match submitted.answer().await {
-            Ok(()) => Ok(self.pool_of(id)),
-            Err(Error::Refused { why: Refused::PreconditionFailed, .. }) => {
-                Err(Error::PoolExists { name: name.to_owned() })
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The pool of this name, made if there is none.
-    pub async fn pool_or_create(&self, name: &str) -> Result<LocalPool> {
-        match self.pool(name).await {
-            Err(Error::NoSuchPool { .. }) => {}
-            found => return found,
-        }
-        match self.create_pool(name).await {
-            Err(Error::PoolExists { .. }) => self.pool(name).await,
-            made => made,
-        }
-    }
-
-    /// All pools, by name.
-    pub async fn pools(&self) -> Result<Vec<PoolEntry>> {
-        let pools = ObjectId::new(POOLS_OBJECT);
-        let mut entries = Vec::new();
-        let mut from = Some(Bytes::new());
-        while let Some(start) = from {
-            let range = (&start[..], None);
-            let page = async |on: Rc<Mounted>| {
-                on.omap_range(SYSTEM_POOL, &pools, range, PAGE_ROWS, Direction::Forward).await
-            };
-            let page = match self.shard.again(page).await {
-                Err(Error::NotFound) => return Ok(entries),
-                page => page?,
-            };
-            for (name, value) in page.pairs {
-                let id = decode_pool(&value)?;
-                entries.push(PoolEntry { id, name: String::from_utf8_lossy(&name).into_owned() });
-            }
-            from = page.next;
-        }
-        Ok(entries)
-    }
-
     /// What all pools hold.
     pub fn usage(&self) -> Usage {
-        self.shard.usage(None)
+        self.shard.current().usage_of_all()
     }
 
     /// Counters and levels.
@@ -239,7 +118,7 @@ impl LocalPool {
 
     /// Begins a put of any size in bounded memory.
     pub fn put_stream(&self, object: impl Into<ObjectId>) -> Result<LocalPut> {
-        LocalPut::new(&self.shard, self.id, object.into())
+        LocalPut::new(&self.shard, self.of_user()?, object.into())
     }
 
     /// All bytes of an object.
@@ -261,26 +140,28 @@ impl LocalPool {
     /// Whether an object exists.
     pub async fn exists(&self, object: impl Into<ObjectId>) -> Result<bool> {
         let object = object.into();
-        self.shard.again(async |on: Rc<Mounted>| on.exists(self.id, &object).await).await
+        self.shard.again(async |on: Rc<Mounted>| on.exists(self.of_user()?, &object).await).await
     }
 
     /// What an object is.
     pub async fn stat(&self, object: impl Into<ObjectId>) -> Result<Stat> {
         let object = object.into();
-        self.shard.again(async |on: Rc<Mounted>| on.stat(self.id, &object).await).await
+        self.shard.again(async |on: Rc<Mounted>| on.stat(self.of_user()?, &object).await).await
     }
 
     /// Bytes that an object's data and large values take; visits all its rows.
     pub async fn allocated(&self, object: impl Into<ObjectId>) -> Result<u64> {
         let object = object.into();
-        self.shard.again(async |on: Rc<Mounted>| on.allocated(self.id, &object).await).await
+        self.shard.again(async |on: Rc<Mounted>| on.allocated(self.of_user()?, &object).await).await
     }
 
     /// The bytes from `offset` on, at most `bytes` and at most up to the object's end; holes are zeros.
     pub async fn read(&self, object: impl Into<ObjectId>, offset: u64, bytes: u64) -> Result<Bytes> {
         let object = object.into();
         let bytes = bytes.min(seabed_object::limits::OBJECT_BYTES_MAX);
-        self.shard.again(async |on: Rc<Mounted>| on.read_object(self.id, &object, offset, bytes).await).await
+        self.shard
+            .again(async |on: Rc<Mounted>| on.read_object(self.of_user()?, &object, offset, bytes).await)
+            .await
     }
 
     /// Several ranges at once, each answered for itself.
@@ -297,25 +178,27 @@ impl LocalPool {
     /// The stored ranges within a range; all between them are zeros.
     pub async fn extents(&self, object: impl Into<ObjectId>, offset: u64, bytes: u64) -> Result<Vec<Range>> {
         let object = object.into();
-        self.shard.again(async |on: Rc<Mounted>| on.extents(self.id, &object, offset, bytes).await).await
+        self.shard
+            .again(async |on: Rc<Mounted>| on.extents(self.of_user()?, &object, offset, bytes).await)
+            .await
     }
 
     /// An attribute's value; [`Error::NoSuchAttr`].
     pub async fn attr(&self, object: impl Into<ObjectId>, name: &[u8]) -> Result<Bytes> {
         let object = object.into();
-        self.shard.again(async |on: Rc<Mounted>| on.attr(self.id, &object, name).await).await
+        self.shard.again(async |on: Rc<Mounted>| on.attr(self.of_user()?, &object, name).await).await
     }
 
     /// All attributes, by name.
     pub async fn attrs(&self, object: impl Into<ObjectId>) -> Result<Vec<(Bytes, Bytes)>> {
         let object = object.into();
-        self.shard.again(async |on: Rc<Mounted>| on.attrs(self.id, &object).await).await
+        self.shard.again(async |on: Rc<Mounted>| on.attrs(self.of_user()?, &object).await).await
     }
 
     /// The omap header; empty if there is none.
     pub async fn omap_header(&self, object: impl Into<ObjectId>) -> Result<Bytes> {
         let object = object.into();
-        self.shard.again(async |on: Rc<Mounted>| on.omap_header(self.id, &object).await).await
+        self.shard.again(async |on: Rc<Mounted>| on.omap_header(self.of_user()?, &object).await).await
     }
 
     /// The pairs of these keys; absent keys are left out.
@@ -325,7 +208,7 @@ impl LocalPool {
         keys: &[Vec<u8>],
     ) -> Result<Vec<(Bytes, Bytes)>> {
         let object = object.into();
-        self.shard.again(async |on: Rc<Mounted>| on.omap_get(self.id, &object, keys).await).await
+        self.shard.again(async |on: Rc<Mounted>| on.omap_get(self.of_user()?, &object, keys).await).await
     }
 
     /// At most `limit` pairs with keys from `from` (inclusive) to `to` (exclusive).
@@ -337,17 +220,23 @@ impl LocalPool {
         direction: Direction,
     ) -> Result<OmapPage> {
         let object = object.into();
-        let page = async |on: Rc<Mounted>| on.omap_range(self.id, &object, range, limit, direction).await;
+        let page =
+            async |on: Rc<Mounted>| on.omap_range(self.of_user()?, &object, range, limit, direction).await;
         self.shard.again(page).await
     }
 
     /// At most `limit` objects from `from` (inclusive) on, in the order of objects.
     pub async fn list_page(&self, from: Option<ObjectId>, limit: usize) -> Result<ListPage> {
-        self.shard.again(async |on: Rc<Mounted>| on.list(self.id, from.as_ref(), limit).await).await
+        self.shard.again(async |on: Rc<Mounted>| on.list(self.of_user()?, from.as_ref(), limit).await).await
     }
 
-    /// What the pool holds.
-    pub fn usage(&self) -> Usage {
-        self.shard.usage(Some(self.id))
+    /// What the pool holds, of what is durable; [`Error::NoSuchPoolId`].
+    pub fn usage(&self) -> Result<Usage> {
+        self.shard.current().usage_of_pool(self.of_user()?)
+    }
+
+    /// The pool's id, unless it is the store's own pool.
+    fn of_user(&self) -> Result<PoolId> {
+        crate::pools::of_user(self.id)
     }
 }

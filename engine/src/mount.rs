@@ -79,11 +79,13 @@ struct Replay {
 }
 
 impl World {
-    /// Numbers that the mount before gave out are not given out again, whether the log knows of them or not.
-    fn inherit(&mut self, before: &Self) {
+    /// Numbers that the mount before gave out are not given out again, whether the log knows of them or not. A removal of a pool
+    /// is known from the mount before if its record, below `durable`, was durable; else it is carried out again.
+    fn inherit(&mut self, before: &Self, durable: Lsn) {
         for (id, collection) in &mut self.collections {
             if let Some(before) = before.collections.get(id) {
                 collection.next_id = collection.next_id.max(before.next_id);
+                collection.removed_in = before.removed_in.filter(|lsn| *lsn < durable);
             }
         }
     }
@@ -319,6 +321,9 @@ impl Mounted {
             slot: found.newest,
         };
         let shard = Self::replay(home, device, &base, None).await?;
+        if !seabed_types::seeded!(74) {
+            shard.mark_removed_pools().await;
+        }
         if home.options.access == Access::ReadWrite {
             shard.begin(&base, None).await?;
         }
@@ -405,7 +410,7 @@ impl Mounted {
         let holds = bodies.map(|part| Hold::new(&table, part.at.segment)).collect();
         if let Some(before) = before {
             table.inherit(&before.table);
-            world.inherit(&before.world.borrow());
+            world.inherit(&before.world.borrow(), before.durable_below());
         }
         table.pass_lost_uses(base.epoch.0.saturating_sub(body.epoch.0));
         table.free_all_unused();

@@ -217,7 +217,11 @@ impl LocalPut {
     pub(crate) fn new(shard: &Rc<Shard>, pool: PoolId, object: ObjectId) -> Result<Self> {
         shard.writable()?;
         shard.limits().check_id(&object).map_err(|why| Error::Refused { op: 0, why })?;
-        let id = shard.current().collection_of(pool, object.hash)?;
+        let mounted = shard.current();
+        let id = mounted.collection_of(pool, object.hash)?;
+        if mounted.is_known_as_removed(id) {
+            return Err(Error::NoSuchPoolId { id: pool });
+        }
         let record_bytes_max = shard.superblock().layout.record_bytes_max();
         let part_bytes = (1 << 20).min(record_bytes_max / ROW_BYTES * ROW_BYTES).max(CHUNK_BYTES);
         Ok(Self {
@@ -383,6 +387,7 @@ impl Mounted {
         let id = request.id;
         let mut held = Held::new(self);
         loop {
+            self.not_removed(id).await?;
             let (outcome, wanted, settled) = {
                 let world = self.world.borrow();
                 let collection = world.collection(id);
@@ -440,6 +445,9 @@ impl Mounted {
         let bytes = need.pieces + need.entries;
         if !held.admits(bytes, purpose).await? {
             return Ok(None);
+        }
+        if self.is_removed(id) {
+            self.not_removed(id).await?;
         }
         let wanted = self.ways_to(id, &effects);
         if wanted.is_empty() {

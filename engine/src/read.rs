@@ -57,7 +57,7 @@ impl Mounted {
             return Err(Error::Closed);
         }
         let world = self.world.borrow();
-        world.collection_of(pool, hash).map(|found| found.id).ok_or(Error::Invalid { what: "no such pool" })
+        world.collection_of(pool, hash).map(|found| found.id).ok_or(Error::NoSuchPoolId { id: pool })
     }
 
     /// Asks a question until nothing it needs is absent, and until all that it saw is durable.
@@ -68,6 +68,7 @@ impl Mounted {
     ) -> Result<(T, Held)> {
         let mut held = Held::new(self);
         loop {
+            self.not_removed(id).await?;
             let (answer, wanted, settled) = {
                 let world = self.world.borrow();
                 let view = View::new(&world, world.collection(id), &held.pieces);
@@ -202,6 +203,9 @@ impl Mounted {
             let world = self.world.borrow();
             world.collections.keys().filter(|id| id.pool == pool).copied().collect()
         };
+        if ids.is_empty() {
+            return Err(Error::NoSuchPoolId { id: pool });
+        }
         let mut page = ListPage::default();
         for id in ids {
             let (_, end) = key::collection(id.prefix, id.bits);
@@ -223,21 +227,51 @@ impl Mounted {
         Ok(page)
     }
 
-    /// What a pool holds, of what is durable (rule L6); the whole store for None.
-    pub(crate) fn usage(&self, pool: Option<PoolId>) -> Usage {
+    /// What a pool holds, of what is durable (rule L6).
+    pub(crate) fn usage_of_pool(&self, pool: PoolId) -> Result<Usage> {
         let world = self.world.borrow();
-        let of = world.collections.values().filter(|collection| match pool {
-            Some(pool) => collection.id.pool == pool,
-            None => collection.id.pool != PoolId(0),
-        });
-        let durable = |collection: &Collection| {
-            let mut tally = collection.tally;
-            if let Some(journal) = self.journal.as_ref().filter(|_| !seabed_types::seeded!(64)) {
-                tally.take_off(&journal.undurable(collection.id));
-            }
-            usage_of(&tally)
-        };
-        of.map(durable).fold(Usage::default(), Usage::plus)
+        let durable = self.durable_below();
+        let is_shown = |collection: &Collection| collection.removed_in.is_none_or(|lsn| lsn >= durable);
+        let mut of = (world.collections.values())
+            .filter(|collection| collection.id.pool == pool && is_shown(collection))
+            .peekable();
+        if of.peek().is_none() {
+            return Err(Error::NoSuchPoolId { id: pool });
+        }
+        Ok(of.map(|collection| self.durable_usage(collection)).fold(Usage::default(), Usage::plus))
+    }
+
+    /// What all pools hold, of what is durable: also those that were removed, until their space is free.
+    pub(crate) fn usage_of_all(&self) -> Usage {
+        let world = self.world.borrow();
+        let of = world.collections.values().filter(|collection| collection.id.pool != PoolId(0));
+        of.map(|collection| self.durable_usage(collection)).fold(Usage::default(), Usage::plus)
+    }
+
+    fn durable_usage(&self, collection: &Collection) -> Usage {
+        let mut tally = collection.tally;
+        if let Some(journal) = self.journal.as_ref().filter(|_| !seabed_types::seeded!(64)) {
+            tally.take_off(&journal.undurable(collection.id));
+        }
+        usage_of(&tally)
+    }
+
+    /// Whether the collection's pool was removed, durably or not.
+    pub(crate) fn is_removed(&self, id: CollectionId) -> bool {
+        self.world.borrow().collection(id).removed_in.is_some()
+    }
+
+    /// Whether callers may be told so at once.
+    pub(crate) fn is_known_as_removed(&self, id: CollectionId) -> bool {
+        self.world.borrow().collection(id).removed_in.is_some_and(|lsn| lsn < self.durable_below())
+    }
+
+    /// Fails if the collection's pool was removed, once that is durable (rule L6). What it returns holds until the next await.
+    pub(crate) async fn not_removed(&self, id: CollectionId) -> Result<()> {
+        let removed_in = self.world.borrow().collection(id).removed_in;
+        let Some(lsn) = removed_in else { return Ok(()) };
+        self.settled(lsn.next()).await?;
+        Err(Error::NoSuchPoolId { id: id.pool })
     }
 
     async fn values(&self, pairs: Vec<(Bytes, Value)>) -> Result<Vec<(Bytes, Bytes)>> {

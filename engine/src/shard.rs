@@ -30,7 +30,7 @@ use futures::future::LocalBoxFuture;
 use seabed_device::local::Notify;
 use seabed_device::{Class, DeviceError, Local, Machine};
 use seabed_journal::CollectionId;
-use seabed_object::{Limits, Transaction, Usage};
+use seabed_object::{Limits, Transaction};
 use seabed_segment::Superblock;
 use seabed_types::{PoolId, ShardId};
 
@@ -155,6 +155,11 @@ impl Shard {
         &self.limits
     }
 
+    /// How many pools the store may have, removed ones included: a checkpoint names every collection in one segment.
+    pub fn pools_max(&self) -> usize {
+        crate::pools::pools_max(&self.home.superblock.layout)
+    }
+
     /// The thread it runs on.
     pub fn machine(&self) -> &Machine {
         &self.home.machine
@@ -163,11 +168,6 @@ impl Shard {
     /// Counters and levels.
     pub fn stats(&self) -> Stats {
         self.current().stats()
-    }
-
-    /// What a pool holds, of what is durable; the whole store for None.
-    pub(crate) fn usage(&self, pool: Option<PoolId>) -> Usage {
-        self.current().usage(pool)
     }
 
     /// The mount of this moment, whether it has failed or not.
@@ -226,14 +226,15 @@ impl Shard {
         }
     }
 
-    /// Submits a transaction to a pool; its place in the order is taken in this moment. The future answers when it is durable
+    /// Submits a transaction to a pool other than pool 0; its place in the order is taken in this moment. The future answers when it is durable
     /// or refused. Dropping it changes nothing.
     pub fn submit(
         &self,
         pool: PoolId,
         txn: Transaction,
     ) -> impl Future<Output = Result<()>> + 'static + use<> {
-        let submitted = self.submit_with(pool, txn, Also::Nothing);
+        let submitted =
+            crate::pools::of_user(pool).and_then(|pool| self.submit_with(pool, txn, Also::Nothing));
         async move { submitted?.answer().await }
     }
 

@@ -57,6 +57,14 @@ pub struct StoreInfo {
     pub mount: MountReport,
 }
 
+impl StoreInfo {
+    /// How many pools the store may have, removed ones included: a checkpoint names every collection, and has one segment for
+    /// that. A store of 8 GiB with default options has room for 19,250, one with larger segments for more.
+    pub fn pools_max(&self) -> usize {
+        crate::pools::pools_max(&self.superblock.layout)
+    }
+}
+
 /// An open store.
 #[derive(Clone)]
 pub struct Store {
@@ -339,6 +347,27 @@ impl Store {
         Ok(self.pool_handle(id, name))
     }
 
+    /// Removes a pool with all that is in it; [`Error::NoSuchPool`].
+    ///
+    /// Acknowledged after one record, whatever the pool holds: from then on each call on it, by handles that exist too, is
+    /// [`Error::NoSuchPoolId`], and a pool of the same name can be created. Its space comes back in the background, object by
+    /// object, also after a crash; until then it counts in [`Store::usage`]. Its id is not used again.
+    ///
+    /// Cancel safety: dropping the future does not undo the removal.
+    pub async fn remove_pool(&self, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.call(|local| async move { local.remove_pool(&name).await }).await
+    }
+
+    /// Gives a pool another name, in one record; [`Error::NoSuchPool`], and [`Error::PoolExists`] if the new name is taken.
+    /// Handles stay valid; [`Pool::name`] of those is the name that they were made with.
+    ///
+    /// Cancel safety: dropping the future does not undo it.
+    pub async fn rename_pool(&self, from: &str, to: &str) -> Result<()> {
+        let (from, to) = (from.to_owned(), to.to_owned());
+        self.call(|local| async move { local.rename_pool(&from, &to).await }).await
+    }
+
     /// All pools, by name.
     pub async fn pools(&self) -> Result<Vec<PoolEntry>> {
         self.call(|local| async move { local.pools().await }).await
@@ -572,7 +601,7 @@ impl Pool {
 
     /// What the pool holds.
     pub async fn usage(&self) -> Result<Usage> {
-        self.call(|pool| async move { Ok(pool.usage()) }).await
+        self.call(|pool| async move { pool.usage() }).await
     }
 }
 

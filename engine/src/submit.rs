@@ -48,6 +48,8 @@ pub(crate) enum Also {
     Nothing,
     /// Publishes the first, empty collection of a new pool.
     NewPool(PoolId),
+    /// Marks the collections of a pool as removed.
+    RemovePool(PoolId),
 }
 
 /// Data that was stored ahead, and what keeps its segments.
@@ -74,7 +76,7 @@ impl Mounted {
         request.taken_by(self.epoch);
         let line = match self.world.borrow().collections.get(&request.id) {
             Some(collection) => Rc::clone(&collection.line),
-            None => return request.end(Err(Error::Invalid { what: "no such pool" })),
+            None => return request.end(Err(Error::NoSuchPoolId { id: request.id.pool })),
         };
         line.unanswered.add(request);
         match self.at_once(request, &line) {
@@ -136,6 +138,9 @@ impl Mounted {
         let (outcome, spots) = {
             let world = self.world.borrow();
             let collection = world.collection(id);
+            if collection.removed_in.is_some() {
+                return Ok(None);
+            }
             let pieces = Pieces::default();
             let view = View::new(&world, collection, &pieces).keeping_spots();
             let outcome = execute(&view, txn, &[], collection.next_id, &self.limits);
@@ -166,6 +171,7 @@ impl Mounted {
         also: Also,
     ) -> Result<()> {
         let id = request.id;
+        self.not_removed(id).await?;
         let mut ahead = Ahead::default();
         let threshold = self.bulk_threshold(&txn);
         if let Some(threshold) = threshold {
@@ -174,6 +180,7 @@ impl Mounted {
         let user_bytes = txn.payload_bytes();
         let mut held = Held::new(self);
         loop {
+            self.not_removed(id).await?;
             let (outcome, wanted, settled) = {
                 let world = self.world.borrow();
                 let collection = world.collection(id);
@@ -319,11 +326,15 @@ impl Mounted {
             let change = tally_of(&usage);
             collection.tally.add(&change);
             joined.tally(id, collection.next_id, &change);
-            if let Also::NewPool(pool) = also {
-                let new = CollectionId::whole(pool);
-                joined.new_collection(new, Term(1));
-                world.add_collection(new, Term(1));
-                world.collection_mut(new).shown_at = lsn.next();
+            match also {
+                Also::Nothing => {}
+                Also::NewPool(pool) => {
+                    let new = CollectionId::whole(pool);
+                    joined.new_collection(new, Term(1));
+                    world.add_collection(new, Term(1));
+                    world.collection_mut(new).shown_at = lsn.next();
+                }
+                Also::RemovePool(pool) => world.mark_removed(pool, lsn),
             }
             Ok(())
         });
@@ -343,7 +354,7 @@ impl Mounted {
         self.note_released();
         self.write_segment_ends();
         self.trim.joined(lsn);
-        if sets_graves {
+        if sets_graves || matches!(also, Also::RemovePool(_)) {
             self.grave_work.more.set(true);
             self.grave_work.wake.notify_all();
         }

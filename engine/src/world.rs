@@ -24,6 +24,8 @@ pub(crate) struct Collection {
     pub(crate) term: Term,
     /// All records below this must be durable before anyone may be told that it is there.
     pub(crate) shown_at: Lsn,
+    /// The record that removed its pool: nothing is read from it or written to it any more, and it is drained.
+    pub(crate) removed_in: Option<Lsn>,
     /// Family ids below this were used.
     pub(crate) next_id: u64,
     pub(crate) tally: Tally,
@@ -43,6 +45,7 @@ impl Collection {
             id: state.id,
             term: state.term,
             shown_at: Lsn(0),
+            removed_in: None,
             next_id: state.next_id,
             tally: state.tally,
             trees: state.roots.map(|root| Tree::new(root, node_bytes)),
@@ -122,6 +125,13 @@ impl World {
 
     pub(crate) fn collection_mut(&mut self, id: CollectionId) -> &mut Collection {
         self.collections.get_mut(&id).expect("collections are not removed")
+    }
+
+    /// Marks a pool's collections as removed in record `lsn`.
+    pub(crate) fn mark_removed(&mut self, pool: PoolId, lsn: Lsn) {
+        for collection in self.collections.values_mut().filter(|collection| collection.id.pool == pool) {
+            collection.removed_in = Some(lsn);
+        }
     }
 
     /// Bytes of all pending changes.

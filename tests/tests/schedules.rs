@@ -4,11 +4,17 @@ use seabed_device::IoKind;
 use seabed_tests::crash::in_place::{self, Closing};
 use seabed_tests::crash::lost_end::{Resting, lost_end};
 use seabed_tests::crash::schedules::space::{Order, Slow};
-use seabed_tests::crash::schedules::{self, cached, medium, memory, owned, records, space};
+use seabed_tests::crash::schedules::{self, cached, medium, memory, owned, pools, records, space};
 use seabed_tests::crash::shown::{Change, waits_until_durable};
 use seabed_tests::crash::{FlipPlaces, Structure, flip, stories, trimming_mounts};
 use seabed_tests::machine::{Cache, EIO, Effect, Fault, Landed};
 use seabed_types::reached;
+
+fn was_reached(situation: reached::Situation) {
+    let mut counts = reached::counts(reached::Suite::Schedules);
+    let is_met = counts.any(|(of, count)| of == situation && count > 0);
+    assert!(is_met || !reached::ARE_COUNTED, "{situation:?} was never reached");
+}
 
 #[test]
 fn a_crash_loop_always_opens() {
@@ -61,6 +67,23 @@ fn a_full_device_is_emptied_and_filled_again() {
             space::full_device(seed, 6, bytes).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         assert!(held[0] > 10, "{held:?}");
         assert!(held.iter().all(|count| *count * 10 >= held[0] * 7), "{held:?}");
+    }
+}
+
+#[test]
+fn a_removed_pool_is_gone_and_drained_whatever_happens() {
+    for seed in 1..4 {
+        let looked =
+            pools::removed_and_renamed(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!(looked > 20, "{looked} power cuts");
+    }
+    was_reached(reached::Situation::PoolDrained);
+}
+
+#[test]
+fn a_pool_is_removed_while_clients_use_it() {
+    for seed in 1..6 {
+        pools::removed_in_use(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
     }
 }
 
@@ -280,9 +303,7 @@ fn nothing_is_shown_of_rows_whose_record_takes_long() {
         let loads = memory::slow_records(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         assert!(loads > 1000, "{loads}");
     }
-    for (situation, count) in reached::counts(reached::Suite::Schedules) {
-        assert!(count > 0 || !reached::ARE_COUNTED, "{situation:?} was never reached");
-    }
+    was_reached(reached::Situation::KeptUndurable);
 }
 
 #[test]

@@ -60,6 +60,8 @@ situations! {
     KeptUndurable = Schedules,
     /// A mount trimmed before it served.
     MountTrimmed = Crash,
+    /// Objects of a removed pool were removed after a mount that found the pool in the list of removed pools.
+    PoolDrained = Schedules,
     /// A slice of a grave left more of it.
     GraveLeft = Crash,
     /// A node that had an image was changed in its structure.

@@ -89,9 +89,11 @@ impl Error {
             },
             Self::Device(DeviceError::ReadOnly) | Self::ReadOnly => ErrorKind::ReadOnly,
             Self::Device(_) => ErrorKind::Device,
-            Self::NotFound | Self::NoSuchAttr | Self::NoSuchPool { .. } => ErrorKind::NotFound,
+            Self::NotFound | Self::NoSuchAttr | Self::NoSuchPool { .. } | Self::NoSuchPoolId { .. } => {
+                ErrorKind::NotFound
+            }
             Self::PoolExists { .. } => ErrorKind::AlreadyExists,
-            Self::Layout(_) | Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::Layout(_) | Self::Invalid { .. } | Self::SystemPool => ErrorKind::Invalid,
             Self::TooManyPools { .. } | Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::NoSpace { .. } => ErrorKind::OutOfSpace,
             Self::MemoryBudget { .. } => ErrorKind::OutOfMemory,

@@ -3,11 +3,13 @@
 //! Here: slots, superblocks and kills. Space: [`space`]. Old content where a write was lost, and reads that fail: [`medium`].
 //! Images on their way, and replays with less memory than the writer had: [`memory`]. Rows in several records, and records
 //! that rot: [`records`]. Data in memory: [`cached`]. Buffers of the caller: [`owned`].
+//! Pools that are removed and renamed: [`pools`].
 
 pub mod cached;
 pub mod medium;
 pub mod memory;
 pub mod owned;
+pub mod pools;
 pub mod records;
 pub mod space;
 

@@ -145,7 +145,8 @@ pub fn smaller_budgets(seed: u64) -> Result<u64, Broken> {
             let pool = LocalStore::new(shard).pool("pool").await;
             let pool = pool.map_err(|error| broken(Rule::Half, error))?;
             machine.runtime.sleep(Duration::from_millis(100)).await;
-            if pool.usage().objects == 20 { Ok(1) } else { Err(broken(Rule::Lost, "objects")) }
+            let usage = pool.usage().map_err(|error| broken(Rule::Half, error))?;
+            if usage.objects == 20 { Ok(1) } else { Err(broken(Rule::Lost, "objects")) }
         });
         refused += opened.map_err(|stuck| broken(Rule::Stuck, stuck))??;
     }

@@ -471,7 +471,8 @@ pub(super) fn open_with(
                 let mut counted = (0, 0);
                 if pool.is_some() {
                     let pool = store.pool(name).await.map_err(|error| broken(Rule::Half, error))?;
-                    counted = (pool.usage().objects, pool.usage().stored);
+                    let usage = pool.usage().map_err(|error| broken(Rule::Half, error))?;
+                    counted = (usage.objects, usage.stored);
                 }
                 usage.push(counted);
                 dumped.push(pool);

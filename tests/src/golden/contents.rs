@@ -13,7 +13,7 @@ pub async fn contents(store: &LocalStore) -> Result<String, Error> {
     let mut text = String::new();
     for entry in store.pools().await? {
         let pool = store.pool_of(entry.id);
-        let usage = pool.usage();
+        let usage = pool.usage()?;
         put_line(
             &mut text,
             &format!("pool {}: objects {}, stored {}", entry.name, usage.objects, usage.stored),

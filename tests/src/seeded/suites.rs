@@ -9,7 +9,7 @@ use crate::crash::faults::run_faults;
 use crate::crash::in_place::{self, Closing};
 use crate::crash::lost_end::{Resting, lost_end};
 use crate::crash::schedules::space::{Order, Slow};
-use crate::crash::schedules::{self, cached, medium, memory, owned, records, space};
+use crate::crash::schedules::{self, cached, medium, memory, owned, pools, records, space};
 use crate::crash::shown::{Change, waits_until_durable};
 use crate::crash::{FlipPlaces, Structure, flip, run_seed, stories, trimming_mounts};
 use crate::journal_suite;
@@ -102,6 +102,8 @@ pub enum Suite {
     OwnedData,
     /// A write or a flush fails once while clients work.
     InPlace,
+    /// Pools are removed, created again and renamed, and the power is cut.
+    Pools,
 }
 
 impl fmt::Display for Suite {
@@ -149,6 +151,7 @@ impl fmt::Display for Suite {
             Self::LostEnd => "schedule lost_end",
             Self::OwnedData => "schedule owned_data",
             Self::InPlace => "in_place",
+            Self::Pools => "schedule removed_and_renamed",
         })
     }
 }
@@ -230,6 +233,7 @@ impl Suite {
             Self::LostEnd => error(lost_end(seed, Resting::Closed)),
             Self::OwnedData => error(owned::owned_data(seed)),
             Self::InPlace => failing_in_place(seed),
+            Self::Pools => error(pools::removed_and_renamed(seed)),
         }
     }
 }

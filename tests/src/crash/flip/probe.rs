@@ -140,7 +140,7 @@ impl Probe {
         };
         match question {
             Question::Object(_, id) => return Ok(Answer::Object(Box::new(dump_object(&pool, id).await?))),
-            Question::Usage(_) => return Ok(Answer::Usage(pool.usage())),
+            Question::Usage(_) => return Ok(Answer::Usage(pool.usage()?)),
             Question::List(_) => {}
         }
         let (mut objects, mut from) = (Vec::new(), None);

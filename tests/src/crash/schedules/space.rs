@@ -158,7 +158,7 @@ pub fn grave_of_long_keys(seed: u64) -> Result<(), Broken> {
         }
         site.remove("long keys").await?;
         site.machine.runtime.sleep(Duration::from_millis(200)).await;
-        match site.pool.usage() {
+        match site.pool.usage().map_err(wrong)? {
             usage if usage.objects == 0 && usage.omap == 0 => Ok(()),
             usage => Err(broken(Rule::Wrong, format!("its rows are left: {usage:?}"))),
         }
