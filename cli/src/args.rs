@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, pool, put, remove,
-    salvage, scrub, stat,
+    attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, pool, put,
+    remove, salvage, scrub, stat,
 };
 use crate::{sizes, stderr};
 

@@ -32,8 +32,8 @@ use clap::Parser;
 
 use args::{Cli, Command};
 use commands::{
-    attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, pool, put, remove,
-    salvage, scrub, stat,
+    attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, pool, put,
+    remove, salvage, scrub, stat,
 };
 use exit::{Exit, Failure, Outcome};
 

@@ -91,8 +91,7 @@ fn list(args: &LsArgs, global: &Global) -> Outcome<Exit> {
     let pools = session.wait(session.store().pools())?;
     let mut output = Output::new();
     if args.json {
-        let pools: Vec<_> =
-            pools.iter().map(|pool| json!({ "name": pool.name, "id": pool.id.0 })).collect();
+        let pools: Vec<_> = pools.iter().map(|pool| json!({ "name": pool.name, "id": pool.id.0 })).collect();
         output.json(&json!(pools))?;
     } else {
         let mut text = String::new();

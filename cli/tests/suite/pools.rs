@@ -18,7 +18,7 @@ fn pools_are_created_renamed_and_removed() {
     world.seabed(["pool", "rm", "store", "three"]).is(0);
     world.seabed(["pool", "rm", "store", "three"]).is(3);
     assert_eq!(world.seabed(["pool", "ls", "store"]).is(0).text(), "two\n");
-    let info = world.seabed(["info", "store"]).is(0).text();
+    let info = world.seabed(["info", "store"]).is(0).text().to_owned();
     assert!(info.contains("objects    0\n"), "space of a removed pool is left: {info}");
     world.is_clean();
 }
@@ -36,7 +36,7 @@ fn a_removal_goes_on_in_the_next_command() {
     world.seabed(["pool", "create", "store", "two"]).is(0);
     world.seabed(["pool", "rm", "store", "two"]).is(0);
     assert_eq!(world.seabed(["ls", "store", "one"]).is(0).text(), "");
-    let info = world.seabed(["info", "store"]).is(0).text();
+    let info = world.seabed(["info", "store"]).is(0).text().to_owned();
     assert!(info.contains("objects    0\n"), "space of a removed pool is left: {info}");
     world.is_clean();
 }

@@ -203,7 +203,7 @@ fn found_after(
 /// pool is not there, nothing of the pool is left afterwards, and the store goes on.
 pub fn removed_in_use(seed: u64) -> Result<(), Broken> {
     let base = formatted(seed, &plan(seed))?;
-    let (_, trace) = on(seed, &base, async |_, store| {
+    let ((), trace) = on(seed, &base, async |_, store| {
         let pool = store.create_pool("pool").await.map_err(wrong)?;
         fill(&pool, 1).await?;
         let id = pool.id();
