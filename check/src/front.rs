@@ -1,8 +1,12 @@
 //! Front: superblock copies, checkpoint slots and checkpoint bodies: where a walk of a shard begins.
 //!
 //! Four superblock copies must be valid and equal; the walk goes on with any valid one. The two slots of a shard must be
-//! valid, and equal or one apart, as between the two writes of a pair; the newer one opens the store. A body is there
+//! valid, and equal or neighbours, as between the two writes of a pair; the newer one opens the store. A body is there
 //! twice, in different segments; one sound copy is enough. What is missing of all this is a violation each.
+//!
+//! What a power cut alone can leave is a note: one slot that it tore ([`crate::torn`]), slots of neighbouring sequences, and of
+//! a store that was formatted and never mounted since, copies of the superblock that were not written yet: a mount that writes
+//! completes all of this.
 //!
 //! Limits: a body has at most [`PARTS_MAX`] parts of a record each.
 
@@ -14,6 +18,7 @@ use seabed_types::{BLOCK_BYTES, Crc, Epoch, Lsn, ShardId};
 
 use crate::image::{Source, read_at};
 use crate::report::{Counts, Findings};
+use crate::torn::{SEQUENCES_APART_MAX, is_torn};
 use crate::violation::{BodyFault, PartFault};
 use crate::{CheckError, Image, Note, Violation};
 
@@ -64,12 +69,16 @@ pub(crate) fn superblock(image: &dyn Image, findings: &mut Findings) -> Result<S
     let copies = superblock_copies(image);
     let sound = copies.iter().find_map(|(_, copy)| copy.as_ref().ok()?.as_ref().ok().copied());
     let Some(sound) = sound else { return Err(why_none(&copies)) };
+    let is_new = was_never_mounted(image, &sound);
     for (copy, (at, found)) in (0..).zip(copies) {
         // What lies behind the end of a short image is reported as that.
         let is_there = at.saturating_add(BLOCK_BYTES as u64) <= image.bytes();
         match found {
             Ok(Ok(superblock)) if superblock == sound => {}
             Ok(Ok(_)) => findings.violation(Violation::SuperblockDiffers { copy }),
+            Ok(Err(SuperblockError::NotAStore)) if is_new && is_blank(image, at) => {
+                findings.note(Note::SuperblockMissing { copy });
+            }
             Ok(Err(error)) => findings.violation(Violation::Superblock { copy, error }),
             Err(error) if is_there => findings.violation(Violation::SuperblockUnreadable { copy, error }),
             Err(_) => {}
@@ -80,6 +89,19 @@ pub(crate) fn superblock(image: &dyn Image, findings: &mut Findings) -> Result<S
         findings.violation(Violation::Short { device_bytes, image_bytes });
     }
     Ok(sound)
+}
+
+/// Whether both slots of every shard are as a format leaves them: no mount has written a head.
+fn was_never_mounted(image: &dyn Image, superblock: &Superblock) -> bool {
+    let source = Source::of(image, superblock);
+    (0..superblock.layout.shards).map(ShardId).all(|shard| {
+        let slots = [SlotCopy::A, SlotCopy::B].map(|which| slot(&source, shard, which));
+        slots.iter().all(|slot| slot.as_ref().is_ok_and(|slot| slot.epoch == Epoch(0)))
+    })
+}
+
+fn is_blank(image: &dyn Image, at: u64) -> bool {
+    read_at(image, at, BLOCK_BYTES).is_ok_and(|block| block.iter().all(|byte| *byte == 0))
 }
 
 /// The error of the copy that says most: another version or unknown features rather than "not a store".
@@ -110,11 +132,19 @@ pub(crate) fn front(
     findings: &mut Findings,
     counts: &mut Counts,
 ) -> Front {
-    let mut slots = Vec::new();
+    let (mut slots, mut invalid) = (Vec::new(), Vec::new());
     for which in [SlotCopy::A, SlotCopy::B] {
         match slot(source, shard, which) {
             Ok(slot) => slots.push((which, slot)),
-            Err(what) => findings.violation(Violation::Slot { shard, which, what }),
+            Err(what) => invalid.push((which, what)),
+        }
+    }
+    for (which, what) in invalid {
+        match slots.first() {
+            Some((other, _)) if was_torn(source, shard, which, *other) => {
+                findings.note(Note::TornSlot { shard, which });
+            }
+            _ => findings.violation(Violation::Slot { shard, which, what }),
         }
     }
     if let [(_, a), (_, b)] = slots.as_slice() {
@@ -155,11 +185,24 @@ pub(crate) fn front(
     front
 }
 
+/// Whether the invalid slot `which` is what a cut of its write leaves beside the valid slot `other`.
+fn was_torn(source: &Source<'_>, shard: ShardId, which: SlotCopy, other: SlotCopy) -> bool {
+    let block = |which| source.block(source.layout.slot(shard, which));
+    match (block(which), block(other)) {
+        (Ok(block), Ok(other)) => is_torn(&block, &other, &source.identity, shard),
+        _ => false,
+    }
+}
+
 fn compare(shard: ShardId, a: &Slot, b: &Slot, findings: &mut Findings) {
+    // A mount that trimmed, by a program before format version 3, gave the slots a new epoch and no new sequence, and the
+    // checkpoint behind it the one after the next.
+    let differ_in_epoch = || Slot { epoch: a.epoch, ..b.clone() } == *a;
     match a.sequence.abs_diff(b.sequence) {
         0 if a == b => {}
+        0 if differ_in_epoch() => findings.note(Note::SlotsDiffer { shard }),
         0 => findings.violation(Violation::SlotsContradict { shard, sequence: a.sequence }),
-        1 => findings.note(Note::SlotsDiffer { shard }),
+        1..=SEQUENCES_APART_MAX => findings.note(Note::SlotsDiffer { shard }),
         _ => findings.violation(Violation::SlotsApart { shard, a: a.sequence, b: b.sequence }),
     }
 }

@@ -5,7 +5,7 @@
 //! is added up anew. [`dump`] shows what stands where, in words.
 //!
 //! What a valid store is, in the order of the walk; each part's module says more:
-//! 1. Four equal superblock copies; per shard two valid slots, equal or neighbours; of each body two equal copies in
+//! 1. Four equal superblock copies; per shard two valid slots, equal or neighbours, or one that a cut tore; of each body two equal copies in
 //!    different segments (`front`).
 //! 2. A journal without damage from P to its end, behind E, whose entries say what is possible (`log`).
 //! 3. Trees whose nodes are where and what the pointers say (`tree`); rows, published ones changed by the window's deltas,
@@ -42,6 +42,7 @@ pub mod salvage;
 pub mod scrub;
 mod segments;
 mod things;
+mod torn;
 mod tree;
 mod violation;
 mod walk;

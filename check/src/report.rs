@@ -134,7 +134,19 @@ pub struct CollectionReport {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Note {
-    /// The slots are those of two neighbouring checkpoints.
+    /// A store that was formatted and never mounted for writing lacks a copy of its superblock: the format was cut off.
+    SuperblockMissing {
+        /// Which, 0..=3.
+        copy: u16,
+    },
+    /// The write of a slot was cut off; the other one opens the store.
+    TornSlot {
+        /// Whose.
+        shard: ShardId,
+        /// Which.
+        which: SlotCopy,
+    },
+    /// The slots are those of two neighbouring writes of the pair.
     SlotsDiffer {
         /// Whose.
         shard: ShardId,
@@ -187,7 +199,21 @@ pub enum Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::SlotsDiffer { shard } => write!(f, "shard {shard}: the slots are of two checkpoints"),
+            Self::SuperblockMissing { copy } => {
+                write!(
+                    f,
+                    "superblock copy {copy} was never written: the format was cut off; a mount completes it"
+                )
+            }
+            Self::TornSlot { shard, which } => {
+                write!(
+                    f,
+                    "shard {shard}, slot {which:?}: its write was cut off; the other slot opens the store"
+                )
+            }
+            Self::SlotsDiffer { shard } => {
+                write!(f, "shard {shard}: the slots are of two writes of the pair")
+            }
             Self::TornEnd { shard, torn } => {
                 write!(f, "shard {shard}: torn end at {}: record {}: {}", torn.at, torn.lsn, torn.what)
             }

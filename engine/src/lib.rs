@@ -29,6 +29,7 @@ mod stats;
 mod store;
 mod streams;
 mod submit;
+mod superblocks;
 mod table;
 mod trim;
 mod view;

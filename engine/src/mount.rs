@@ -22,7 +22,8 @@
 //! - nothing is claimed but what was free for the mount before, until both slots name the new head and nobody reads for
 //!   that mount any more: what failed and queued records refer to stays as it is (`table`).
 //!
-//! Nothing is written before step 5, and that is idempotent: a crash in it is mounted the same way. A read-only mount ends
+//! Nothing is written before step 4, which first completes the copies of the superblock if any are missing (`superblocks`), nor
+//! anything else before step 5, and both are idempotent: a crash in them is mounted the same way. A read-only mount ends
 //! after step 3.
 //!
 //! Cost: two slots, one body and the window are read, no tree node; before it serves, the first and the last block of every
@@ -469,6 +470,9 @@ impl Mounted {
 
     /// Makes the new epoch durable and starts to serve. `tail` is where the log of the mount before ended, if there was one.
     async fn begin(self: &Rc<Self>, base: &Base, tail: Option<SegmentId>) -> Result<()> {
+        if tail.is_none() {
+            self.complete_superblocks().await;
+        }
         self.machine.device.flush().await?;
         match tail {
             None => {
@@ -490,9 +494,10 @@ impl Mounted {
             // What the older slot still names was given up when the newer one was written, and may be claimed from here on. So
             // it first names the same as the newer one, or that would be the only one that opens the store (rules C3, S4).
             if !seabed_types::seeded!(65) {
-                // Both with the new epoch: should a crash come before the checkpoint, or tear the slot that this writes first,
+                // With a sequence of its own, so that slots of one sequence are equal. Both with the new epoch: should a crash come before the checkpoint, or tear the slot that this writes first,
                 // the next mount has a later one all the same, and gives out later incarnations than this trim.
-                let same = Slot { epoch: base.epoch, ..base.slot.clone() };
+                let sequence = base.sequence + 1;
+                let same = Slot { sequence, epoch: base.epoch, ..base.slot.clone() };
                 self.write_slot(&same, base.first).await?;
                 *self.durable_slot.borrow_mut() = same.clone();
                 self.sure_slot.set(Some(base.first));
@@ -515,7 +520,8 @@ impl Mounted {
                 if slot.cuts.len() > seabed_journal::CUTS_MAX {
                     return Err(self.no_space());
                 }
-                self.write_slots(slot, base.first).await?;
+                let sequence = self.sequence.get().max(slot.sequence) + 1;
+                self.write_slots(Slot { sequence, ..slot }, base.first).await?;
                 if !seabed_types::seeded!(70) {
                     self.log_claims();
                 }

@@ -7,8 +7,8 @@
 //! ...   zero
 //! ```
 //!
-//! Of two valid slots the one with the higher sequence counts; equal sequences have equal contents but for a crash
-//! between the two writes. The parts of a body joined are its bytes; either copy is enough.
+//! Of two valid slots the one with the higher sequence counts; equal sequences have equal contents, unless a
+//! program before format version 3 wrote the one with a newer epoch. The parts of a body joined are its bytes; either copy is enough.
 //!
 //! From format version 3 on a slot states `durable`: every record below it was durable when the slot was written (rule C10).
 //! A close and an idle store write it, so that the loss of the log's last records is corruption and not a torn end.

@@ -27,6 +27,7 @@ mod engine;
 pub mod exhaustive;
 pub mod faults;
 mod flip;
+pub mod formats;
 pub mod fuzzed;
 mod history;
 pub mod in_place;

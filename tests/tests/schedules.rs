@@ -1,6 +1,7 @@
 //! Courses of events that broke drafts of the design.
 
 use seabed_device::IoKind;
+use seabed_tests::crash::formats::{Over, formats};
 use seabed_tests::crash::in_place::{self, Closing};
 use seabed_tests::crash::lost_end::{Resting, lost_end};
 use seabed_tests::crash::schedules::space::{Order, Slow};
@@ -24,10 +25,34 @@ fn a_crash_loop_always_opens() {
 }
 
 #[test]
+fn a_torn_slot_is_a_note() {
+    let mut torn = 0;
+    for seed in 1..4 {
+        torn += schedules::torn_slots(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
+    assert!(torn > 10, "{torn} slots were torn");
+}
+
+#[test]
 fn either_slot_and_any_superblock_may_be_lost() {
     for seed in 1..4 {
         let looked = schedules::lost_fronts(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         assert!(looked > 20);
+    }
+}
+
+#[test]
+fn a_format_that_is_cut_off_leaves_no_store_or_the_new_one() {
+    for over in Over::ALL {
+        let mut found = [0; 4];
+        for seed in 1..3 {
+            let counts =
+                formats(seed, over).unwrap_or_else(|broken| panic!("{over:?}, seed {seed}: {broken}"));
+            found = [0, 1, 2, 3].map(|index| found[index] + counts[index]);
+        }
+        let [none, old, new, incomplete] = found;
+        assert!(none > 3 && new > 3 && incomplete > 3, "{over:?}: {found:?}");
+        assert_eq!(old > 0, over != Over::Nothing, "{over:?}: {found:?}");
     }
 }
 

@@ -80,6 +80,8 @@ situations! {
     DataAhead = Crash,
     /// A transaction waited for space or memory.
     AdmissionWaited = Crash,
+    /// A mount wrote a copy of the superblock that was missing.
+    SuperblockCompleted = Schedules,
     /// A close or an idle shard stated in its slots where the log ends.
     EndStated = Crash,
     /// An idle shard logged an empty record.

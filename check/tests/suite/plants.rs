@@ -99,11 +99,11 @@ fn front(kind: Kind) -> Option<Planted> {
             shard.disk.write_at(at + 100, &[0xee]);
         }),
         Kind::SlotsContradict => checkpointed(Edits {
-            slot: Box::new(|which, slot| slot.epoch.0 += u64::from(which == SlotCopy::B)),
+            slot: Box::new(|which, slot| slot.durable.0 -= u64::from(which == SlotCopy::B)),
             ..Edits::default()
         }),
         Kind::SlotsApart => checkpointed(Edits {
-            slot: Box::new(|which, slot| slot.sequence += 2 * u64::from(which == SlotCopy::A)),
+            slot: Box::new(|which, slot| slot.sequence += 3 * u64::from(which == SlotCopy::A)),
             ..Edits::default()
         }),
         Kind::NoCheckpoint => changed(|shard| {

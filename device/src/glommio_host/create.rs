@@ -8,8 +8,9 @@
 //! existed gets its size and its holes back (not its bytes), a device is all zeros at both ends, so that the same call takes
 //! it again. So nothing is left of what failed or was cancelled, here or in what the caller does before it keeps it.
 //!
-//! Crash: a half-made file is all zeros, and no store. An old store is gone from the first moment: a file is cut to
-//! nothing first, of a device the first and last MiB are cleared first and made durable.
+//! Crash: a half-made file is all zeros, and no store. An old store is gone before any progress is reported: a file is cut to
+//! nothing first; of a device the blocks without which nothing opens a store are cleared first and made durable, so that a cut
+//! leaves the old store whole or not at all, and then the first and last MiB.
 //!
 //! Cost: one write per MiB, one in flight.
 
@@ -31,6 +32,9 @@ use crate::OpenError;
 
 /// Bytes of one write of zeros, and of what is looked at at either end of a device.
 const MEBIBYTE: u64 = 1 << 20;
+/// What of the front of a device is cleared first: the copies of a store's superblock there, and nothing else of a store. The
+/// last copy is in the last block.
+const SUPERBLOCKS_BYTES: u64 = 48 << 10;
 
 /// Whether all of a new file is written once.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -247,7 +251,13 @@ fn ends(bytes: u64) -> [(u64, u64); 2] {
     [(0, end), (bytes - end, end)]
 }
 
+/// Clears both ends of a device, the blocks without which nothing opens a store first, durably.
 fn clear_ends(target: &Target, bytes: u64) -> Result<(), OpenError> {
+    let last = bytes.min(BLOCK_BYTES as u64);
+    for range in [(0, bytes.min(SUPERBLOCKS_BYTES)), (bytes - last, last)] {
+        write_zeros(target, range, &mut |_| Ok(()))?;
+    }
+    sync(target, target.file())?;
     ends(bytes).into_iter().try_for_each(|range| write_zeros(target, range, &mut |_| Ok(())))
 }
 

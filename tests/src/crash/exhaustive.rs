@@ -15,9 +15,9 @@ use std::sync::{Arc, Mutex};
 use super::history::PoolHistory;
 use super::program::{Plan, Step, stamped};
 use super::run::{Bounds, formatted, record};
-use super::suite::verify;
+use super::suite::{excused, verify};
 use super::{Broken, Rule, broken};
-use crate::machine::{CrashPlan, Faults, Mark};
+use crate::machine::{CrashMode, CrashPlan, Faults, Mark};
 use crate::model::{Bytes, ObjectId, Op};
 
 /// How many templates there are.
@@ -139,10 +139,11 @@ fn crash_sequence(sequence: &[usize]) -> Result<ExhaustiveCounts, Broken> {
                 continue;
             }
             counts.states += 1;
-            verify((rng.u64(..), SEED), &image, &run.history, &bounds, &plan).map_err(|broken| Broken {
-                what: format!("boundary {boundary}: {}", broken.what),
-                ..broken
-            })?;
+            verify((rng.u64(..), SEED), (&image, excused(CrashMode::Garbage)), &run.history, &bounds, &plan)
+                .map_err(|broken| Broken {
+                    what: format!("boundary {boundary}: {}", broken.what),
+                    ..broken
+                })?;
         }
     }
     if counts.boundaries == 0 {

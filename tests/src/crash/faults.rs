@@ -23,7 +23,7 @@ use seabed_device::IoKind;
 use super::history::PoolHistory;
 use super::program::Plan;
 use super::run::{Bounds, Run, formatted, record};
-use super::suite::verify;
+use super::suite::{EXCUSED_AFTER_FAULTS, verify};
 use super::{Broken, Rule, broken};
 use crate::machine::{Cache, CrashMode, EIO, ENODATA, ENOSPC, Effect, Fault, Faults, Landed};
 
@@ -231,10 +231,9 @@ fn look(seed: u64, run: &Run, plan: &Plan, least: &Bounds, counts: &mut FaultCou
         run.trace.marks_before(boundary).for_each(|mark| run.raise(&mut bounds, mark));
         let image = run.trace.crash_image(boundary, mode, &mut rng);
         counts.states += 1;
-        verify((seed, seed), &image, &run.history, &bounds, &sound).map_err(|broken| Broken {
-            what: format!("{mode:?} at {boundary}: {}", broken.what),
-            ..broken
-        })?;
+        verify((seed, seed), (&image, EXCUSED_AFTER_FAULTS), &run.history, &bounds, &sound).map_err(
+            |broken| Broken { what: format!("{mode:?} at {boundary}: {}", broken.what), ..broken },
+        )?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use seabed_device::IoKind;
 use super::history::PoolHistory;
 use super::program::{Generator, Plan, Program};
 use super::run::{Bounds, formatted, record};
-use super::suite::verify;
+use super::suite::{EXCUSED_AFTER_FAULTS, verify};
 use super::{Broken, broken};
 use crate::machine::{Cache, CrashMode, EIO, ENODATA, ENOSPC, Effect, Fault, Faults, Landed};
 
@@ -41,7 +41,7 @@ fn run_items(head: u64, items: &[[u8; 4]]) -> Result<(), Broken> {
         let mut bounds = least.clone();
         run.trace.marks_before(boundary).for_each(|mark| run.raise(&mut bounds, mark));
         let image = run.trace.crash_image(boundary, mode, &mut rng);
-        verify((seed, seed), &image, &run.history, &bounds, &sound)
+        verify((seed, seed), (&image, EXCUSED_AFTER_FAULTS), &run.history, &bounds, &sound)
             .map_err(|found| broken(found.rule, format!("{mode:?} at {boundary}: {}", found.what)))?;
     }
     Ok(())

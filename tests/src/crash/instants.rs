@@ -55,7 +55,7 @@ fn instants_of(seed: u64, plan: &Plan, faults: Faults) -> Result<u64, Broken> {
         let held = if let Some(recovered) = seen.get_mut(&image.hash()) {
             still_holds(recovered, &run.history, &bounds)
         } else {
-            verify((seed, seed), &image, &run.history, &bounds, plan)
+            verify((seed, seed), (&image, &[]), &run.history, &bounds, plan)
                 .map(|recovered| drop(seen.insert(image.hash(), recovered)))
         };
         held.map_err(|broken| Broken { what: format!("instant {boundary}: {}", broken.what), ..broken })?;

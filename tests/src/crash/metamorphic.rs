@@ -18,7 +18,7 @@ use super::engine::{Answer, Outcome};
 use super::program::{Generator, Kind, Plan, Program, SEGMENT_BYTES, Step};
 use super::run::{Bounds, formatted, record, shard_options};
 use super::schedules::{bounds_at, nothing};
-use super::suite::{open, verify};
+use super::suite::{excused, open, verify};
 use super::{Broken, Rule, broken};
 use crate::machine::{CrashMode, Faults};
 use crate::model::{Object, ObjectId};
@@ -144,8 +144,15 @@ fn shown(seed: u64, plan: &Plan, program: &[(usize, Step)]) -> Result<Option<Sho
         }
         said.extend(run.said.iter().cloned());
         let end = run.trace.events();
-        image = run.trace.crash_image(end, CrashMode::random(&mut rng), &mut rng);
-        let recovered = verify((seed, seed), &image, &run.history, &bounds_at(&run, end, &least), &plan)?;
+        let mode = CrashMode::random(&mut rng);
+        image = run.trace.crash_image(end, mode, &mut rng);
+        let recovered = verify(
+            (seed, seed),
+            (&image, excused(mode)),
+            &run.history,
+            &bounds_at(&run, end, &least),
+            &plan,
+        )?;
         history = run.history.iter().zip(&recovered).map(|(pool, number)| pool.until(*number)).collect();
         least = Bounds::new(recovered);
     }

@@ -8,6 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use seabed::{Access, LocalStore, Shard, ShardOptions};
+use seabed_check::Kind;
 use seabed_types::ShardId;
 
 use super::alive::goes_on;
@@ -318,7 +319,13 @@ impl Suite {
                 // Nothing became durable since the first of them, so this is what was durable when it was made.
                 self.place.push(format!("instant {boundary}"));
                 let image = walk.frontier().crash_image(CrashMode::Durable, &mut self.rng);
-                self.state(&image, &run, plan, &bounds, Nested { mounts: 0, ..nested })?;
+                self.state(
+                    (&image, CrashMode::Durable),
+                    &run,
+                    plan,
+                    &bounds,
+                    Nested { mounts: 0, ..nested },
+                )?;
                 self.counts.instants += promises;
                 self.place.pop();
             }
@@ -334,7 +341,7 @@ impl Suite {
                 let mounted = walk.marks().contains(&Mark::Note { what: "mounted", number: 0 });
                 self.counts.in_mount += u64::from(depth > 0 && !mounted);
                 let mounts = if mounted { 0 } else { nested.mounts + 1 };
-                self.state(&image, &run, plan, &bounds, Nested { mounts, ..nested })?;
+                self.state((&image, mode), &run, plan, &bounds, Nested { mounts, ..nested })?;
                 if mounted && self.rng.u8(..6) == 0 {
                     self.place.push("rot".to_owned());
                     super::rot::rotten((self.rng.u64(..), self.seed), &image, &run, plan, &bounds)?;
@@ -359,7 +366,7 @@ impl Suite {
     /// Looks at one disk that a crash of a run left.
     fn state(
         &mut self,
-        image: &DiskImage,
+        (image, mode): (&DiskImage, CrashMode),
         run: &Run,
         plan: &Plan,
         bounds: &Bounds,
@@ -375,6 +382,7 @@ impl Suite {
             return Ok(());
         }
         self.counts.states += 1;
+        check_before(image, excused(mode))?;
         each_has_its_incarnation(image, &superblock(self.seed, plan))?;
         self.counts.nested += u64::from(nested.depth > 0);
         self.counts.deep += u64::from(nested.depth == DEPTH);
@@ -411,14 +419,15 @@ impl Suite {
     }
 }
 
-/// Mounts what a crash left, compares it, checks it and mounts it again: the number of each pool.
+/// Checks what a crash left, mounts it, compares it, checks it and mounts it again: the number of each pool.
 pub(super) fn verify(
     seeds: (u64, u64),
-    image: &DiskImage,
+    (image, excused): (&DiskImage, &[Kind]),
     history: &[PoolHistory],
     bounds: &Bounds,
     plan: &Plan,
 ) -> Result<Vec<u64>, Broken> {
+    check_before(image, excused)?;
     let opened = open(seeds, image, plan, shard_options(plan))?;
     let recovered = compare(&opened, history, bounds)?;
     mounts_again(seeds, &opened, plan)?;
@@ -527,6 +536,30 @@ impl seabed_check::Image for Checked<'_> {
         self.0.read_durable(at, into);
         Ok(())
     }
+}
+
+/// What the checker may report before a mount that mends it.
+///
+/// Where sectors of what was being written are garbage, as a disk leaves them that does not write sectors whole, one slot may be
+/// lost: that cannot be told from damage.
+pub(super) fn excused(mode: CrashMode) -> &'static [Kind] {
+    if mode == CrashMode::Garbage { &[Kind::Slot] } else { &[] }
+}
+
+/// The same of a device that failed before: a slot may have been written in part, or not for many sequences.
+pub(super) const EXCUSED_AFTER_FAULTS: &[Kind] = &[Kind::Slot, Kind::SlotsApart];
+
+/// What a crash left is sound for the checker before any mount: what it finds are notes, but for what is excused.
+pub(super) fn check_before(image: &DiskImage, excused: &[Kind]) -> Result<(), Broken> {
+    let options = seabed_check::Options { findings_max: 5, ..seabed_check::Options::default() };
+    let report = seabed_check::check(&Checked(image), &options);
+    let report = report.map_err(|error| broken(Rule::Check, format!("before the mount: {error}")))?;
+    let wrong = report.violations.iter().filter(|violation| !excused.contains(&violation.kind()));
+    let wrong: Vec<String> = wrong.map(ToString::to_string).collect();
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    Err(broken(Rule::Check, format!("before the mount: {}", wrong.join("; "))))
 }
 
 fn check(image: &DiskImage) -> Result<(), Broken> {

@@ -108,4 +108,6 @@ pub const BUGS: &[Bug] = &[
     bug(75, "C10", "engine/src/checkpoint.rs", "a slot states as durable what is only on its way", Suite::Crash, 20),
     bug(76, "C10", "journal/src/slot.rs", "what a slot states of the log's end is no proof", Suite::LostEnd, 1),
     bug(79, "bounded memory", "engine/src/request.rs", "what a durable record holds is kept until the next transaction", Suite::OwnedData, 1),
+    bug(77, "format", "engine/src/format.rs", "a format writes superblocks before what they lead to is durable", Suite::Formats, 3),
+    bug(78, "format", "engine/src/superblocks.rs", "a mount does not complete the copies of the superblock", Suite::Formats, 3),
 ];

@@ -6,6 +6,7 @@ use seabed_device::IoKind;
 
 use crate::crash::exhaustive::{run_sequence, sequences};
 use crate::crash::faults::run_faults;
+use crate::crash::formats::{Over, formats};
 use crate::crash::in_place::{self, Closing};
 use crate::crash::lost_end::{Resting, lost_end};
 use crate::crash::schedules::space::{Order, Slow};
@@ -96,6 +97,8 @@ pub enum Suite {
     SlowReads,
     /// Data comes to addresses whose earlier bytes are in memory.
     ReusedAddresses,
+    /// A format is cut off.
+    Formats,
     /// The last records of a store at rest are lost.
     LostEnd,
     /// Buffers of the caller come back with the answer.
@@ -148,6 +151,7 @@ impl fmt::Display for Suite {
             Self::SlowSlots => "schedule slow_and_overwritten, flushes",
             Self::SlowReads => "schedule slow_and_overwritten, reads",
             Self::ReusedAddresses => "schedule reused_addresses",
+            Self::Formats => "schedule formats",
             Self::LostEnd => "schedule lost_end",
             Self::OwnedData => "schedule owned_data",
             Self::InPlace => "in_place",
@@ -230,6 +234,7 @@ impl Suite {
             Self::SlowSlots => error(space::slow_and_overwritten(seed, Slow::Flush)),
             Self::SlowReads => error(space::slow_and_overwritten(seed, Slow::Read)),
             Self::ReusedAddresses => error(cached::reused_addresses(seed)),
+            Self::Formats => Over::ALL.into_iter().find_map(|over| error(formats(seed, over))),
             Self::LostEnd => error(lost_end(seed, Resting::Closed)),
             Self::OwnedData => error(owned::owned_data(seed)),
             Self::InPlace => failing_in_place(seed),
