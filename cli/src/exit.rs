@@ -170,7 +170,7 @@ fn exit_of(error: &Error) -> Exit {
         | Error::ReadOnly
         | Error::MemoryBudget { .. } => Exit::Usage,
         Error::Corrupt { .. } | Error::Damaged { .. } | Error::WrongSize { .. } => Exit::Corrupt,
-        Error::Device(_) | Error::Fenced(_) | Error::Closed => Exit::Io,
+        Error::Device(_) | Error::Fenced(_) | Error::Closed | Error::Backlog { .. } => Exit::Io,
         _ => Exit::Io,
     }
 }

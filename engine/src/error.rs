@@ -106,6 +106,15 @@ pub enum Error {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// Nothing was sent: calls whose futures were dropped are still being carried out and take all the memory they may. A
+    /// later call may succeed.
+    #[error("dropped calls of {bytes} bytes are not finished, the limit is {max}: try again later")]
+    Backlog {
+        /// What unfinished dropped calls take.
+        bytes: usize,
+        /// What they may take before further calls fail.
+        max: usize,
+    },
     /// A record or flush failed before: nothing more is acknowledged until the store is opened again.
     #[error("the store stopped after a failure of its device: {0}")]
     Fenced(DeviceError),

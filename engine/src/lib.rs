@@ -13,6 +13,7 @@ mod data_cache;
 mod error;
 mod format;
 mod graves;
+mod inbox;
 mod local;
 mod mount;
 mod mounted;
@@ -37,6 +38,7 @@ mod world;
 
 pub use error::{Error, ErrorKind, Result};
 pub use format::format_device;
+pub use inbox::Answer;
 pub use local::{LocalPool, LocalStore, PoolEntry};
 pub use mounted::MountReport;
 pub use options::{Access, FormatOptions, OpenOptions, Progress, ShardOptions};

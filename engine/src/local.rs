@@ -99,21 +99,21 @@ impl LocalPool {
         self.shard.submit(self.id, txn)
     }
 
-    /// Replaces the whole object.
-    pub async fn put(&self, object: impl Into<ObjectId>, data: impl IntoData) -> Result<()> {
-        self.put_with(object, data, Vec::new()).await
+    /// Replaces the whole object; its place in the order is taken in the moment of the call, as by [`LocalPool::submit`].
+    pub fn put(&self, object: impl Into<ObjectId>, data: impl IntoData) -> impl Future<Output = Result<()>> {
+        self.put_with(object, data, Vec::new())
     }
 
-    /// Replaces the whole object, with attributes.
-    pub async fn put_with(
+    /// Replaces the whole object, with attributes; its place in the order is taken in the moment of the call.
+    pub fn put_with(
         &self,
         object: impl Into<ObjectId>,
         data: impl IntoData,
         attributes: Vec<(Vec<u8>, Bytes)>,
-    ) -> Result<()> {
+    ) -> impl Future<Output = Result<()>> {
         let mut txn = Transaction::new();
         txn.put(&object.into(), data, attributes);
-        self.submit(txn).await
+        self.submit(txn)
     }
 
     /// Begins a put of any size in bounded memory.
@@ -126,14 +126,21 @@ impl LocalPool {
         self.read(object, 0, seabed_object::limits::OBJECT_BYTES_MAX).await
     }
 
-    /// Removes an object; [`Error::NotFound`].
-    pub async fn remove(&self, object: impl Into<ObjectId>) -> Result<()> {
-        let object = object.into();
+    /// Removes an object; [`Error::NotFound`]. Its place in the order is taken in the moment of the call.
+    pub fn remove(&self, object: impl Into<ObjectId>) -> impl Future<Output = Result<()>> {
+        self.remove_now(&object.into())
+    }
+
+    /// As [`LocalPool::remove`], with a future that borrows nothing.
+    pub(crate) fn remove_now(&self, object: &ObjectId) -> impl Future<Output = Result<()>> + 'static + use<> {
         let mut txn = Transaction::new();
-        txn.expect(&object, Condition::Exists).remove(&object);
-        match self.submit(txn).await {
-            Err(Error::Refused { why: Refused::PreconditionFailed, .. }) => Err(Error::NotFound),
-            result => result,
+        txn.expect(object, Condition::Exists).remove(object);
+        let submitted = self.submit(txn);
+        async move {
+            match submitted.await {
+                Err(Error::Refused { why: Refused::PreconditionFailed, .. }) => Err(Error::NotFound),
+                result => result,
+            }
         }
     }
 

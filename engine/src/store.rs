@@ -1,27 +1,34 @@
 //! Store: the face of a store for any thread and any executor: `Clone`, `Send`, `Sync`.
 //!
-//! A store is a handle to the bounded inbox of its engine thread. A request is a closure that the engine thread runs with the
-//! [`LocalStore`] it has; the answer comes back through a one-shot channel, so the futures here run on any executor. A
-//! transaction's place in the order is taken when the engine thread takes the request from the inbox, in the order of the
-//! inbox.
+//! A store is a handle to the inbox of its engine thread (`inbox.rs`). A call is a closure that the engine thread runs with
+//! its [`LocalStore`]; the answer comes back through a cell that both share, so the futures here run on any executor.
+//!
+//! Order: a call is sent in the moment it is made, before its future is polled, for the functions that return an [`Answer`]
+//! (all that change an object, and [`Store::run_on_shard`]); the `async` ones (reads, listings, pools) are sent when they are
+//! first polled. The engine begins calls in the order in which they were sent, and transactions take effect in that order. A read
+//! shows all that was acknowledged before it was sent, and may show transactions that were sent after it.
 //!
 //! Dropping the last handle closes the store in the background; [`Store::close`] waits for it.
 //!
-//! Cancel safety: a request that was sent is carried out whether its future is dropped or not.
+//! Cancel safety: a call that was sent is carried out whether its future is dropped or not.
 //! Cost: two hops, 50-65 us parked, 7 us with a `spin_before_park` of 100 us, besides the request's own.
-//! Limits: 64 requests in the inbox; the engine takes no more while its memory for requests is used up.
+//! Limits: the engine takes no calls while its memory for requests is used up; those that wait belong to their callers. Calls
+//! whose futures were dropped may take an eighth of the memory budget, then calls are [`Error::Backlog`].
 
+use std::cell::Cell;
 use std::fmt;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use bytes::Bytes;
-use futures::Stream;
 use futures::channel::oneshot;
+use futures::{FutureExt, Stream};
 use seabed_device::glommio_host::{self, CreateOptions, Created, FirstWrite, GlommioHost, HostOptions};
+use seabed_device::local::Notify;
 use seabed_device::{Class, Host, Join, Machine, Missing, OpenError};
 use seabed_object::read::{Range, Stat};
 use seabed_object::{Direction, IntoData, ObjectId, Transaction, Usage};
@@ -29,6 +36,7 @@ use seabed_segment::{Identity, Layout, Superblock};
 use seabed_types::{BLOCK_BYTES, PoolId, ShardId, Uuid};
 
 use crate::format::{format_device, is_window, window_bytes};
+use crate::inbox::{Answer, End, Inbox, Jobs, inbox};
 use crate::local::{LocalPool, LocalStore, PoolEntry};
 use crate::mounted::MountReport;
 use crate::options::{Access, FormatOptions, OpenOptions, ShardOptions};
@@ -37,15 +45,50 @@ use crate::shard::Shard;
 use crate::stats::Stats;
 use crate::{Error, Result};
 
-/// Requests in the inbox of an engine thread.
-const INBOX: usize = 64;
+/// How long an engine thread begins calls before its other tasks run.
+const BEGIN_FOR: Duration = Duration::from_micros(100);
+/// The share of the memory budget that calls may take whose futures were dropped.
+const ABANDONED_SHARE: usize = 8;
 /// Objects of a page of [`Pool::list`].
 const LIST_PAGE: usize = 512;
 /// The smallest segment of a store that the size chooses.
 const SEGMENT_BYTES_MIN: u32 = 1 << 20;
 
-/// A request: run on the engine thread with its face of the store.
-type Job = Box<dyn FnOnce(&LocalStore) + Send>;
+/// The engine's part of a call: run on the engine thread.
+type Job = Box<dyn FnOnce(&Desk) + Send>;
+
+/// What an engine thread carries calls out with.
+struct Desk {
+    local: LocalStore,
+    /// Calls that a close waits for.
+    running: Rc<Running>,
+}
+
+/// Counts calls that have begun and not ended.
+#[derive(Default)]
+struct Running {
+    count: Cell<usize>,
+    none: Notify,
+}
+
+/// Counts one call until it is dropped.
+struct Runs(Rc<Running>);
+
+impl Runs {
+    fn new(running: &Rc<Running>) -> Self {
+        running.count.set(running.count.get() + 1);
+        Self(Rc::clone(running))
+    }
+}
+
+impl Drop for Runs {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get() - 1);
+        if self.0.count.get() == 0 {
+            self.0.none.notify_all();
+        }
+    }
+}
 
 /// What a store is and what its mount found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,15 +115,15 @@ pub struct Store {
 }
 
 struct Handle {
-    inbox: Sender<Job>,
+    inbox: Inbox<Job>,
     info: StoreInfo,
-    /// Waits for the engine thread; taken by whoever closes.
-    end: Mutex<Option<End>>,
+    end: End,
 }
 
-struct End {
-    closed: oneshot::Receiver<Result<()>>,
-    join: Join,
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.inbox.close();
+    }
 }
 
 impl fmt::Debug for Store {
@@ -98,13 +141,13 @@ impl fmt::Debug for Store {
 struct Engine {
     superblock: Superblock,
     options: ShardOptions,
-    jobs: Receiver<Job>,
+    jobs: Jobs<Job>,
     mounted: oneshot::Sender<Result<MountReport>>,
     closed: oneshot::Sender<Result<()>>,
 }
 
 impl Engine {
-    fn run(self, machine: Machine) -> seabed_device::Local<()> {
+    fn run(mut self, machine: Machine) -> seabed_device::Local<()> {
         Box::pin(async move {
             let runtime = Rc::clone(&machine.runtime);
             let shard = match Shard::mount(machine, self.superblock, ShardId(0), self.options).await {
@@ -115,18 +158,35 @@ impl Engine {
                 }
             };
             let _ = self.mounted.send(Ok(shard.report()));
-            let local = LocalStore::new(Rc::clone(&shard));
-            while let Ok(job) = self.jobs.recv().await {
-                job(&local);
-                // While requests wait for memory no more are taken: the inbox is the bound.
+            let desk = Desk { local: LocalStore::new(Rc::clone(&shard)), running: Rc::default() };
+            let mut since = runtime.now();
+            while let Some(job) = self.jobs.next().await {
+                job(&desk);
+                // While requests wait for memory no more are taken.
                 shard.has_memory().await;
+                if runtime.now().saturating_sub(since) > BEGIN_FOR {
+                    runtime.yield_now().await;
+                    since = runtime.now();
+                }
             }
+            let running = Rc::clone(&desk.running);
+            drop(desk);
+            running.none.until(|| running.count.get() == 0).await;
             let result = shard.close().await;
-            drop(local);
             let _ = self.closed.send(result);
             runtime.yield_now().await;
         })
     }
+}
+
+/// Waits for an engine's own result and then for its threads.
+fn end_of(closed: oneshot::Receiver<Result<()>>, join: Join) -> End {
+    let end = async move {
+        let result = closed.await.unwrap_or(Err(Error::Open(OpenError::Panicked)));
+        on_thread("seabed-end", join).await??;
+        result
+    };
+    end.boxed().shared()
 }
 
 fn open_host(path: &Path, options: &OpenOptions) -> Result<(GlommioHost, Superblock)> {
@@ -246,7 +306,7 @@ impl Store {
         let path = path.as_ref().to_path_buf();
         let (mounted, mount) = oneshot::channel();
         let (closed, end) = oneshot::channel();
-        let (inbox, jobs) = async_channel::bounded(INBOX);
+        let (inbox, jobs) = inbox(options.memory_bytes / ABANDONED_SHARE);
         let started = on_thread("seabed-open", move || -> Result<_> {
             let (host, superblock) = open_host(&path, &options)?;
             let shard = ShardOptions {
@@ -276,18 +336,16 @@ impl Store {
             }
         };
         let info = StoreInfo { superblock, mount: report };
-        let end = Mutex::new(Some(End { closed: end, join }));
-        Ok(Self { handle: Arc::new(Handle { inbox, info, end }) })
+        Ok(Self { handle: Arc::new(Handle { inbox, info, end: end_of(end, join) }) })
     }
 
-    /// Finishes what was submitted, ends the log, and lets go of the device. Other handles answer [`Error::Closed`] then.
-    pub async fn close(self) -> Result<()> {
+    /// Closes the store: carries out what was sent, ends the log, and releases the device.
+    ///
+    /// From this call on further calls, through any handle, are [`Error::Closed`]. Every call of `close` waits for the same
+    /// end and returns the same result, also after another one was dropped. Cancel safety: dropping the future changes nothing.
+    pub fn close(self) -> impl Future<Output = Result<()>> + Send + 'static {
         self.handle.inbox.close();
-        let end = self.handle.end.lock().ok().and_then(|mut end| end.take());
-        let Some(End { closed, join }) = end else { return Ok(()) };
-        let result = closed.await.unwrap_or(Err(Error::Open(OpenError::Panicked)));
-        on_thread("seabed-end", join).await??;
-        result
+        self.handle.end.clone()
     }
 
     /// What the store is and what the mount found.
@@ -295,31 +353,57 @@ impl Store {
         self.handle.info
     }
 
-    /// Runs work on the engine's thread, with the face that is not `Send`: for servers that live there.
-    pub async fn run_on_shard<T, F>(&self, work: F) -> Result<T>
+    /// Runs work on the engine's thread, with the face that is not `Send`: for servers that live there. It is sent in the
+    /// moment of the call, and begins in the order of calls.
+    ///
+    /// A close does not wait for it: what it asks of the store from then on is [`Error::Closed`], and it is dropped when the
+    /// store has closed; this future is [`Error::Closed`] then.
+    pub fn run_on_shard<T, F>(&self, work: F) -> Answer<T>
     where
         T: Send + 'static,
         F: FnOnce(LocalStore) -> Pin<Box<dyn Future<Output = T>>> + Send + 'static,
     {
-        let (sender, receiver) = oneshot::channel();
-        let job: Job = Box::new(move |local| {
-            let work = work(local.clone());
-            let task = async move {
-                let _ = sender.send(work.await);
-            };
-            local.runtime().spawn(Class::Foreground, Box::pin(task));
-        });
-        self.handle.inbox.send(job).await.map_err(|_| Error::Closed)?;
-        receiver.await.map_err(|_| Error::Closed)
+        let handle = &*self.handle;
+        handle.inbox.send(0, &handle.end, |reply| {
+            Box::new(move |desk| {
+                let work = work(desk.local.clone());
+                let task = async move { reply.answer(Ok(work.await)) };
+                desk.local.runtime().spawn(Class::Foreground, Box::pin(task));
+            })
+        })
     }
 
-    async fn call<T, F, R>(&self, work: F) -> Result<T>
+    fn call<T, F, R>(&self, work: F) -> Answer<T>
     where
         T: Send + 'static,
         F: FnOnce(LocalStore) -> R + Send + 'static,
         R: Future<Output = Result<T>> + 'static,
     {
-        self.run_on_shard(move |local| Box::pin(work(local))).await?
+        self.call_with(0, work)
+    }
+
+    /// Sends a call that carries `bytes` bytes. What `work` does before it returns its future happens in the order of calls.
+    fn call_with<T, F, R>(&self, bytes: usize, work: F) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(LocalStore) -> R + Send + 'static,
+        R: Future<Output = Result<T>> + 'static,
+    {
+        let handle = &*self.handle;
+        handle.inbox.send(bytes, &handle.end, |reply| {
+            Box::new(move |desk| {
+                if seabed_types::seeded!(72) && reply.is_abandoned() {
+                    return;
+                }
+                let runs = Runs::new(&desk.running);
+                let work = work(desk.local.clone());
+                let task = async move {
+                    reply.answer(work.await);
+                    drop(runs);
+                };
+                desk.local.runtime().spawn(Class::Foreground, Box::pin(task));
+            })
+        })
     }
 
     fn pool_handle(&self, id: PoolId, name: &str) -> Pool {
@@ -424,39 +508,50 @@ impl Pool {
         &self.store
     }
 
-    async fn call<T, F, R>(&self, work: F) -> Result<T>
+    fn call<T, F, R>(&self, work: F) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(LocalPool) -> R + Send + 'static,
+        R: Future<Output = Result<T>> + 'static,
+    {
+        self.call_with(0, work)
+    }
+
+    fn call_with<T, F, R>(&self, bytes: usize, work: F) -> Answer<T>
     where
         T: Send + 'static,
         F: FnOnce(LocalPool) -> R + Send + 'static,
         R: Future<Output = Result<T>> + 'static,
     {
         let id = self.id;
-        self.store.call(move |local| work(local.pool_of(id))).await
+        self.store.call_with(bytes, move |local| work(local.pool_of(id)))
     }
 
-    /// Submits a transaction; durable when the future is ready.
+    /// Submits a transaction; its place in the order is taken in the moment of the call. Durable when the future is ready.
     ///
-    /// Errors: [`Error::Refused`] names the operation; [`Error::NoSpace`], [`Error::TooLarge`]: nothing was applied.
-    /// Cancel safety: dropping the future does not undo the transaction.
-    pub async fn submit(&self, txn: Transaction) -> Result<()> {
-        self.call(move |pool| pool.submit(txn)).await
+    /// Errors: [`Error::Refused`] names the operation; [`Error::NoSpace`], [`Error::TooLarge`]: nothing was applied;
+    /// [`Error::Backlog`]: nothing was sent.
+    /// Cancel safety: dropping the future, polled or not, does not undo the transaction: it was sent, it is carried out, and
+    /// what is submitted afterwards takes effect after it.
+    pub fn submit(&self, txn: Transaction) -> Answer<()> {
+        self.call_with(txn.payload_bytes(), move |pool| pool.submit(txn))
     }
 
-    /// Replaces the whole object.
-    pub async fn put(&self, object: impl Into<ObjectId>, data: impl IntoData) -> Result<()> {
-        self.put_with(object, data, Vec::new()).await
+    /// Replaces the whole object. Order and cancel safety as [`Pool::submit`].
+    pub fn put(&self, object: impl Into<ObjectId>, data: impl IntoData) -> Answer<()> {
+        self.put_with(object, data, Vec::new())
     }
 
-    /// Replaces the whole object, with attributes.
-    pub async fn put_with(
+    /// Replaces the whole object, with attributes. Order and cancel safety as [`Pool::submit`].
+    pub fn put_with(
         &self,
         object: impl Into<ObjectId>,
         data: impl IntoData,
         attributes: Vec<(Vec<u8>, Bytes)>,
-    ) -> Result<()> {
+    ) -> Answer<()> {
         let mut txn = Transaction::new();
         txn.put(&object.into(), data, attributes);
-        self.submit(txn).await
+        self.submit(txn)
     }
 
     /// Begins a put of any size in bounded memory.
@@ -488,10 +583,10 @@ impl Pool {
         self.call(|pool| async move { pool.get(object).await }).await
     }
 
-    /// Removes an object; [`Error::NotFound`].
-    pub async fn remove(&self, object: impl Into<ObjectId>) -> Result<()> {
+    /// Removes an object; [`Error::NotFound`]. Order and cancel safety as [`Pool::submit`].
+    pub fn remove(&self, object: impl Into<ObjectId>) -> Answer<()> {
         let object = object.into();
-        self.call(|pool| async move { pool.remove(object).await }).await
+        self.call(move |pool| pool.remove_now(&object))
     }
 
     /// Whether an object exists.

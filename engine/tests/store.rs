@@ -2,6 +2,9 @@
 
 #![expect(clippy::cast_possible_truncation, reason = "bytes of test data")]
 
+#[path = "store/calls.rs"]
+mod calls;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 

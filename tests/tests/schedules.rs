@@ -4,6 +4,7 @@ use seabed_device::IoKind;
 use seabed_tests::crash::formats::{Over, formats};
 use seabed_tests::crash::in_place::{self, Closing};
 use seabed_tests::crash::lost_end::{Resting, lost_end};
+use seabed_tests::crash::schedules::faces::{Callers, calls};
 use seabed_tests::crash::schedules::space::{Order, Slow};
 use seabed_tests::crash::schedules::{self, cached, medium, memory, owned, pools, records, space};
 use seabed_tests::crash::shown::{Change, waits_until_durable};
@@ -298,6 +299,23 @@ fn data_whose_write_fails_goes_elsewhere() {
         let failed =
             stories::failed_bulk_writes(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
         assert!(failed >= 9, "{failed}");
+    }
+}
+
+/// Calls beyond the 64 that the inbox once had room for took their places as room became free: 300 appends that one task polled
+/// in their order landed in another, and of 1,000 puts the last did not win. A remove that was followed by a put was even
+/// overtaken by it. A call that was dropped while it waited for room was not carried out.
+#[test]
+fn calls_take_effect_in_their_order_whether_they_are_waited_for_or_not() {
+    for callers in [Callers::Wait, Callers::Drop] {
+        for seed in 1..4 {
+            let made =
+                calls(seed, callers).unwrap_or_else(|broken| panic!("seed {seed}, {callers:?}: {broken}"));
+            assert!(made >= 200);
+        }
+    }
+    for (situation, count) in reached::counts(reached::Suite::Faces) {
+        assert!(count > 0 || !reached::ARE_COUNTED, "{situation:?} was never reached");
     }
 }
 

@@ -31,6 +31,8 @@ pub enum Suite {
     Faults,
     /// A test of `tests/tests/schedules.rs`.
     Schedules,
+    /// The suites of the faces, among the tests of `tests/tests/schedules.rs`.
+    Faces,
 }
 
 situations! {
@@ -64,6 +66,8 @@ situations! {
     PoolDrained = Schedules,
     /// A slice of a grave left more of it.
     GraveLeft = Crash,
+    /// A call was dropped before it was finished.
+    AbandonedCall = Faces,
     /// A node that had an image was changed in its structure.
     ImageLost = Crash,
     /// Trimming logged changes again.

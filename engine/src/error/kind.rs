@@ -38,6 +38,8 @@ pub enum ErrorKind {
     Closed,
     /// Another process or handle uses the device.
     InUse,
+    /// The engine has too much unfinished work; nothing was sent.
+    Busy,
     /// The path is not a store that this program can open, or the system lacks what the engine needs.
     Unsupported,
     /// Stored bytes are damaged.
@@ -51,10 +53,11 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// Whether the same call may succeed later although the caller changes nothing: [`ErrorKind::OutOfSpace`] (space comes
-    /// back in the background), [`ErrorKind::InUse`] and [`ErrorKind::Device`] (a failed read, after the engine's own
+    /// back in the background), [`ErrorKind::InUse`],
+    /// [`ErrorKind::Busy`] and [`ErrorKind::Device`] (a failed read, after the engine's own
     /// retries). Nothing of the failed call was applied then, so a retry cannot apply it twice.
     pub const fn is_retryable(self) -> bool {
-        matches!(self, Self::OutOfSpace | Self::InUse | Self::Device)
+        matches!(self, Self::OutOfSpace | Self::InUse | Self::Busy | Self::Device)
     }
 }
 
@@ -98,6 +101,7 @@ impl Error {
             Self::NoSpace { .. } => ErrorKind::OutOfSpace,
             Self::MemoryBudget { .. } => ErrorKind::OutOfMemory,
             Self::Closed => ErrorKind::Closed,
+            Self::Backlog { .. } => ErrorKind::Busy,
             Self::Fenced(_) => ErrorKind::Stopped,
             Self::WrongSize { .. } | Self::Corrupt { .. } | Self::Damaged { .. } => ErrorKind::Corrupt,
         }
@@ -136,7 +140,7 @@ impl From<ErrorKind> for io::ErrorKind {
             ErrorKind::OutOfMemory => Self::OutOfMemory,
             ErrorKind::ReadOnly => Self::ReadOnlyFilesystem,
             ErrorKind::Closed => Self::NotConnected,
-            ErrorKind::InUse => Self::ResourceBusy,
+            ErrorKind::InUse | ErrorKind::Busy => Self::ResourceBusy,
             ErrorKind::Unsupported => Self::Unsupported,
             ErrorKind::Corrupt => Self::InvalidData,
             ErrorKind::PreconditionFailed | ErrorKind::Device | ErrorKind::Stopped => Self::Other,

@@ -4,8 +4,10 @@
 //! Images on their way, and replays with less memory than the writer had: [`memory`]. Rows in several records, and records
 //! that rot: [`records`]. Data in memory: [`cached`]. Buffers of the caller: [`owned`].
 //! Pools that are removed and renamed: [`pools`].
+//! Calls of other threads: [`faces`].
 
 pub mod cached;
+pub mod faces;
 pub mod medium;
 pub mod memory;
 pub mod owned;

@@ -103,6 +103,8 @@ pub const BUGS: &[Bug] = &[
     bug(68, "L4", "object/src/effects.rs", "what an onode points to is listed under the onode's own key", Suite::Crash, 20),
     bug(69, "S1", "engine/src/mount.rs", "a mount that trims writes its epoch into one slot", Suite::TornEpoch, 3),
     bug(70, "L5", "engine/src/mount.rs", "what a mount claimed whose checkpoint found no space is not logged", Suite::LateClaims, 3),
+    bug(71, "calls", "engine/src/inbox.rs", "a call that finds 64 others waiting overtakes them", Suite::Calls, 1),
+    bug(72, "calls", "engine/src/store.rs", "a call that was dropped before it began is not carried out", Suite::DroppedCalls, 1),
     bug(73, "crash", "engine/src/pools.rs", "the mark of a removed pool is in a record of its own", Suite::Pools, 1),
     bug(74, "crash", "engine/src/mount.rs", "a mount does not know which pools were removed", Suite::Pools, 1),
     bug(75, "C10", "engine/src/checkpoint.rs", "a slot states as durable what is only on its way", Suite::Crash, 20),

@@ -9,6 +9,7 @@ use crate::crash::faults::run_faults;
 use crate::crash::formats::{Over, formats};
 use crate::crash::in_place::{self, Closing};
 use crate::crash::lost_end::{Resting, lost_end};
+use crate::crash::schedules::faces::{Callers, calls};
 use crate::crash::schedules::space::{Order, Slow};
 use crate::crash::schedules::{self, cached, medium, memory, owned, pools, records, space};
 use crate::crash::shown::{Change, waits_until_durable};
@@ -107,6 +108,10 @@ pub enum Suite {
     InPlace,
     /// Pools are removed, created again and renamed, and the power is cut.
     Pools,
+    /// Calls of one task on the `Send` face, all waited for.
+    Calls,
+    /// Calls of one task on the `Send` face, of which some are dropped.
+    DroppedCalls,
 }
 
 impl fmt::Display for Suite {
@@ -156,6 +161,8 @@ impl fmt::Display for Suite {
             Self::OwnedData => "schedule owned_data",
             Self::InPlace => "in_place",
             Self::Pools => "schedule removed_and_renamed",
+            Self::Calls => "schedule calls",
+            Self::DroppedCalls => "schedule calls, some dropped",
         })
     }
 }
@@ -239,6 +246,8 @@ impl Suite {
             Self::OwnedData => error(owned::owned_data(seed)),
             Self::InPlace => failing_in_place(seed),
             Self::Pools => error(pools::removed_and_renamed(seed)),
+            Self::Calls => error(calls(seed, Callers::Wait)),
+            Self::DroppedCalls => error(calls(seed, Callers::Drop)),
         }
     }
 }
