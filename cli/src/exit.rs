@@ -167,6 +167,7 @@ fn exit_of(error: &Error) -> Exit {
         | Error::SystemPool
         | Error::Invalid { .. }
         | Error::TooLarge { .. }
+        | Error::TooManyStreams { .. }
         | Error::ReadOnly
         | Error::MemoryBudget { .. } => Exit::Usage,
         Error::Corrupt { .. } | Error::Damaged { .. } | Error::WrongSize { .. } => Exit::Corrupt,

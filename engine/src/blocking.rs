@@ -9,6 +9,7 @@ use seabed_object::read::{Range, Stat};
 use seabed_object::{Direction, IntoData, ObjectId, Transaction, Usage};
 
 use crate::Result;
+use crate::limits::StoreLimits;
 use crate::local::PoolEntry;
 use crate::options::{FormatOptions, OpenOptions};
 use crate::read::{ListPage, OmapPage};
@@ -81,6 +82,11 @@ impl Store {
     /// See [`crate::Store::pools`].
     pub fn pools(&self) -> Result<Vec<PoolEntry>> {
         block_on(self.0.pools())
+    }
+
+    /// See [`crate::Store::limits`].
+    pub fn limits(&self) -> Result<StoreLimits> {
+        block_on(self.0.limits())
     }
 
     /// See [`crate::Store::usage`].
@@ -231,5 +237,10 @@ impl PutStream {
     /// See [`crate::PutStream::finish`].
     pub fn finish(self, attributes: Vec<(Vec<u8>, Bytes)>) -> Result<()> {
         block_on(self.0.finish(attributes))
+    }
+
+    /// See [`crate::PutStream::finish_with`].
+    pub fn finish_with(self, attributes: Vec<(Vec<u8>, Bytes)>, other: Transaction) -> Result<()> {
+        block_on(self.0.finish_with(attributes, other))
     }
 }

@@ -82,12 +82,20 @@ pub enum Error {
         /// Which.
         what: &'static str,
     },
-    /// It does not fit any record.
-    #[error("too large: {bytes} bytes of changes, a record takes {max}")]
+    /// A transaction exceeds a limit ([`crate::StoreLimits`]); nothing of it was applied.
+    #[error("too large: {what}: {size}, at most {max}")]
     TooLarge {
-        /// What it would take.
-        bytes: usize,
-        /// What there is.
+        /// Which limit, with its unit.
+        what: &'static str,
+        /// What the transaction has, at least.
+        size: u64,
+        /// The limit.
+        max: u64,
+    },
+    /// As many streaming puts are open as there is memory for.
+    #[error("{max} streaming puts are open, as many as the memory budget has room for")]
+    TooManyStreams {
+        /// How many there may be.
         max: usize,
     },
     /// There is no space left for it; nothing was applied.
@@ -158,6 +166,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
+        if let Refused::TooLarge { what, size, max } = refusal.why {
+            return Self::TooLarge { what, size, max };
+        }
         Self::Refused { op: refusal.op, why: refusal.why }
     }
 }
@@ -165,7 +176,11 @@ impl From<Refusal> for Error {
 impl From<JournalError> for Error {
     fn from(error: JournalError) -> Self {
         match error {
-            JournalError::TooLarge { bytes, max } => Self::TooLarge { bytes, max },
+            JournalError::TooLarge { bytes, max } => Self::TooLarge {
+                what: "bytes of a record, with data that is not stored ahead",
+                size: bytes as u64,
+                max: max as u64,
+            },
             JournalError::Fenced(error) => Self::Fenced(error),
             JournalError::NoSegment => Self::NoSpace { live: 0, usable: 0, free_segments: 0 },
             _ => Self::Closed,

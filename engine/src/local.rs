@@ -11,6 +11,7 @@ use seabed_object::read::{Range, Stat};
 use seabed_object::{Condition, Direction, IntoData, ObjectId, Refused, Transaction, Usage};
 use seabed_types::PoolId;
 
+use crate::limits::StoreLimits;
 use crate::mounted::Mounted;
 use crate::put::LocalPut;
 use crate::read::{ListPage, OmapPage};
@@ -69,6 +70,11 @@ impl LocalStore {
         Rc::clone(&self.shard.machine().runtime)
     }
 
+    /// What a name, a value and a transaction may have in this store.
+    pub fn limits(&self) -> StoreLimits {
+        self.shard.store_limits()
+    }
+
     /// What all pools hold.
     pub fn usage(&self) -> Usage {
         self.shard.current().usage_of_all()
@@ -116,7 +122,7 @@ impl LocalPool {
         self.submit(txn)
     }
 
-    /// Begins a put of any size in bounded memory.
+    /// Begins a put of any size in bounded memory. [`Error::TooManyStreams`]: so many are open already.
     pub fn put_stream(&self, object: impl Into<ObjectId>) -> Result<LocalPut> {
         LocalPut::new(&self.shard, self.of_user()?, object.into())
     }

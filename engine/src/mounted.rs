@@ -165,7 +165,7 @@ impl Mounted {
         let Home { superblock, id, options, counters, streaming, .. } = parts.home;
         let layout = superblock.layout;
         let memory = options.memory_bytes;
-        Rc::new(Self {
+        let mounted = Rc::new(Self {
             device: parts.device,
             machine: parts.machine,
             superblock,
@@ -207,7 +207,9 @@ impl Mounted {
             closing: Cell::new(false),
             submitted: Cell::new(0),
             report: parts.report,
-        })
+        });
+        mounted.streaming.serve(&mounted);
+        mounted
     }
 
     /// Starts a task that [`Mounted::close`] waits for.
@@ -291,7 +293,8 @@ impl Mounted {
         let nodes = world.cache.len() * (world.node_bytes + 128);
         let data = self.data.borrow().bytes();
         stats.data_bytes = data as u64;
-        stats.memory_bytes = (nodes + world.pending_bytes() + requests + reads + data) as u64;
+        let streams = self.streaming.bytes();
+        stats.memory_bytes = (nodes + world.pending_bytes() + requests + reads + data + streams) as u64;
         stats
     }
 
@@ -475,7 +478,8 @@ impl Mounted {
         let memory = self.options.memory_bytes;
         // Nodes, pending changes and data share what requests and reads leave; half of it all is nobody's but theirs.
         let shared = memory - memory / REQUEST_SHARE - memory / READ_SHARE;
-        let share = (memory / CACHE_SHARE).min(shared - self.options.data_bytes());
+        let shared = shared.saturating_sub(self.streaming.bytes());
+        let share = (memory / CACHE_SHARE).min(shared.saturating_sub(self.options.data_bytes()));
         let budget = share.saturating_sub(pending);
         let durable = self.durable_below();
         let count = if seabed_types::seeded!(60) { usize::MAX } else { budget / frame_bytes };

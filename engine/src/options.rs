@@ -115,6 +115,9 @@ pub struct ShardOptions {
     pub data_cache_bytes: Option<usize>,
     /// Data of this many bytes and more goes to the bulk stream first.
     pub bulk_bytes: usize,
+    /// Data of an object that a transaction makes, of this many bytes and more, has its rows logged ahead; less if they would
+    /// fill more than half a record.
+    pub lay_bytes: usize,
     /// Inline limit of onodes, in bytes per part.
     pub inline_bytes: usize,
     /// Most bytes of extents in an onode; none in stores of format version 1.
@@ -128,6 +131,7 @@ impl Default for ShardOptions {
             memory_bytes: 512 << 20,
             data_cache_bytes: None,
             bulk_bytes: 128 << 10,
+            lay_bytes: 16 << 20,
             inline_bytes: 512,
             inline_extents_bytes: INLINE_EXTENTS_BYTES,
         }

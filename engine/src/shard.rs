@@ -34,6 +34,7 @@ use seabed_object::{Limits, Transaction};
 use seabed_segment::Superblock;
 use seabed_types::{PoolId, ShardId};
 
+use crate::limits::StoreLimits;
 use crate::mount::Home;
 use crate::mounted::{MountReport, Mounted, limits_of};
 use crate::options::{Access, ShardOptions};
@@ -117,7 +118,8 @@ impl Shard {
         options: ShardOptions,
     ) -> Local<Result<Rc<Self>>> {
         Box::pin(async move {
-            let (counters, streaming) = (Rc::new(Counters::default()), Rc::new(Streaming::default()));
+            let (counters, streaming) =
+                (Rc::new(Counters::default()), Rc::new(Streaming::new(options.memory_bytes)));
             let home = Home { machine, superblock, id, options, counters, streaming };
             let mounted = Mounted::open(&home).await?;
             let shard = Rc::new(Self {
@@ -158,6 +160,11 @@ impl Shard {
     /// How many pools the store may have, removed ones included: a checkpoint names every collection in one segment.
     pub fn pools_max(&self) -> usize {
         crate::pools::pools_max(&self.home.superblock.layout)
+    }
+
+    /// The limits as users of a store see them.
+    pub fn store_limits(&self) -> StoreLimits {
+        StoreLimits::of(&self.home.superblock, &self.home.options)
     }
 
     /// The thread it runs on.
@@ -241,6 +248,7 @@ impl Shard {
     pub(crate) fn submit_with(&self, pool: PoolId, txn: Transaction, also: Also) -> Result<Submitted> {
         self.writable()?;
         let Some(first) = txn.objects().first() else { return Ok(Submitted::Empty) };
+        self.limits.check_items(&txn)?;
         let id = self.current().collection_of(pool, first.hash)?;
         if let Some(op) = txn.first_outside(|hash| id.covers(hash.reverse_bits())) {
             let why = seabed_object::Refused::Invalid { what: "objects of several collections" };

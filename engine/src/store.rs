@@ -37,8 +37,9 @@ use seabed_types::{BLOCK_BYTES, PoolId, ShardId, Uuid};
 
 use crate::format::{format_device, is_window, window_bytes};
 use crate::inbox::{Answer, End, Inbox, Jobs, inbox};
+use crate::limits::StoreLimits;
 use crate::local::{LocalPool, LocalStore, PoolEntry};
-use crate::mounted::MountReport;
+use crate::mounted::{MountReport, limits_of};
 use crate::options::{Access, FormatOptions, OpenOptions, ShardOptions};
 use crate::read::{ListPage, OmapPage};
 use crate::shard::Shard;
@@ -353,6 +354,11 @@ impl Store {
         self.handle.info
     }
 
+    /// What a name, a value and a transaction may have in this store.
+    pub async fn limits(&self) -> Result<StoreLimits> {
+        self.call(|local| async move { Ok(local.limits()) }).await
+    }
+
     /// Runs work on the engine's thread, with the face that is not `Send`: for servers that live there. It is sent in the
     /// moment of the call, and begins in the order of calls.
     ///
@@ -534,6 +540,11 @@ impl Pool {
     /// Cancel safety: dropping the future, polled or not, does not undo the transaction: it was sent, it is carried out, and
     /// what is submitted afterwards takes effect after it.
     pub fn submit(&self, txn: Transaction) -> Answer<()> {
+        // Here and not on the engine's thread, which would also have to drop it.
+        let limits = limits_of(&self.store.handle.info.superblock, &ShardOptions::default());
+        if let Err(refusal) = limits.check_items(&txn) {
+            return Answer::failed(refusal.into());
+        }
         self.call_with(txn.payload_bytes(), move |pool| pool.submit(txn))
     }
 
@@ -554,7 +565,7 @@ impl Pool {
         self.submit(txn)
     }
 
-    /// Begins a put of any size in bounded memory.
+    /// Begins a put of any size in bounded memory. [`Error::TooManyStreams`]: so many are open already.
     pub async fn put_stream(&self, object: impl Into<ObjectId>) -> Result<PutStream> {
         let object = object.into();
         let (parts, received) = async_channel::bounded(1);
@@ -702,16 +713,25 @@ impl Pool {
 
 /// What a streaming put's engine side is sent.
 enum PutPart {
-    Data(Bytes),
-    Finish(Vec<(Vec<u8>, Bytes)>),
+    /// Bytes, and if they are many a word when the engine is done with them.
+    Data(Bytes, Option<oneshot::Sender<()>>),
+    Finish(Vec<(Vec<u8>, Bytes)>, Box<Transaction>),
 }
+
+/// Writes of a streaming put that have more wait until the engine has taken them, so that no more of them lies in the queue.
+const QUEUED_BYTES: usize = 16 << 10;
 
 /// The engine's side of a streaming put: ends without an object if the other side is dropped.
 async fn stream(mut put: crate::put::LocalPut, parts: Receiver<PutPart>) -> Result<()> {
     while let Ok(part) = parts.recv().await {
         match part {
-            PutPart::Data(data) => put.write(data).await?,
-            PutPart::Finish(attributes) => return put.finish(attributes).await,
+            PutPart::Data(data, taken) => {
+                put.write(data).await?;
+                if let Some(taken) = taken {
+                    let _ = taken.send(());
+                }
+            }
+            PutPart::Finish(attributes, other) => return put.finish_with(attributes, *other).await,
         }
     }
     Err(Error::Closed)
@@ -732,7 +752,11 @@ impl fmt::Debug for PutStream {
 impl PutStream {
     /// Adds bytes at the end; waits while the engine is behind. An error ends the put; nothing is made.
     pub async fn write(&mut self, data: impl IntoData) -> Result<()> {
-        if self.parts.send(PutPart::Data(data.into_data())).await.is_ok() {
+        let data = data.into_data();
+        let (sender, taken) = oneshot::channel();
+        let is_queued = data.len() <= QUEUED_BYTES;
+        let part = PutPart::Data(data, Some(sender).filter(|_| !is_queued));
+        if self.parts.send(part).await.is_ok() && (is_queued || taken.await.is_ok()) {
             return Ok(());
         }
         (&mut self.done).await.unwrap_or(Err(Error::Closed))
@@ -740,8 +764,15 @@ impl PutStream {
 
     /// Makes the object, in place of one that has the name. Durable when it returns.
     pub async fn finish(self, attributes: Vec<(Vec<u8>, Bytes)>) -> Result<()> {
+        self.finish_with(attributes, Transaction::new()).await
+    }
+
+    /// As [`PutStream::finish`], together with a transaction on objects of the same collection: all of it happens, or
+    /// nothing. The conditions ([`Transaction::expect`]) that the transaction begins with are looked at before the object is
+    /// made; its other operations come after that. An error that names an operation names one of `other`, or 0.
+    pub async fn finish_with(self, attributes: Vec<(Vec<u8>, Bytes)>, other: Transaction) -> Result<()> {
         // A put that failed has told why, or tells now.
-        let _ = self.parts.send(PutPart::Finish(attributes)).await;
+        let _ = self.parts.send(PutPart::Finish(attributes, Box::new(other))).await;
         self.done.await.unwrap_or(Err(Error::Closed))
     }
 }

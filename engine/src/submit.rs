@@ -25,13 +25,17 @@ use seabed_device::Class;
 use seabed_device::local::Permit;
 use seabed_journal::entry::SMALL_ENTRY_BYTES;
 use seabed_journal::{ChangeRef, CollectionId, JournalError, Need};
-use seabed_object::{Change, Checksums, Effects, Outcome, Placed, Stored, Transaction, execute};
+use seabed_object::{
+    Change, Checksums, Effects, Laid, Outcome, Placed, Prepared, Runs, Stored, Transaction, execute,
+    execute_prepared,
+};
 use seabed_segment::{Summing, packed_bytes};
-use seabed_types::{Lsn, PoolId, Term, TreeKind};
+use seabed_types::{Lsn, PoolId, SegmentId, Term, TreeKind};
 use smallvec::SmallVec;
 
 use crate::admit::Purpose;
 use crate::mounted::{Held, Mounted};
+use crate::put::Alive;
 use crate::request::{Request, Work};
 use crate::sequence::{Line, Maker, Place};
 use crate::streams::Hold;
@@ -39,6 +43,8 @@ use crate::view::{Pieces, Spots, View, Wanted};
 use crate::world::tally_of;
 use crate::{Error, Result};
 
+/// How often data is stored again that a transaction finds stale when it is first in line; nothing can make it so again.
+const STALE_MAX: u32 = 2;
 /// What a request costs in memory besides its data.
 const REQUEST_BYTES: usize = 512;
 
@@ -56,6 +62,9 @@ pub(crate) enum Also {
 #[derive(Default)]
 pub(crate) struct Ahead {
     pub(crate) stored: Vec<Stored>,
+    /// Data whose rows are in the tree, and what keeps their graves from being drained.
+    pub(crate) laid: Vec<Laid>,
+    pub(crate) alive: Vec<Alive>,
     pub(crate) holds: Vec<Hold>,
     /// The objects that it is stored for and that are not there yet.
     pub(crate) maker: Option<Maker>,
@@ -65,7 +74,7 @@ pub(crate) struct Ahead {
 fn bytes_of(work: &Work) -> usize {
     match work {
         Work::Transaction(txn, _) => txn.payload_bytes() + REQUEST_BYTES,
-        Work::Put(_) => REQUEST_BYTES,
+        Work::Put(put) => put.finish.txn.payload_bytes() + REQUEST_BYTES,
     }
 }
 
@@ -92,7 +101,7 @@ impl Mounted {
         self.spawn(Class::Foreground, async move {
             let permit = memory.await;
             let result = match work {
-                Work::Transaction(txn, also) => shard.transact(&request, txn, place, also).await,
+                Work::Transaction(txn, also) => shard.transact(&request, txn, place, (also, None)).await,
                 Work::Put(put) => shard.finish_put(&request, &put, place).await,
             };
             drop(permit);
@@ -163,21 +172,26 @@ impl Mounted {
         Ok(Some(lsn))
     }
 
-    async fn transact(
+    /// Carries a transaction out. `streamed`: what its streaming put has stored.
+    pub(crate) async fn transact(
         self: &Rc<Self>,
         request: &Rc<Request>,
         mut txn: Transaction,
         place: Place,
-        also: Also,
+        (also, streamed): (Also, Option<Laid>),
     ) -> Result<()> {
         let id = request.id;
         self.not_removed(id).await?;
-        let mut ahead = Ahead::default();
+        let begun = || Ahead { laid: streamed.iter().cloned().collect(), ..Ahead::default() };
+        let mut ahead = begun();
+        // How often what was stored was stale.
+        let mut stale_when_first = 0;
         let threshold = self.bulk_threshold(&txn);
         if let Some(threshold) = threshold {
             txn = self.store_ahead(id, txn, threshold, &place, &mut ahead).await?;
         }
-        let user_bytes = txn.payload_bytes();
+        let streamed_bytes = streamed.as_ref().map_or(0, |laid| laid.size);
+        let user_bytes = txn.payload_bytes() + usize::try_from(streamed_bytes).unwrap_or(usize::MAX);
         let mut held = Held::new(self);
         loop {
             self.not_removed(id).await?;
@@ -185,7 +199,8 @@ impl Mounted {
                 let world = self.world.borrow();
                 let collection = world.collection(id);
                 let view = View::new(&world, collection, &held.pieces);
-                let outcome = execute(&view, &txn, &ahead.stored, collection.next_id, &self.limits);
+                let prepared = Prepared { stored: &ahead.stored, laid: &ahead.laid };
+                let outcome = execute_prepared(&view, &txn, prepared, collection.next_id, &self.limits);
                 let (wanted, settled) = view.end();
                 (outcome, wanted, settled)
             };
@@ -209,8 +224,11 @@ impl Mounted {
                     return Err(Error::Corrupt { at: at.unwrap_or_default(), what });
                 }
                 Outcome::Stale => {
-                    let threshold = threshold.expect("only stored data gets stale");
-                    ahead = Ahead::default();
+                    stale_when_first += 1;
+                    let Some(threshold) = threshold.filter(|_| stale_when_first <= STALE_MAX) else {
+                        return Err(Error::Invalid { what: "the put's data is not there any more" });
+                    };
+                    ahead = begun();
                     // Storing may wait for space, and what is held may be what is waited for.
                     held.let_go();
                     txn = self.store_ahead(id, txn, threshold, &place, &mut ahead).await?;
@@ -250,6 +268,7 @@ impl Mounted {
                     drop(place);
                     drop(ahead.maker.take());
                     drop(held);
+                    drop(txn);
                     return Ok(journal.durable(lsn).await?);
                 }
             }
@@ -420,9 +439,20 @@ pub(crate) fn need_of(effects: &Effects) -> Need {
             + rows * SMALL_ENTRY_BYTES
             + effects.pieces.len() * 10
             + 2 * SMALL_ENTRY_BYTES,
-        segments: effects.freed.len(),
+        segments: segments_of(&effects.freed),
         piece_keys: effects.pieces.iter().map(|piece| effects.rows[piece.row].identity_bytes()).sum(),
     }
+}
+
+/// In how many segments places are.
+fn segments_of(places: &Runs) -> usize {
+    if places.len() <= 1 {
+        return places.len();
+    }
+    let mut segments: SmallVec<[SegmentId; 32]> = places.iter().map(|(at, _)| at.segment).collect();
+    segments.sort_unstable();
+    segments.dedup();
+    segments.len()
 }
 
 /// Whether an error of the journal says that the transaction is too large.

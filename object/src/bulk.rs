@@ -6,7 +6,13 @@
 //! [`BulkPlan::next_id`] at once, so that no other transaction gets those ids. If by the time the transaction is carried
 //! out the object has another family, [`crate::execute`] answers `Stale`, and the caller plans again.
 //!
+//! Of an object that the transaction makes, a very large part of the data is not listed as parts but as [`Laid`]: the caller
+//! stores it slice by slice and makes its rows ahead, so that there is no bound. All other data has its rows in the
+//! transaction's record; if those cannot fit, the plan says so before anything is stored.
+//!
 //! Appends have no place before they are first in line; [`resolve_appends`] then makes writes of them.
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use seabed_types::{CHUNK_BYTES, Crc, Paddr, TreeKind};
@@ -14,10 +20,13 @@ use smallvec::SmallVec;
 
 use crate::ObjectId;
 use crate::ROW_BYTES;
+use crate::edit::{CHUNK_CHANGE_BYTES, row_change_bytes};
 use crate::effects::{Family, Stored};
 use crate::key::{self, KeyBuf, Kind, Member};
+use crate::laid::{self, Laid, LaidWrite};
 use crate::limits::{Limits, OBJECT_BYTES_MAX};
 use crate::onode::OnodeRef;
+use crate::refusal::{Refusal, Refused};
 use crate::txn::{Op, Transaction};
 use crate::view::{Rows, Stop};
 
@@ -49,15 +58,38 @@ impl BulkPart {
 pub struct BulkPlan {
     /// In the order in which [`crate::execute`] wants them.
     pub parts: Vec<BulkPart>,
+    /// What to lay ahead.
+    pub laid: Vec<Laid>,
+    /// Set if the rows do not fit a record: names the first operation that does not. No parts behind it are listed then.
+    pub too_large: Option<Refusal>,
     /// The collection's id counter is advanced to this.
     pub next_id: u64,
 }
 
+/// What is to be stored before a transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Storing<'a> {
+    /// Whole chunks of writes that have at least so many bytes of them, and values of at least that size.
+    pub threshold_bytes: usize,
+    /// Data of an object that the transaction makes, from so many bytes on, has its rows laid ahead.
+    pub lay_bytes: u64,
+    /// What was laid ahead before.
+    pub laid: &'a [Laid],
+}
+
 impl BulkPlan {
+    /// Bytes of all data that is to be stored.
+    pub fn bytes(&self) -> usize {
+        let parts: usize = self.parts.iter().map(|part| part.data.len()).sum();
+        let writes = self.laid.iter().flat_map(|laid| &laid.writes);
+        parts + writes.map(|write| write.to - write.from).sum::<usize>()
+    }
+
     /// The objects that the transaction makes, as far as parts are stored for them; one may come several times.
     pub fn made<'a>(&'a self, txn: &'a Transaction) -> impl Iterator<Item = &'a ObjectId> {
         let of_new = self.parts.iter().filter(|part| matches!(part.family, Family::Allotted(_)));
-        of_new.map(|part| &txn.objects()[txn.operations()[part.op].object])
+        let of_new = of_new.map(|part| txn.operations()[part.op].object);
+        of_new.chain(self.laid.iter().map(|laid| laid.object)).map(|object| &txn.objects()[object])
     }
 }
 
@@ -74,12 +106,37 @@ struct Follow<'r> {
     rows: &'r dyn Rows,
     txn: &'r Transaction,
     objects: SmallVec<[Option<Followed>; 1]>,
+    /// What was laid ahead before, until an object is made of it.
+    laid: SmallVec<[&'r Laid; 1]>,
     is_absent: bool,
     next_id: u64,
 }
 
-/// Lists the parts of `txn` to store first: the whole chunks of writes that have at least `threshold_bytes` of them, and
-/// values of at least that size that will be pieces of their own.
+/// The rows that a plan's parts change, as far as they do not fit a record: chunks by object and row.
+struct RowBytes {
+    chunks: BTreeMap<(usize, u64), u16>,
+    bytes: usize,
+}
+
+impl RowBytes {
+    /// Adds the chunks of a part; the bytes of all rows so far, as [`crate::Effects::delta_bytes_max`] counts them.
+    fn add(&mut self, object: usize, part: &BulkPart, at: u64) -> usize {
+        let first = usize::try_from(at % ROW_BYTES).expect("under 64 KiB") / CHUNK_BYTES;
+        let chunks = self.chunks.entry((object, at / ROW_BYTES)).or_insert_with(|| {
+            self.bytes += row_change_bytes(part.key.len());
+            0
+        });
+        for chunk in first..first + part.data.len() / CHUNK_BYTES {
+            if *chunks >> chunk & 1 == 0 {
+                *chunks |= 1 << chunk;
+                self.bytes += CHUNK_CHANGE_BYTES;
+            }
+        }
+        self.bytes
+    }
+}
+
+/// As [`bulk_plan`], with nothing laid ahead.
 pub fn bulk_parts(
     rows: &dyn Rows,
     txn: &Transaction,
@@ -87,7 +144,28 @@ pub fn bulk_parts(
     next_id: u64,
     limits: &Limits,
 ) -> Result<BulkPlan, Stop> {
-    let mut follow = Follow::new(rows, txn, next_id);
+    bulk_plan(rows, txn, Storing { threshold_bytes, lay_bytes: u64::MAX, laid: &[] }, next_id, limits)
+}
+
+/// Lists the parts of `txn` to store first: the whole chunks of writes that have at least `threshold_bytes` of them, and
+/// values of at least that size that will be pieces of their own.
+pub fn bulk_plan(
+    rows: &dyn Rows,
+    txn: &Transaction,
+    storing: Storing<'_>,
+    next_id: u64,
+    limits: &Limits,
+) -> Result<BulkPlan, Stop> {
+    let Storing { threshold_bytes, lay_bytes, laid } = storing;
+    let mut follow = Follow::new(rows, txn, next_id, laid);
+    let candidates = laid::candidates(txn);
+    let is_laid = |object: usize, op: usize, family: Family| {
+        matches!(family, Family::Allotted(_))
+            && !laid.iter().any(|laid| laid.object == object)
+            && candidates[object].is_some_and(|(from_op, bytes)| op >= from_op && bytes >= lay_bytes)
+    };
+    let mut plan = BulkPlan::default();
+    let mut row_bytes = RowBytes { chunks: BTreeMap::new(), bytes: 0 };
     let mut parts = Vec::new();
     let value_bytes_min = threshold_bytes.max(limits.value_inline_max() + 1);
     // What will be refused is not stored.
@@ -119,13 +197,36 @@ pub fn bulk_parts(
         };
         match &operation.op {
             Op::Write { offset, data } => {
-                if let Some(whole) = whole_chunks(*offset, data.len(), threshold_bytes) {
+                let object = operation.object;
+                if is_laid(object, op, family) {
+                    let Some((from, to)) = whole_chunks(*offset, data.len(), CHUNK_BYTES) else { continue };
+                    let known = plan.laid.iter().position(|laid| laid.object == object);
+                    let index = known.unwrap_or_else(|| {
+                        let from_op = candidates[object].map_or(0, |(from_op, _)| from_op);
+                        let (family, writes) = (family.id(), Vec::new());
+                        plan.laid.push(Laid { object, from_op, family, size: 0, end: 0, writes });
+                        plan.laid.len() - 1
+                    });
+                    plan.laid[index].writes.push(LaidWrite { op, from, to });
+                    plan.laid[index].end = offset + to as u64;
+                } else if let Some(whole) = whole_chunks(*offset, data.len(), threshold_bytes) {
                     let part = |from: usize, bytes: usize| {
                         let key = key::extents(member, (offset + from as u64) / ROW_BYTES);
                         BulkPart { op, from, data: data.slice(from..from + bytes), key, family }
                     };
                     let most = part_bytes_max(limits);
-                    parts.extend(rows_of(*offset, whole, most).map(|(from, bytes)| part(from, bytes)));
+                    for (from, bytes) in rows_of(*offset, whole, most) {
+                        let part = part(from, bytes);
+                        let bytes = row_bytes.add(object, &part, offset + from as u64);
+                        parts.push(part);
+                        if bytes > limits.record_bytes_max && !follow.is_absent {
+                            plan.too_large = Some(Refusal {
+                                op,
+                                why: Refused::too_many_changes(bytes, limits.record_bytes_max),
+                            });
+                            return Ok(plan);
+                        }
+                    }
                 }
             }
             Op::SetAttrs { pairs } => values(Kind::Attribute, pairs),
@@ -145,13 +246,13 @@ pub fn bulk_parts(
             | Op::Expect { .. } => {}
         }
     }
-    if follow.is_absent { Err(Stop::Absent) } else { Ok(BulkPlan { parts, next_id: follow.next_id }) }
+    if follow.is_absent { Err(Stop::Absent) } else { Ok(BulkPlan { parts, next_id: follow.next_id, ..plan }) }
 }
 
 /// `txn` with every append made a write at the size that the object then has. Right as long as no other transaction of
 /// the collection comes before it.
-pub fn resolve_appends(rows: &dyn Rows, txn: &Transaction) -> Result<Transaction, Stop> {
-    let mut follow = Follow::new(rows, txn, 0);
+pub fn resolve_appends(rows: &dyn Rows, txn: &Transaction, laid: &[Laid]) -> Result<Transaction, Stop> {
+    let mut follow = Follow::new(rows, txn, 0, laid);
     let mut resolved = txn.clone();
     for (op, operation) in txn.operations().iter().enumerate() {
         if let Op::Append { data } = &operation.op {
@@ -176,12 +277,16 @@ fn whole_chunks(offset: u64, bytes: usize, least: usize) -> Option<(usize, usize
 
 /// Whole chunks that fit half a record of the store's segments: the other half is for its header and lists.
 fn part_bytes_max(limits: &Limits) -> usize {
-    (limits.record_bytes_max / 2 / CHUNK_BYTES * CHUNK_BYTES).max(CHUNK_BYTES)
+    limits.part_bytes_max()
 }
 
 /// Splits `from..to` of the data of a write at `offset` at rows, and into parts of at most `most` bytes: where each part
 /// begins and its bytes.
-fn rows_of(offset: u64, (mut from, to): (usize, usize), most: usize) -> impl Iterator<Item = (usize, usize)> {
+pub fn rows_of(
+    offset: u64,
+    (mut from, to): (usize, usize),
+    most: usize,
+) -> impl Iterator<Item = (usize, usize)> {
     std::iter::from_fn(move || {
         let left = ROW_BYTES - (offset + from as u64) % ROW_BYTES;
         let bytes = usize::try_from(left).expect("at most 64 KiB").min(to - from).min(most);
@@ -192,9 +297,9 @@ fn rows_of(offset: u64, (mut from, to): (usize, usize), most: usize) -> impl Ite
 }
 
 impl<'r> Follow<'r> {
-    fn new(rows: &'r dyn Rows, txn: &'r Transaction, next_id: u64) -> Self {
+    fn new(rows: &'r dyn Rows, txn: &'r Transaction, next_id: u64, laid: &'r [Laid]) -> Self {
         let objects = txn.objects().iter().map(|_| None).collect();
-        Self { rows, txn, objects, is_absent: false, next_id }
+        Self { rows, txn, objects, laid: laid.iter().collect(), is_absent: false, next_id }
     }
 
     /// The state of an object before the next operation; `None`: its row is absent.
@@ -248,8 +353,16 @@ impl<'r> Follow<'r> {
             | Op::Expect { .. } => false,
         };
         if makes && object.family.is_none() {
-            object.family = Some(Family::Allotted(self.next_id));
-            self.next_id += 1;
+            let of_object = |laid: &&Laid| laid.object == operation.object && op >= laid.from_op;
+            let family = if let Some(index) = self.laid.iter().position(of_object) {
+                let laid = self.laid.remove(index);
+                object.size = object.size.max(laid.size);
+                laid.family
+            } else {
+                self.next_id += 1;
+                self.next_id - 1
+            };
+            object.family = Some(Family::Allotted(family));
         }
         self.objects[operation.object] = Some(object);
         Ok(())

@@ -10,6 +10,16 @@ use crate::change::Change;
 use crate::effects::{Placed, Runs};
 use crate::extents::{Chunk, Extents, FULL, HEAD_BYTES, Patch, indexes, packed};
 
+/// Bytes of a change of an extents row besides its chunks, at most.
+const CHANGE_HEAD_BYTES: usize = 2 + HEAD_BYTES;
+/// Bytes of a chunk in a change, at most.
+pub(crate) const CHUNK_CHANGE_BYTES: usize = 14;
+
+/// Bytes of the change of a row with a key of `key_bytes`, besides its chunks, at most.
+pub(crate) fn row_change_bytes(key_bytes: usize) -> usize {
+    crate::effects::DELTA_OVERHEAD + key_bytes + CHANGE_HEAD_BYTES
+}
+
 /// A chunk that may not have its place yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Slot {
@@ -213,7 +223,7 @@ impl ExtentsEdit {
         // Without a chunk that stays all that the row has is touched.
         let stored = self.slots.iter().filter(|slot| **slot != Slot::Hole).count();
         let moved = if self.is_moved { self.old.iter().count() } else { 0 };
-        2 + HEAD_BYTES + 14 * (stored + moved)
+        CHANGE_HEAD_BYTES + CHUNK_CHANGE_BYTES * (stored + moved)
     }
 
     /// The change that the edit makes, the pieces that only the new row points to, and the length of its value.

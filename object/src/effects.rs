@@ -21,7 +21,7 @@ use crate::value::{RowValue, STORED_BYTES_MAX};
 use crate::view::PieceRef;
 
 /// Assumed bytes of a delta besides key and value.
-const DELTA_OVERHEAD: usize = 16;
+pub(crate) const DELTA_OVERHEAD: usize = 16;
 
 /// What a transaction changes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -23,6 +23,7 @@ use seabed_types::{Malformed, Paddr, TreeKind};
 use smallvec::SmallVec;
 
 use crate::effects::{Effects, Family, Stored};
+use crate::laid::{Laid, LaidWrite, Prepared};
 use crate::limits::Limits;
 use crate::onode::Text;
 use crate::refusal::{Refusal, Refused};
@@ -31,7 +32,7 @@ use crate::view::{PieceRef, Rows, Stop};
 pub(crate) use object::Object;
 
 /// Bytes that a row change takes at least, for telling early that there are too many.
-const CHANGE_BYTES_MIN: usize = 16;
+pub(crate) const CHANGE_BYTES_MIN: usize = 16;
 
 /// What came of carrying out a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -92,7 +93,18 @@ pub fn execute(
     next_id: u64,
     limits: &Limits,
 ) -> Outcome {
-    let mut work = Work::new(rows, txn, stored, next_id, limits);
+    execute_prepared(rows, txn, Prepared { stored, laid: &[] }, next_id, limits)
+}
+
+/// As [`execute`], with data whose rows are in the tree already.
+pub fn execute_prepared(
+    rows: &dyn Rows,
+    txn: &Transaction,
+    prepared: Prepared<'_>,
+    next_id: u64,
+    limits: &Limits,
+) -> Outcome {
+    let mut work = Work::new(rows, txn, prepared, next_id, limits);
     for (op, operation) in txn.operations().iter().enumerate() {
         if let Err(halt) = work.run(op, operation)
             && !work.env.absent
@@ -114,12 +126,12 @@ impl<'r> Work<'r> {
     pub(crate) fn new(
         rows: &'r dyn Rows,
         txn: &'r Transaction,
-        stored: &'r [Stored],
+        Prepared { stored, laid }: Prepared<'r>,
         next_id: u64,
         limits: &'r Limits,
     ) -> Self {
         let (sources, absent, changes) = (SmallVec::new(), false, 0);
-        let env = Env { rows, txn, stored, limits, next_id, sources, absent, changes, op: 0 };
+        let env = Env { rows, txn, stored, laid, limits, next_id, sources, absent, changes, op: 0 };
         let mut objects = SmallVec::new();
         objects.resize_with(txn.objects().len(), || None);
         Self { env, objects }
@@ -155,6 +167,7 @@ pub(crate) struct Env<'r> {
     rows: &'r dyn Rows,
     pub(crate) txn: &'r Transaction,
     stored: &'r [Stored],
+    laid: &'r [Laid],
     pub(crate) limits: &'r Limits,
     pub(crate) next_id: u64,
     /// Bytes that chunks are taken from.
@@ -199,7 +212,7 @@ impl<'r> Env<'r> {
     fn charge(&mut self) -> Result<(), Halt> {
         self.changes += 1;
         let (bytes, max) = (self.changes * CHANGE_BYTES_MIN, self.limits.record_bytes_max);
-        if bytes > max { Err(Refused::TooLarge { bytes, max }.into()) } else { Ok(()) }
+        if bytes > max { Err(Refused::too_many_changes(bytes, max).into()) } else { Ok(()) }
     }
 
     /// A new family for object number `object`: the one that its data was stored for, if some was.
@@ -217,6 +230,22 @@ impl<'r> Env<'r> {
         family
     }
 
+    /// What object number `object` is made of now, if its data was laid ahead.
+    fn laid(&self, object: usize) -> Option<&'r Laid> {
+        let laid: &'r [Laid] = self.laid;
+        laid.iter().find(|laid| laid.object == object && self.op >= laid.from_op)
+    }
+
+    /// The part of the current operation's data that is in the rows of `family` already.
+    fn laid_write(&self, object: usize, family: u64) -> Result<Option<LaidWrite>, Halt> {
+        let Some(laid) = self.laid(object) else { return Ok(None) };
+        match laid.writes.binary_search_by_key(&self.op, |write| write.op) {
+            Ok(_) if laid.family != family => Err(Halt::Stale),
+            Ok(index) => Ok(laid.writes.get(index).copied()),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// What was stored for the current operation, all of which must be for `family`.
     fn stored(&self, family: u64) -> Result<&'r [Stored], Halt> {
         let all: &'r [Stored] = self.stored;
@@ -230,16 +259,12 @@ impl<'r> Env<'r> {
 impl<'r> Object<'r> {
     fn run(&mut self, env: &mut Env<'r>, op: &'r Op) -> Result<(), Halt> {
         match op {
-            Op::Touch => {
-                self.make(env);
-                Ok(())
-            }
+            Op::Touch => self.make(env),
             Op::Create => {
                 if self.exists() {
                     return Err(Refused::AlreadyExists.into());
                 }
-                self.make(env);
-                Ok(())
+                self.make(env)
             }
             Op::Write { offset, data } => self.write(env, *offset, data),
             Op::Append { data } => {

@@ -6,7 +6,8 @@
 //! row changes once the new pieces have their places; [`mod@read`] plans reads; [`graves`] frees what was removed;
 //! [`stream`] makes an object of data that is on the device already.
 //!
-//! Not here: clones, renames, compression, transactions over several records.
+//! Not here: clones, renames, compression, transactions whose row changes take several records; only the data of an object
+//! that a transaction makes may ([`Laid`]).
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]
 
@@ -20,6 +21,7 @@ pub mod extents;
 pub mod graves;
 mod id;
 pub mod key;
+mod laid;
 pub mod limits;
 pub mod onode;
 pub mod read;
@@ -31,13 +33,14 @@ mod usage;
 pub mod value;
 mod view;
 
-pub use bulk::{BulkPart, BulkPlan, bulk_parts, resolve_appends};
+pub use bulk::{BulkPart, BulkPlan, Storing, bulk_parts, bulk_plan, resolve_appends, rows_of};
 pub use change::{Change, apply, apply_patch, merge, merge_into, patch_in_place};
 pub use data::IntoData;
 pub use effects::{Checksums, Effects, EncodedChange, Family, NewPiece, Placed, RowChange, Runs, Stored};
-pub use execute::{Outcome, execute};
+pub use execute::{Outcome, execute, execute_prepared};
 pub use id::{ObjectId, hash_of};
 pub use key::KeyBuf;
+pub use laid::{Laid, LaidWrite, Prepared};
 pub use limits::Limits;
 pub use refusal::{Refusal, Refused};
 pub use relocate::relocate;

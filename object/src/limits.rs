@@ -7,10 +7,13 @@
 //! Limits: names 1..=2048 bytes, namespaces 0..=256, attribute names 1..=256, omap keys 1..=2048; attribute values and the
 //! omap header 64 KiB, omap values 1 MiB, and no value over an eighth of a segment; an object 1 PiB.
 
+use seabed_types::CHUNK_BYTES;
+
 use crate::id::ObjectId;
 use crate::key::{self, escape};
 use crate::onode::EXTENTS_BYTES_MAX;
-use crate::refusal::Refused;
+use crate::refusal::{Refusal, Refused};
+use crate::txn::Transaction;
 
 /// Longest object name.
 pub const NAME_BYTES_MAX: usize = 2048;
@@ -82,6 +85,39 @@ impl Limits {
             inline_bytes_max: 512,
             inline_extents_max: INLINE_EXTENTS_BYTES,
         }
+    }
+
+    /// Most items of a transaction: its operations, and the pairs and keys in them. That many take a record's row changes at
+    /// least, if each is a row of its own.
+    pub const fn items_max(&self) -> usize {
+        self.record_bytes_max / crate::execute::CHANGE_BYTES_MIN
+    }
+
+    /// Whole chunks that fit half a record of the store's segments: the other half is for its header and lists.
+    pub fn part_bytes_max(&self) -> usize {
+        (self.record_bytes_max / 2 / CHUNK_BYTES * CHUNK_BYTES).max(CHUNK_BYTES)
+    }
+
+    /// Extents rows whose changes fit half a record.
+    pub fn rows_per_record(&self) -> usize {
+        let key = 4 + 2 * NUMBER_BYTES_MAX + 1 + NUMBER_BYTES_MAX;
+        let row = crate::edit::row_change_bytes(key) + crate::ROW_CHUNKS * crate::edit::CHUNK_CHANGE_BYTES;
+        (self.record_bytes_max / 2 / row).max(1)
+    }
+
+    /// Whether a transaction may have so much in it, by a look at its operations alone. What passes may still be too large,
+    /// if it meets more rows than it names.
+    pub fn check_items(&self, txn: &Transaction) -> Result<(), Refusal> {
+        let (mut items, max) = (0, self.items_max());
+        for (op, operation) in txn.operations().iter().enumerate() {
+            items += operation.op.items();
+            if items > max {
+                let (size, max) = (items as u64, max as u64);
+                let what = "operations, pairs and keys of a transaction";
+                return Err(Refusal { op, why: Refused::TooLarge { what, size, max } });
+            }
+        }
+        Ok(())
     }
 
     /// Most bytes of an encoded key.

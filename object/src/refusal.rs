@@ -19,14 +19,23 @@ pub enum Refused {
         /// Which rule.
         what: &'static str,
     },
-    /// Its row changes do not fit one record.
-    #[error("too large: changes of {bytes} bytes, {max} fit a record")]
+    /// It exceeds a limit of what one transaction may do ([`crate::Limits`]).
+    #[error("too large: {what}: {size}, at most {max}")]
     TooLarge {
-        /// At least so many bytes of row changes.
-        bytes: usize,
-        /// What a record takes.
-        max: usize,
+        /// Which limit, with its unit.
+        what: &'static str,
+        /// At least so much.
+        size: u64,
+        /// The limit.
+        max: u64,
     },
+}
+
+impl Refused {
+    /// The row changes of a transaction do not fit one record.
+    pub(crate) fn too_many_changes(bytes: usize, max: usize) -> Self {
+        Self::TooLarge { what: "bytes of row changes", size: bytes as u64, max: max as u64 }
+    }
 }
 
 /// A transaction that was refused as a whole; nothing of it was applied.

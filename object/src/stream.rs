@@ -1,8 +1,8 @@
 //! Streaming put: an object made of data that goes to the device as it comes, whole or absent, in bounded memory.
 //!
 //! [`begin`] takes a family and sets its grave. [`rows`], as often as need be, makes extents rows of that family for data
-//! that is durable already; nobody reaches them, as no onode names the family. [`finish`] sets the onode, removes the
-//! object that had the name before, and takes the grave away, all in one transaction.
+//! that is durable already; nobody reaches them, as no onode names the family. The transaction that [`Finish`] composes
+//! removes the object that had the name before, sets the onode, does what else was asked for, and takes the grave away.
 //!
 //! Crash: before the last step the grave stands, and draining it frees all that was stored. While the put goes on its
 //! family must be among those that [`crate::graves::drain`] is told are alive.
@@ -14,12 +14,13 @@ use crate::ROW_CHUNKS;
 use crate::edit::{ExtentsEdit, Slot};
 use crate::effects::Effects;
 use crate::execute::overlay::Overlay;
-use crate::execute::{Halt, Object, Outcome, Work};
+use crate::execute::{Outcome, execute_prepared};
 use crate::extents::{Chunk, FULL};
 use crate::id::ObjectId;
 use crate::key::{self, Member};
+use crate::laid::{Laid, Prepared};
 use crate::limits::Limits;
-use crate::txn::Transaction;
+use crate::txn::{Op, Operation, Transaction};
 use crate::view::{Rows, Stop};
 
 /// Whole chunks that were stored in one place.
@@ -50,9 +51,14 @@ pub struct Streamed<'a> {
 
 /// Begins a put of an object with this hash: its family, and the effects that set its grave.
 pub fn begin(hash: u32, next_id: u64) -> (u64, Effects) {
-    let mut effects = Effects { next_id: next_id + 1, ..Effects::default() };
-    effects.set_grave(Member { hash, family: next_id, number: 0 });
-    (next_id, effects)
+    (next_id, begin_with(hash, next_id))
+}
+
+/// The effects that set the grave of a family that was taken before.
+pub fn begin_with(hash: u32, family: u64) -> Effects {
+    let mut effects = Effects { next_id: family + 1, ..Effects::default() };
+    effects.set_grave(Member { hash, family, number: 0 });
+    effects
 }
 
 /// Makes rows of data that has been stored. `next_id` of the effects is 0 and means nothing. The caller keeps the parts
@@ -93,43 +99,84 @@ pub fn rows(view: &dyn Rows, hash: u32, family: u64, parts: &[StreamPart]) -> Re
     Ok(effects)
 }
 
-/// Makes the object, in place of the one that has its name now. `Stale`: the put's grave is not there any more, and so
-/// its data is not either. A refusal names operation 0.
-pub fn finish(view: &dyn Rows, streamed: &Streamed<'_>, next_id: u64, limits: &Limits) -> Outcome {
-    let mut txn = Transaction::new();
-    txn.touch(streamed.object);
-    let mut work = Work::new(view, &txn, &[], next_id, limits);
-    let grave = match prepare(&mut work, streamed) {
-        _ if work.env.absent => return Outcome::Absent,
-        Err(halt) => return halt.outcome(0),
-        Ok(grave_bytes) => grave_bytes,
-    };
-    let mut outcome = work.finish();
-    if let Outcome::Ready(effects) = &mut outcome {
-        let member = Member { hash: streamed.object.hash, family: streamed.family, number: 0 };
-        effects.remove_grave(member, grave);
-    }
-    outcome
+/// The transaction that ends a streaming put, around what else `other` does in it: the conditions that `other` begins with
+/// hold before the object is made, in place of one that has its name; all its other operations come after it.
+#[derive(Clone, Debug)]
+pub struct Finish {
+    /// All operations.
+    pub txn: Transaction,
+    /// What the object is made of. The number of the family is filled in when it is known.
+    pub laid: Laid,
+    /// Which of the operations are whose.
+    pub ops: FinishOps,
 }
 
-/// Does all but the end of the grave, whose value's bytes it gives.
-fn prepare<'r>(work: &mut Work<'r>, streamed: &'r Streamed<'r>) -> Result<usize, Halt> {
-    let env = &mut work.env;
-    env.limits.check_size(Some(streamed.size))?;
+/// Which operations of a [`Finish`] make the object.
+#[derive(Clone, Copy, Debug)]
+pub struct FinishOps {
+    /// How many operations of `other` come first.
+    first: usize,
+    /// How many operations make the object.
+    added: usize,
+}
+
+impl Finish {
+    /// Composes it. `stored`: bytes whose rows are made, whole chunks; `tail`: the bytes behind them.
+    pub fn new(
+        object: &ObjectId,
+        (stored, tail): (u64, Bytes),
+        attrs: Vec<(Bytes, Bytes)>,
+        other: &Transaction,
+    ) -> Self {
+        let is_condition = |operation: &&Operation| matches!(operation.op, Op::Expect { .. });
+        let conditions = other.operations().iter().take_while(is_condition).count();
+        let first = if seabed_types::seeded!(85) { 0 } else { conditions };
+        let mut txn = Transaction::new();
+        let push = |txn: &mut Transaction, operations: &[Operation]| {
+            for operation in operations {
+                txn.push(&other.objects()[operation.object], operation.op.clone());
+            }
+        };
+        push(&mut txn, &other.operations()[..first]);
+        txn.remove(object).touch(object);
+        let (index, from_op) = (txn.operations()[first].object, first + 1);
+        if !tail.is_empty() {
+            txn.push(object, Op::Write { offset: stored, data: tail });
+        }
+        if !attrs.is_empty() {
+            txn.push(object, Op::SetAttrs { pairs: attrs.into() });
+        }
+        let added = txn.operations().len() - first;
+        push(&mut txn, &other.operations()[first..]);
+        let laid = Laid { object: index, from_op, family: 0, size: stored, end: stored, writes: Vec::new() };
+        Self { txn, laid, ops: FinishOps { first, added } }
+    }
+}
+
+impl FinishOps {
+    /// The operation of `other` that operation `op` of the whole is; 0 for those that make the object.
+    pub const fn of_other(&self, op: usize) -> usize {
+        if op < self.first {
+            op
+        } else if op >= self.first + self.added {
+            op - self.added
+        } else {
+            0
+        }
+    }
+}
+
+/// Makes the object, in place of the one that has its name now. `Stale`: the put's grave is not there any more, and so
+/// its data is not either.
+pub fn finish(view: &dyn Rows, streamed: &Streamed<'_>, next_id: u64, limits: &Limits) -> Outcome {
     let tail_bytes = streamed.tail.len() as u64;
     assert!(
         tail_bytes == streamed.size % CHUNK_BYTES as u64,
         "the tail is what is behind the last whole chunk"
     );
-    let member = Member { hash: streamed.object.hash, family: streamed.family, number: 0 };
-    let grave = env.row(TreeKind::Graves, &key::graves(member))?.map(<[u8]>::len);
-    let object = work.objects[0].insert(Object::open(env, 0)?);
-    if object.is_unknown() {
-        return Ok(0);
-    }
-    object.remove();
-    object.adopt(streamed.family, streamed.size - tail_bytes);
-    object.write(env, streamed.size - tail_bytes, &streamed.tail)?;
-    object.set_attrs(env, streamed.attrs)?;
-    grave.ok_or(Halt::Stale)
+    let data = (streamed.size - tail_bytes, streamed.tail.clone());
+    let Finish { txn, laid, .. } =
+        Finish::new(streamed.object, data, streamed.attrs.to_vec(), &Transaction::new());
+    let laid = Laid { family: streamed.family, ..laid };
+    execute_prepared(view, &txn, Prepared { stored: &[], laid: &[laid] }, next_id, limits)
 }

@@ -379,6 +379,28 @@ impl Transaction {
 }
 
 impl Op {
+    /// What it counts for in [`crate::Limits::items_max`]: the pairs or keys that it names, and one for all else.
+    pub(crate) fn items(&self) -> usize {
+        match self {
+            Self::SetAttrs { pairs } => pairs.len().max(1),
+            Self::OmapInsert { pairs } => pairs.len().max(1),
+            Self::OmapRemove { keys } => keys.len().max(1),
+            Self::Touch
+            | Self::Create
+            | Self::Write { .. }
+            | Self::Append { .. }
+            | Self::Zero { .. }
+            | Self::Truncate { .. }
+            | Self::Remove
+            | Self::RemoveAttr { .. }
+            | Self::OmapRemoveRange { .. }
+            | Self::OmapClear
+            | Self::OmapSetHeader { .. }
+            | Self::SetHint { .. }
+            | Self::Expect { .. } => 1,
+        }
+    }
+
     fn payload_bytes(&self) -> usize {
         let pairs =
             |pairs: &[(Bytes, Bytes)]| pairs.iter().map(|(name, value)| name.len() + value.len()).sum();

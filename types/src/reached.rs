@@ -82,6 +82,8 @@ situations! {
     AnswerWaited = Crash,
     /// Data was stored ahead of its record.
     DataAhead = Crash,
+    /// The rows of a transaction's data were logged ahead of its record.
+    DataLaid = Crash,
     /// A transaction waited for space or memory.
     AdmissionWaited = Crash,
     /// A mount wrote a copy of the superblock that was missing.

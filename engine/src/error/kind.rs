@@ -99,7 +99,7 @@ impl Error {
             Self::Layout(_) | Self::Invalid { .. } | Self::SystemPool => ErrorKind::Invalid,
             Self::TooManyPools { .. } | Self::TooLarge { .. } => ErrorKind::TooLarge,
             Self::NoSpace { .. } => ErrorKind::OutOfSpace,
-            Self::MemoryBudget { .. } => ErrorKind::OutOfMemory,
+            Self::TooManyStreams { .. } | Self::MemoryBudget { .. } => ErrorKind::OutOfMemory,
             Self::Closed => ErrorKind::Closed,
             Self::Backlog { .. } => ErrorKind::Busy,
             Self::Fenced(_) => ErrorKind::Stopped,

@@ -48,11 +48,12 @@ impl Within {
 impl<'r> Object<'r> {
     pub(crate) fn write(&mut self, env: &mut Env<'r>, offset: u64, data: &'r Bytes) -> Result<(), Halt> {
         let end = env.limits.check_size(offset.checked_add(data.len() as u64))?;
-        self.make(env);
+        self.make(env)?;
         if data.is_empty() {
             return Ok(());
         }
-        let stored = env.stored(self.member().family)?;
+        let family = self.member().family;
+        let (stored, laid) = (env.stored(family)?, env.laid_write(self.index, family)?);
         let size = self.size();
         if !self.parts().has(Parts::CHUNKS) {
             let inline_end = usize::try_from(end).ok().filter(|end| *end <= env.limits.data_inline_max());
@@ -66,7 +67,11 @@ impl<'r> Object<'r> {
             self.move_data_out(env)?;
         }
         let source = env.source(Source::Given(data));
-        self.write_chunks(env, (offset, data), source, stored)?;
+        // The rows of what was laid ahead are in the tree.
+        let laid = laid.map(|laid| (offset + laid.from as u64, offset + laid.to as u64));
+        let (laid_from, laid_to) = laid.unwrap_or((end, end));
+        self.write_chunks(env, (offset, data), (offset, laid_from), source, stored)?;
+        self.write_chunks(env, (offset, data), (laid_to, end), source, stored)?;
         if end > size {
             self.change().size = end;
         }
@@ -75,7 +80,7 @@ impl<'r> Object<'r> {
 
     pub(super) fn zero(&mut self, env: &mut Env<'r>, offset: u64, bytes: u64) -> Result<(), Halt> {
         let end = env.limits.check_size(offset.checked_add(bytes))?;
-        self.make(env);
+        self.make(env)?;
         if bytes == 0 {
             return Ok(());
         }
@@ -115,7 +120,7 @@ impl<'r> Object<'r> {
             return Ok(());
         }
         let source = env.source(Source::Made(data.clone()));
-        self.write_chunks(env, (0, &data), source, &[])
+        self.write_chunks(env, (0, &data), (0, data.len() as u64), source, &[])
     }
 
     /// Makes a row of the onode's extents.
@@ -128,20 +133,23 @@ impl<'r> Object<'r> {
         Ok(())
     }
 
-    /// Writes `data`, which is source number `source`.
+    /// Writes what `data`, which is source number `source` and belongs at `offset`, has from `first` to `end`.
     fn write_chunks(
         &mut self,
         env: &mut Env<'r>,
         (offset, data): (u64, &[u8]),
+        (first, end): (u64, u64),
         source: u32,
         stored: &[Stored],
     ) -> Result<(), Halt> {
-        let end = offset + data.len() as u64;
-        let mut start = offset / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
+        if first >= end {
+            return Ok(());
+        }
+        let mut start = first / CHUNK_BYTES as u64 * CHUNK_BYTES as u64;
         while start < end {
             let row = self.row(env, start / ROW_BYTES)?;
             let edit = self.extents.at(row);
-            while let Some(Within { from, to }) = Within::of(offset, end, start) {
+            while let Some(Within { from, to }) = Within::of(first, end, start) {
                 let slot = edit.slot(index_of(start));
                 let data_from = usize::try_from(start + from as u64 - offset).expect("within the data");
                 let slot = if from > 0 || to < usize::from(slot.bytes()) {

@@ -45,7 +45,7 @@ impl Work<'_> {
         }
         let (bytes, max) = (effects.delta_bytes_max(), env.limits.record_bytes_max);
         if bytes > max {
-            return Outcome::Refused(Refusal { op: env.op, why: Refused::TooLarge { bytes, max } });
+            return Outcome::Refused(Refusal { op: env.op, why: Refused::too_many_changes(bytes, max) });
         }
         Outcome::Ready(effects)
     }
@@ -55,6 +55,9 @@ impl Object<'_> {
     fn finish(&mut self, env: &Env<'_>, effects: &mut Effects) {
         if let Some(member) = self.grave {
             effects.set_grave(member);
+        }
+        if let Some((member, bytes)) = self.adopted.filter(|_| !seabed_types::seeded!(82)) {
+            effects.remove_grave(member, bytes);
         }
         if let (true, Some(before)) = (self.drops_extents, &self.before) {
             for (_, chunk) in before.extents.iter() {

@@ -9,7 +9,7 @@
 //! whether they stay there (`finish`).
 //!
 //! Invariants: 1. A row that the transaction changes is in the overlay. 2. A family that the transaction allotted
-//! has no rows in the tree (but one that [`Object::adopt`] took over).
+//! has no rows in the tree, but for one whose data was laid ahead ([`Laid`](crate::Laid)).
 
 use seabed_types::TreeKind;
 
@@ -41,6 +41,10 @@ pub(crate) struct Object<'r> {
     pub(super) values: Overlay<KeyBuf, ValueEdit<'r>>,
     /// What was removed and leaves rows behind.
     pub(super) grave: Option<Member>,
+    /// The grave of the family that it was made of, which goes, and the bytes of its value.
+    pub(super) adopted: Option<(Member, usize)>,
+    /// Data that was laid ahead was used.
+    used_laid: bool,
     /// What the onode in its row points to was removed.
     pub(super) drops_extents: bool,
 }
@@ -91,6 +95,8 @@ impl<'r> Object<'r> {
             extents: Overlay::default(),
             values: Overlay::default(),
             grave: None,
+            adopted: None,
+            used_laid: false,
             drops_extents: false,
         };
         if let Some((_, onode)) = onode {
@@ -100,11 +106,11 @@ impl<'r> Object<'r> {
         Ok(object)
     }
 
-    pub(crate) fn is_unknown(&self) -> bool {
+    pub(super) fn is_unknown(&self) -> bool {
         matches!(self.state, State::Unknown)
     }
 
-    pub(crate) fn exists(&self) -> bool {
+    pub(super) fn exists(&self) -> bool {
         matches!(self.state, State::Seen(_) | State::Changed(_))
     }
 
@@ -152,30 +158,39 @@ impl<'r> Object<'r> {
     }
 
     /// Makes the object if it does not exist.
-    pub(super) fn make(&mut self, env: &mut Env<'r>) {
-        if !self.exists() {
+    pub(super) fn make(&mut self, env: &mut Env<'r>) -> Result<(), Halt> {
+        if self.exists() {
+            return Ok(());
+        }
+        let Some(laid) = env.laid(self.index).filter(|_| !self.used_laid) else {
             self.state = State::Changed(Box::new(Onode::new(env.allot(self.index))));
+            return Ok(());
+        };
+        env.limits.check_size(Some(laid.size))?;
+        let member = Member { hash: self.id.hash, family: laid.family, number: 0 };
+        match env.row(TreeKind::Graves, &key::graves(member))? {
+            Some(value) => self.adopted = Some((member, value.len())),
+            None if env.absent => {}
+            None => return Err(Halt::Stale),
         }
-    }
-
-    /// Makes the object, which does not exist, of a family whose rows are in the tree already: `size` bytes of data.
-    pub(crate) fn adopt(&mut self, family: u64, size: u64) {
-        assert!(!self.exists(), "the old object is removed first");
-        let mut onode = Onode::new(family);
-        if size > 0 {
+        self.used_laid = true;
+        let mut onode = Onode::new(laid.family);
+        if laid.end > 0 {
             onode.parts = Parts::DATA.with(Parts::EVER);
-            onode.size = size;
+            onode.size = laid.size;
         }
-        (self.had, self.had_bytes) = (onode.parts, size);
+        (self.had, self.had_bytes) = (onode.parts, laid.end);
         self.state = State::Changed(Box::new(onode));
+        Ok(())
     }
 
     /// Removes the object if it exists.
-    pub(crate) fn remove(&mut self) {
+    pub(super) fn remove(&mut self) {
         if !self.exists() {
             return;
         }
-        if self.had.has(Parts::EVER) {
+        // A family that was adopted has a grave already, which stays then.
+        if self.adopted.take().is_none() && self.had.has(Parts::EVER) {
             self.grave = Some(self.member());
         }
         self.drops_extents |= self.had.has(Parts::EXTENTS);

@@ -66,7 +66,7 @@ impl World {
     fn transaction(&mut self, store: &mut Store) {
         let mut txn = program::transaction(&mut store.rng, &self.model);
         if store.rng.u32(..4) == 0 {
-            txn = store.ask(|store| resolve_appends(store, &txn)).expect("no damage");
+            txn = store.ask(|store| resolve_appends(store, &txn, &[])).expect("no damage");
         }
         let stored = if store.rng.u32(..3) == 0 { self.store_bulk(store, &txn) } else { Vec::new() };
         self.apply(store, &txn, &stored);

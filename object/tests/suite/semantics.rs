@@ -484,7 +484,7 @@ fn appends_become_writes_where_they_will_be() {
     let appends = txn(|txn| {
         txn.append(&id, b"ab").truncate(&id, 50).append(&id, b"cd").remove(&id).append(&id, b"ef");
     });
-    let resolved = resolve_appends(&store, &appends).expect("all in memory");
+    let resolved = resolve_appends(&store, &appends, &[]).expect("all in memory");
     let offset = |op: &Op| if let Op::Write { offset, .. } = op { Some(*offset) } else { None };
     let offsets: Vec<_> =
         resolved.operations().iter().filter_map(|operation| offset(&operation.op)).collect();

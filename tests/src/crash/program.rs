@@ -108,6 +108,7 @@ pub(super) struct Plan {
     /// Memory for data that is read again.
     pub(super) data_cache_bytes: Option<usize>,
     pub(super) bulk_bytes: usize,
+    pub(super) lay_bytes: usize,
     pub(super) inline_bytes: usize,
     pub(super) inline_extents_bytes: usize,
     pub(super) pause_us: u64,
@@ -179,6 +180,10 @@ impl Plan {
             memory_bytes,
             data_cache_bytes: pick(&mut fastrand::Rng::with_seed(seed ^ 0xc_acf8), &DATA_CACHES),
             bulk_bytes: pick(rng, &[4096, 8192, 16 << 10, 128 << 10]),
+            lay_bytes: pick(
+                &mut fastrand::Rng::with_seed(seed ^ 0x1a_1d),
+                &[8 << 10, 20 << 10, 70 << 10, 16 << 20],
+            ),
             inline_bytes: pick(rng, &[0, 64, 512]),
             inline_extents_bytes: pick(&mut fastrand::Rng::with_seed(seed ^ 0xe7_e275), &EXTENTS_IN_ONODES),
             pause_us: pick(rng, &[0, 50, 2000]),
@@ -220,6 +225,7 @@ impl Plan {
             memory_bytes: 4 << 20,
             data_cache_bytes: Some(0),
             bulk_bytes: 8192,
+            lay_bytes: 64 << 10,
             inline_bytes: 64,
             inline_extents_bytes: INLINE_EXTENTS_BYTES,
             pause_us: 0,

@@ -133,6 +133,7 @@ pub(super) fn shard_options(plan: &Plan) -> ShardOptions {
         memory_bytes: plan.memory_bytes,
         data_cache_bytes: plan.data_cache_bytes,
         bulk_bytes: plan.bulk_bytes,
+        lay_bytes: plan.lay_bytes,
         inline_bytes: plan.inline_bytes,
         inline_extents_bytes: plan.inline_extents_bytes,
         ..ShardOptions::default()

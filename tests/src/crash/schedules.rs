@@ -4,10 +4,11 @@
 //! Images on their way, and replays with less memory than the writer had: [`memory`]. Rows in several records, and records
 //! that rot: [`records`]. Data in memory: [`cached`]. Buffers of the caller: [`owned`].
 //! Pools that are removed and renamed: [`pools`].
-//! Calls of other threads: [`faces`].
+//! Calls of other threads: [`faces`]. The largest requests: [`large`].
 
 pub mod cached;
 pub mod faces;
+pub mod large;
 pub mod medium;
 pub mod memory;
 pub mod owned;

@@ -112,4 +112,9 @@ pub const BUGS: &[Bug] = &[
     bug(79, "bounded memory", "engine/src/request.rs", "what a durable record holds is kept until the next transaction", Suite::OwnedData, 1),
     bug(77, "format", "engine/src/format.rs", "a format writes superblocks before what they lead to is durable", Suite::Formats, 3),
     bug(78, "format", "engine/src/superblocks.rs", "a mount does not complete the copies of the superblock", Suite::Formats, 3),
+    bug(82, "F4", "object/src/execute/finish.rs", "the record that makes an object of data laid ahead leaves its grave", Suite::Crash, 20),
+    bug(83, "F4", "engine/src/put.rs", "the grave of data that is being laid ahead is drained", Suite::Crash, 40),
+    bug(84, "memory budget", "engine/src/put.rs", "a part of a streaming put gives its memory back before it is stored", Suite::Streams, 1),
+    bug(85, "order", "object/src/stream.rs", "the conditions of a streaming put are looked at after its object is made", Suite::Streams, 1),
+    bug(86, "slow requests", "engine/src/bulk.rs", "data that is stored ahead is copied and summed in one go", Suite::LargeRequests, 1),
 ];

@@ -11,7 +11,7 @@ use crate::crash::in_place::{self, Closing};
 use crate::crash::lost_end::{Resting, lost_end};
 use crate::crash::schedules::faces::{Callers, calls};
 use crate::crash::schedules::space::{Order, Slow};
-use crate::crash::schedules::{self, cached, medium, memory, owned, pools, records, space};
+use crate::crash::schedules::{self, cached, large, medium, memory, owned, pools, records, space};
 use crate::crash::shown::{Change, waits_until_durable};
 use crate::crash::{FlipPlaces, Structure, flip, run_seed, stories, trimming_mounts};
 use crate::journal_suite;
@@ -112,6 +112,10 @@ pub enum Suite {
     Calls,
     /// Calls of one task on the `Send` face, of which some are dropped.
     DroppedCalls,
+    /// The largest requests.
+    LargeRequests,
+    /// Many streaming puts.
+    Streams,
 }
 
 impl fmt::Display for Suite {
@@ -163,6 +167,8 @@ impl fmt::Display for Suite {
             Self::Pools => "schedule removed_and_renamed",
             Self::Calls => "schedule calls",
             Self::DroppedCalls => "schedule calls, some dropped",
+            Self::LargeRequests => "schedule large, requests",
+            Self::Streams => "schedule large, streams",
         })
     }
 }
@@ -248,6 +254,8 @@ impl Suite {
             Self::Pools => error(pools::removed_and_renamed(seed)),
             Self::Calls => error(calls(seed, Callers::Wait)),
             Self::DroppedCalls => error(calls(seed, Callers::Drop)),
+            Self::LargeRequests => error(large::requests(seed)),
+            Self::Streams => error(large::streams(seed)),
         }
     }
 }

@@ -89,6 +89,8 @@ pub fn owned_data(seed: u64) -> Result<u64, Broken> {
         disk_bytes: 32 << 20,
         memory_bytes: 8 << 20,
         bulk_bytes: 128 << 10,
+        // Data that is laid ahead takes several records, longer than a while.
+        lay_bytes: 16 << 20,
         inline_bytes: 512,
         ..Plan::of(seed)
     };
