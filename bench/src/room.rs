@@ -2,7 +2,7 @@
 //!
 //! Twice the data, for what is known of it and for what is rewritten, and all bytes that are written: without a cleaner
 //! at work a segment comes back only when all of it is dead. How much a job writes that ends by its time is not known: it
-//! is taken for [`BYTES_PER_SECOND`] unless it has a rate. The free disk sets the limit; a run that meets it ends early
+//! is taken for `BYTES_PER_SECOND` unless it has a rate. The free disk sets the limit; a run that meets it ends early
 //! and says so.
 
 use crate::blocks::OBJECT_BYTES;

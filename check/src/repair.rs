@@ -9,7 +9,7 @@
 //! | a segment's header | made again from the claim and the epoch that its records prove |
 //! | an inventory or seal | made again from the records and the rows |
 //!
-//! All of it is tried first: every write goes into a copy of the blocks in memory ([`crate::medium`]), in rounds, each a
+//! All of it is tried first: every write goes into a copy of the blocks in memory (`medium`), in rounds, each a
 //! check and what follows from it, until the copy checks clean. If it does not get there, nothing is written:
 //! [`RepairError::Beyond`] says what is left. Only bytes of objects that rotted do not stand in the way: no repair brings
 //! them back, and the store says so itself whenever they are read.

@@ -1,5 +1,6 @@
 //! Blocking: the same store for callers without an executor. Each call blocks its thread until it is answered.
 
+use std::ops::RangeBounds;
 use std::path::Path;
 
 use bytes::Bytes;
@@ -28,6 +29,18 @@ pub struct Pool(store::Pool);
 #[derive(Debug)]
 pub struct PutStream(store::PutStream);
 
+/// The objects of a pool; see [`crate::List`].
+#[derive(Debug)]
+pub struct List(crate::list::List);
+
+impl Iterator for List {
+    type Item = Result<ObjectId>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        block_on(self.0.next())
+    }
+}
+
 impl Store {
     /// See [`crate::Store::format`].
     pub fn format(path: impl AsRef<Path>, options: FormatOptions) -> Result<()> {
@@ -37,6 +50,15 @@ impl Store {
     /// See [`crate::Store::open`].
     pub fn open(path: impl AsRef<Path>, options: OpenOptions) -> Result<Self> {
         block_on(store::Store::open(path, options)).map(Self)
+    }
+
+    /// See [`crate::Store::open_or_create`].
+    pub fn open_or_create(
+        path: impl AsRef<Path>,
+        format: FormatOptions,
+        options: OpenOptions,
+    ) -> Result<Self> {
+        block_on(store::Store::open_or_create(path, format, options)).map(Self)
     }
 
     /// The asynchronous face of the same store.
@@ -166,6 +188,11 @@ impl Pool {
         block_on(self.0.read(object, offset, bytes))
     }
 
+    /// See [`crate::Pool::read_range`].
+    pub fn read_range(&self, object: impl Into<ObjectId>, range: impl RangeBounds<u64>) -> Result<Bytes> {
+        block_on(self.0.read_range(object, range))
+    }
+
     /// See [`crate::Pool::read_vec`].
     pub fn read_vec(
         &self,
@@ -181,7 +208,7 @@ impl Pool {
     }
 
     /// See [`crate::Pool::attr`].
-    pub fn attr(&self, object: impl Into<ObjectId>, name: &[u8]) -> Result<Bytes> {
+    pub fn attr(&self, object: impl Into<ObjectId>, name: impl AsRef<[u8]>) -> Result<Bytes> {
         block_on(self.0.attr(object, name))
     }
 
@@ -196,7 +223,11 @@ impl Pool {
     }
 
     /// See [`crate::Pool::omap_get`].
-    pub fn omap_get(&self, object: impl Into<ObjectId>, keys: Vec<Vec<u8>>) -> Result<Vec<(Bytes, Bytes)>> {
+    pub fn omap_get(
+        &self,
+        object: impl Into<ObjectId>,
+        keys: impl IntoIterator<Item = impl IntoData>,
+    ) -> Result<Vec<(Bytes, Bytes)>> {
         block_on(self.0.omap_get(object, keys))
     }
 
@@ -217,9 +248,8 @@ impl Pool {
     }
 
     /// See [`crate::Pool::list`].
-    pub fn list(&self) -> impl Iterator<Item = Result<ObjectId>> {
-        let mut stream = Box::pin(self.0.list());
-        std::iter::from_fn(move || block_on(stream.next()))
+    pub fn list(&self) -> List {
+        List(self.0.list())
     }
 
     /// See [`crate::Pool::usage`].

@@ -3,6 +3,7 @@
 //! Not here: what a store does about pools as a whole, in `pools`.
 
 use std::fmt;
+use std::ops::{Bound, RangeBounds};
 use std::rc::Rc;
 
 use bytes::Bytes;
@@ -84,6 +85,26 @@ impl LocalStore {
     pub fn stats(&self) -> Stats {
         self.shard.stats()
     }
+}
+
+/// The bytes of keys that a caller named.
+pub(crate) fn keys_of(keys: impl IntoIterator<Item = impl IntoData>) -> Vec<Vec<u8>> {
+    keys.into_iter().map(|key| key.into_data().into()).collect()
+}
+
+/// Where a range of an object's bytes begins, and how many bytes it has; without an end it goes to the object's.
+pub(crate) fn bytes_of_range(range: &impl RangeBounds<u64>) -> (u64, u64) {
+    let from = match range.start_bound() {
+        Bound::Included(from) => *from,
+        Bound::Excluded(before) => before.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let to = match range.end_bound() {
+        Bound::Included(last) => last.saturating_add(1),
+        Bound::Excluded(to) => *to,
+        Bound::Unbounded => seabed_object::limits::OBJECT_BYTES_MAX.max(from),
+    };
+    (from, to.saturating_sub(from))
 }
 
 impl LocalPool {
@@ -177,6 +198,16 @@ impl LocalPool {
             .await
     }
 
+    /// The bytes of a range, as [`LocalPool::read`]: `100..200`, `4096..`, `..`.
+    pub async fn read_range(
+        &self,
+        object: impl Into<ObjectId>,
+        range: impl RangeBounds<u64>,
+    ) -> Result<Bytes> {
+        let (offset, bytes) = bytes_of_range(&range);
+        self.read(object, offset, bytes).await
+    }
+
     /// Several ranges at once, each answered for itself.
     pub async fn read_vec(
         &self,
@@ -197,8 +228,8 @@ impl LocalPool {
     }
 
     /// An attribute's value; [`Error::NoSuchAttr`].
-    pub async fn attr(&self, object: impl Into<ObjectId>, name: &[u8]) -> Result<Bytes> {
-        let object = object.into();
+    pub async fn attr(&self, object: impl Into<ObjectId>, name: impl AsRef<[u8]>) -> Result<Bytes> {
+        let (object, name) = (object.into(), name.as_ref());
         self.shard.again(async |on: Rc<Mounted>| on.attr(self.of_user()?, &object, name).await).await
     }
 
@@ -218,10 +249,10 @@ impl LocalPool {
     pub async fn omap_get(
         &self,
         object: impl Into<ObjectId>,
-        keys: &[Vec<u8>],
+        keys: impl IntoIterator<Item = impl IntoData>,
     ) -> Result<Vec<(Bytes, Bytes)>> {
-        let object = object.into();
-        self.shard.again(async |on: Rc<Mounted>| on.omap_get(self.of_user()?, &object, keys).await).await
+        let (object, keys) = (object.into(), keys_of(keys));
+        self.shard.again(async |on: Rc<Mounted>| on.omap_get(self.of_user()?, &object, &keys).await).await
     }
 
     /// At most `limit` pairs with keys from `from` (inclusive) to `to` (exclusive).
@@ -238,7 +269,7 @@ impl LocalPool {
         self.shard.again(page).await
     }
 
-    /// At most `limit` objects from `from` (inclusive) on, in the order of objects.
+    /// At most `limit` objects (1 or more) from `from` (inclusive) on, in the order of objects, and what each of them is.
     pub async fn list_page(&self, from: Option<ObjectId>, limit: usize) -> Result<ListPage> {
         self.shard.again(async |on: Rc<Mounted>| on.list(self.of_user()?, from.as_ref(), limit).await).await
     }

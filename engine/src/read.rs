@@ -37,6 +37,8 @@ const READ_BYTES_MAX: usize = 1 << 20;
 pub struct ListPage {
     /// Objects in the order of their bit-reversed hash, namespace, name, snap, generation.
     pub objects: Vec<ObjectId>,
+    /// What each of them is, in the same order.
+    pub stats: Vec<Stat>,
     /// What the next page begins with; none at the end.
     pub next: Option<ObjectId>,
 }
@@ -198,6 +200,9 @@ impl Mounted {
         from: Option<&ObjectId>,
         limit: usize,
     ) -> Result<ListPage> {
+        if limit == 0 {
+            return Err(Error::Invalid { what: "a page has at least one object" });
+        }
         let start = from.map(key::names).unwrap_or_default();
         let ids: Vec<CollectionId> = {
             let world = self.world.borrow();
@@ -212,9 +217,12 @@ impl Mounted {
             if end.as_ref().is_some_and(|end| end <= &start) {
                 continue;
             }
-            let wanted = limit.max(1) - page.objects.len();
+            let wanted = limit - page.objects.len();
             let (part, _) = self.ask(id, |view| read::list(view, &start, end.as_deref(), wanted)).await?;
-            page.objects.extend(part.objects.into_iter().map(|listed| listed.id));
+            for listed in part.objects {
+                page.objects.push(listed.id);
+                page.stats.push(listed.stat);
+            }
             if let Some(next) = part.next {
                 let next = key::decode_names(&next);
                 page.next = Some(next.map_err(|malformed| Error::Corrupt {

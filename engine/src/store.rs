@@ -17,6 +17,7 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::ops::RangeBounds;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -25,33 +26,32 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::{FutureExt, Stream};
 use seabed_device::glommio_host::{self, CreateOptions, Created, FirstWrite, GlommioHost, HostOptions};
 use seabed_device::local::Notify;
 use seabed_device::{Class, Host, Join, Machine, Missing, OpenError};
 use seabed_object::read::{Range, Stat};
 use seabed_object::{Direction, IntoData, ObjectId, Transaction, Usage};
-use seabed_segment::{Identity, Layout, Superblock};
+use seabed_segment::{Identity, Layout, Superblock, SuperblockError};
 use seabed_types::{BLOCK_BYTES, PoolId, ShardId, Uuid};
 
 use crate::format::{format_device, is_window, window_bytes};
 use crate::inbox::{Answer, End, Inbox, Jobs, inbox};
 use crate::limits::StoreLimits;
-use crate::local::{LocalPool, LocalStore, PoolEntry};
+use crate::list::List;
+use crate::local::{LocalPool, LocalStore, PoolEntry, bytes_of_range, keys_of};
 use crate::mounted::{MountReport, limits_of};
 use crate::options::{Access, FormatOptions, OpenOptions, ShardOptions};
 use crate::read::{ListPage, OmapPage};
 use crate::shard::Shard;
 use crate::stats::Stats;
-use crate::{Error, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// How long an engine thread begins calls before its other tasks run.
 const BEGIN_FOR: Duration = Duration::from_micros(100);
 /// The share of the memory budget that calls may take whose futures were dropped.
 const ABANDONED_SHARE: usize = 8;
-/// Objects of a page of [`Pool::list`].
-const LIST_PAGE: usize = 512;
 /// The smallest segment of a store that the size chooses.
 const SEGMENT_BYTES_MIN: u32 = 1 << 20;
 
@@ -298,6 +298,35 @@ impl Store {
         Ok(())
     }
 
+    /// Opens the store at `path`, after making one there if there is none.
+    ///
+    /// A store is made only where nothing is: in a new file, in an empty one, or on a device that [`Store::format`] takes
+    /// without force. [`FormatOptions::force`] counts for nothing here, and with [`Access::ReadOnly`] no store is made. Of several
+    /// callers at once one makes it, and the others wait as long as [`OpenOptions::lock_wait`] says or fail with
+    /// [`Error::Open`]. Blocks the thread while a store is made.
+    ///
+    /// Errors: those of [`Store::open`] and of [`Store::format`]. Cancel safety: as [`Store::open`].
+    pub async fn open_or_create(
+        path: impl AsRef<Path>,
+        format: FormatOptions,
+        options: OpenOptions,
+    ) -> Result<Self> {
+        let path = path.as_ref();
+        let absent = match Self::open(path, options.clone()).await {
+            Err(error) if options.access == Access::ReadWrite && is_no_store(&error) => error,
+            opened => return opened,
+        };
+        match Self::format(path, FormatOptions { force: false, ..format }) {
+            // It holds something that is no store, or another caller was faster: opening again shows which.
+            Err(error) if matches!(error.kind(), ErrorKind::AlreadyExists | ErrorKind::InUse) => {
+                let opened = Self::open(path, options).await;
+                opened.map_err(|again| if again == absent { error } else { again })
+            }
+            Err(error) => Err(error),
+            Ok(()) => Self::open(path, options).await,
+        }
+    }
+
     /// Opens a store and replays its journal.
     ///
     /// Errors: [`Error::Open`] (in use: names the process), [`Error::Superblock`] (not a store, another version, unknown
@@ -474,6 +503,13 @@ impl Store {
     }
 }
 
+/// Whether an error of opening says that nothing is there that was a store once.
+fn is_no_store(error: &Error) -> bool {
+    let is_empty = matches!(error, Error::Open(OpenError::BadSize { bytes: 0, .. }));
+    let is_absent = matches!(error, Error::Open(_)) && error.kind() == ErrorKind::NotFound;
+    is_empty || is_absent || *error == Error::Superblock(SuperblockError::NotAStore)
+}
+
 fn existing_bytes(path: &Path) -> Result<u64> {
     let failed = |error: std::io::Error| OpenError::Io {
         path: path.to_path_buf(),
@@ -485,6 +521,10 @@ fn existing_bytes(path: &Path) -> Result<u64> {
 }
 
 /// A pool of an open store.
+///
+/// In every call: an object that does not exist is [`Error::NotFound`] (from a transaction [`Error::Refused`] with
+/// [`Refused::NotFound`](crate::Refused::NotFound); both are [`ErrorKind::NotFound`]), a pool that does not exist or was removed is
+/// [`Error::NoSuchPoolId`], and a page of 0 items is [`Error::Invalid`].
 #[derive(Clone)]
 pub struct Pool {
     store: Store,
@@ -624,6 +664,16 @@ impl Pool {
         self.call(move |pool| async move { pool.read(object, offset, bytes).await }).await
     }
 
+    /// The bytes of a range, as [`Pool::read`]: `100..200`, `4096..`, `..`.
+    pub async fn read_range(
+        &self,
+        object: impl Into<ObjectId>,
+        range: impl RangeBounds<u64>,
+    ) -> Result<Bytes> {
+        let (offset, bytes) = bytes_of_range(&range);
+        self.read(object, offset, bytes).await
+    }
+
     /// Several ranges, {offset, bytes}, at once, each answered for itself.
     pub async fn read_vec(
         &self,
@@ -641,8 +691,8 @@ impl Pool {
     }
 
     /// An attribute's value; [`Error::NoSuchAttr`].
-    pub async fn attr(&self, object: impl Into<ObjectId>, name: &[u8]) -> Result<Bytes> {
-        let (object, name) = (object.into(), name.to_vec());
+    pub async fn attr(&self, object: impl Into<ObjectId>, name: impl AsRef<[u8]>) -> Result<Bytes> {
+        let (object, name) = (object.into(), name.as_ref().to_vec());
         self.call(|pool| async move { pool.attr(object, &name).await }).await
     }
 
@@ -662,10 +712,10 @@ impl Pool {
     pub async fn omap_get(
         &self,
         object: impl Into<ObjectId>,
-        keys: Vec<Vec<u8>>,
+        keys: impl IntoIterator<Item = impl IntoData>,
     ) -> Result<Vec<(Bytes, Bytes)>> {
-        let object = object.into();
-        self.call(|pool| async move { pool.omap_get(object, &keys).await }).await
+        let (object, keys) = (object.into(), keys_of(keys));
+        self.call(|pool| async move { pool.omap_get(object, keys).await }).await
     }
 
     /// At most `limit` pairs with keys from `from` (inclusive; none: the first) to `to` (exclusive; none: the last).
@@ -684,25 +734,14 @@ impl Pool {
         self.call(work).await
     }
 
-    /// At most `limit` objects from `from` (inclusive) on, in the order of objects.
+    /// At most `limit` objects (1 or more) from `from` (inclusive) on, in the order of objects, and what each of them is.
     pub async fn list_page(&self, from: Option<ObjectId>, limit: usize) -> Result<ListPage> {
         self.call(move |pool| async move { pool.list_page(from, limit).await }).await
     }
 
     /// All objects in the order of objects; complete for those that exist throughout.
-    pub fn list(&self) -> impl Stream<Item = Result<ObjectId>> + Send + 'static + use<> {
-        let begin = (self.clone(), Some(None), Vec::new().into_iter());
-        futures::stream::try_unfold(begin, |(pool, mut next, mut page)| async move {
-            loop {
-                if let Some(object) = page.next() {
-                    return Ok(Some((object, (pool, next, page))));
-                }
-                let Some(from) = next.take() else { return Ok(None) };
-                let listed: ListPage = pool.list_page(from, LIST_PAGE).await?;
-                next = listed.next.map(Some);
-                page = listed.objects.into_iter();
-            }
-        })
+    pub fn list(&self) -> List {
+        List::new(self.clone())
     }
 
     /// What the pool holds.

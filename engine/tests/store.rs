@@ -200,3 +200,130 @@ fn any_budget_opens() {
         }
     }
 }
+
+fn small() -> FormatOptions {
+    FormatOptions { size: Some(64 << 20), first_write: false, ..FormatOptions::default() }
+}
+
+#[test]
+fn a_store_is_opened_or_created() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("store");
+    let open = |path: &std::path::Path| Store::open_or_create(path, small(), OpenOptions::default());
+    let store = open(&path).expect("nothing is there");
+    store.create_pool("pool").expect("new").put("a", "b").expect("small");
+    store.close().expect("closes");
+    let store = open(&path).expect("a store is there");
+    assert_eq!(store.pool("pool").expect("it is there").get("a").expect("it is there"), "b");
+    store.close().expect("closes");
+    // What holds something else stays as it is, whatever the options say.
+    let other = dir.path().join("other");
+    std::fs::write(&other, vec![7; 65 << 20]).expect("a file");
+    let forced = FormatOptions { force: true, ..small() };
+    let refused = Store::open_or_create(&other, forced, OpenOptions::default()).expect_err("it holds data");
+    assert_eq!(refused.kind(), seabed::ErrorKind::AlreadyExists, "{refused}");
+    assert_eq!(std::fs::read(&other).expect("readable"), vec![7; 65 << 20]);
+    let absent = dir.path().join("absent");
+    let read = OpenOptions { access: Access::ReadOnly, ..OpenOptions::default() };
+    let refused = Store::open_or_create(&absent, small(), read).expect_err("it only reads");
+    assert_eq!(refused.kind(), seabed::ErrorKind::NotFound);
+    assert!(!absent.exists());
+}
+
+/// `pool_of(PoolId(0)).remove("pools")` deleted the list of pools.
+#[test]
+fn the_pool_of_the_store_cannot_be_used() {
+    use seabed::{Error, Transaction};
+    let dir = tempfile::tempdir().expect("a directory");
+    let store =
+        Store::open_or_create(dir.path().join("store"), small(), OpenOptions::default()).expect("new");
+    store.create_pool("pool").expect("new");
+    let refused = futures::executor::block_on(store.inner().run_on_shard(|local| {
+        Box::pin(async move {
+            let system = local.pool_of(seabed::types::PoolId(0));
+            let pools = seabed::ObjectId::new("pools");
+            let mut txn = Transaction::new();
+            txn.remove(&pools);
+            vec![
+                system.remove("pools").await.err(),
+                system.put("pools", "x").await.err(),
+                system.submit(txn.clone()).await.err(),
+                local.shard().submit(seabed::types::PoolId(0), txn).await.err(),
+                system.put_stream("pools").err(),
+                system.get("pools").await.err(),
+                system.list_page(None, 1).await.err(),
+                system.usage().err(),
+            ]
+        })
+    }));
+    for (which, error) in refused.expect("it runs").into_iter().enumerate() {
+        assert_eq!(error, Some(Error::SystemPool), "call {which}");
+    }
+    assert_eq!(store.pools().expect("open").len(), 1);
+    store.close().expect("closes");
+}
+
+#[test]
+fn calls_agree_on_names_ranges_and_absence() {
+    use futures::StreamExt;
+    use seabed::{Error, ErrorKind, Transaction};
+    let dir = tempfile::tempdir().expect("a directory");
+    let store =
+        Store::open_or_create(dir.path().join("store"), small(), OpenOptions::default()).expect("new");
+    let pool = store.create_pool("pool").expect("new");
+    let object = seabed::ObjectId::new("a");
+    let mut txn = Transaction::new();
+    txn.write(&object, 0, b"0123456789").set_attr(&object, "n", "v").omap_insert(&object, [("k", "v")]);
+    pool.submit(txn).expect("small");
+    assert_eq!(pool.get(b"a").expect("there"), pool.get("a".to_owned()).expect("there"));
+    assert_eq!(pool.attr("a", "n").expect("set"), pool.attr("a", b"n").expect("set"));
+    assert_eq!(pool.omap_get("a", ["k", "none"]).expect("there").len(), 1);
+    assert_eq!(pool.omap_get("a", vec![b"k".to_vec()]).expect("there").len(), 1);
+    for (read, bytes) in [
+        (pool.read_range("a", 2..4), "23"),
+        (pool.read_range("a", 2..=4), "234"),
+        (pool.read_range("a", 8..), "89"),
+        (pool.read_range("a", ..), "0123456789"),
+        (pool.read_range("a", 4..4), ""),
+        (pool.read_range("a", 20..30), ""),
+        (pool.read_range("a", 8..u64::MAX), "89"),
+    ] {
+        assert_eq!(read.expect("there"), bytes);
+    }
+    let page = pool.list_page(None, 10).expect("open");
+    assert_eq!((page.objects.len(), page.stats.len(), page.stats[0].size), (1, 1, 10));
+    assert!(matches!(pool.list_page(None, 0), Err(Error::Invalid { .. })));
+    let forward = seabed::Direction::Forward;
+    assert!(matches!(pool.omap_range("a", (None, None), 0, forward), Err(Error::Invalid { .. })));
+    let mut absent = Transaction::new();
+    absent.set_attr(&"none".into(), "n", "v");
+    for error in [
+        pool.get("none").map(drop),
+        pool.read_range("none", ..).map(drop),
+        pool.stat("none").map(drop),
+        pool.attr("none", "n").map(drop),
+        pool.attrs("none").map(drop),
+        pool.omap_header("none").map(drop),
+        pool.omap_get("none", ["k"]).map(drop),
+        pool.omap_range("none", (None, None), 1, forward).map(drop),
+        pool.extents("none", 0, 1).map(drop),
+        pool.remove("none"),
+        pool.submit(absent),
+    ] {
+        assert_eq!(error.expect_err("it is absent").kind(), ErrorKind::NotFound);
+    }
+    // The stream has a name, and need not be pinned.
+    let mut list: seabed::List = pool.inner().list();
+    let mut count = 0;
+    futures::executor::block_on(async {
+        while let Some(object) = list.next().await {
+            assert_eq!(object.expect("it lists"), seabed::ObjectId::new("a"));
+            count += 1;
+        }
+    });
+    assert_eq!(count, 1);
+    store.remove_pool("pool").expect("there");
+    assert_eq!(pool.list().next(), Some(Err(Error::NoSuchPoolId { id: pool.inner().id() })));
+    assert_eq!(pool.usage(), Err(Error::NoSuchPoolId { id: pool.inner().id() }));
+    store.close().expect("closes");
+}

@@ -46,7 +46,7 @@ pub struct BulkPart {
 }
 
 impl BulkPart {
-    /// What [`crate::execute`] is told when the part has been stored. `crcs`: per chunk; of a value one for all of it.
+    /// What [`crate::execute()`] is told when the part has been stored. `crcs`: per chunk; of a value one for all of it.
     pub fn stored(&self, at: Paddr, crcs: SmallVec<[Crc; 16]>) -> Stored {
         let bytes = u32::try_from(self.data.len()).expect("a part is at most a row or a value");
         Stored { op: self.op, from: self.from, family: self.family, at, crcs, bytes }
@@ -56,7 +56,7 @@ impl BulkPart {
 /// What to store before a transaction.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct BulkPlan {
-    /// In the order in which [`crate::execute`] wants them.
+    /// In the order in which [`crate::execute()`] wants them.
     pub parts: Vec<BulkPart>,
     /// What to lay ahead.
     pub laid: Vec<Laid>,

@@ -1,7 +1,7 @@
 //! Execute: checks a transaction against the state and computes all that it changes, in one pass without side effects.
 //!
-//! Each object that a transaction names gets a working state ([`object`]); later operations see what earlier ones did to
-//! it. At the end the working states become row changes ([`finish`]). A refusal, or a row that is not in memory, throws
+//! Each object that a transaction names gets a working state (`object`); later operations see what earlier ones did to
+//! it. At the end the working states become row changes (`finish`). A refusal, or a row that is not in memory, throws
 //! them away, so nothing is ever half done.
 //!
 //! A row that is absent counts as one that does not exist for the rest of the pass, whose only purpose then is to meet

@@ -1,7 +1,7 @@
 //! What operations mean: keys, onodes, extents, attributes, omap; a transaction checked and turned into row changes.
 //!
 //! Everything here is pure: no I/O, no wait, no device, no tree. State is seen through [`Rows`], which the engine
-//! implements over its trees; a row that is not in memory is a value ([`Stop::Absent`]), not a wait. [`execute`] checks a
+//! implements over its trees; a row that is not in memory is a value ([`Stop::Absent`]), not a wait. [`execute()`] checks a
 //! whole transaction and computes all it changes in one pass without side effects; [`Effects::encode`] turns that into
 //! row changes once the new pieces have their places; [`mod@read`] plans reads; [`graves`] frees what was removed;
 //! [`stream`] makes an object of data that is on the device already.

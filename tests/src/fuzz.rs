@@ -1,9 +1,9 @@
 //! Fuzz: what is done with bytes that nobody has vouched for, and what must hold then.
 //!
-//! A target is a body that takes any bytes: one for each decoder ([`decoders`]), one that opens a store whose image was
-//! changed and made right again ([`images`]), one that reads the bytes as a program of clients with faults and a power cut
-//! ([`programs`]), and a canary that must fail. `fuzz/` runs the bodies under libFuzzer, `tests/tests/fuzz.rs` runs them on
-//! [`seeds`] and on some thousands of [`mutated`] ones, so that they are exercised without it.
+//! A target is a body that takes any bytes: one for each decoder (`decoders`), one that opens a store whose image was
+//! changed and made right again (`images`), one that reads the bytes as a program of clients with faults and a power cut
+//! (`programs`), and a canary that must fail. `fuzz/` runs the bodies under libFuzzer, `tests/tests/fuzz.rs` runs them on
+//! `seeds` and on some thousands of [`mutated`] ones, so that they are exercised without it.
 //!
 //! A body panics where something is wrong. What it does with bytes follows from the bytes alone.
 

@@ -1,6 +1,6 @@
 //! The small words of Seabed as types: addresses, numbers, checksums, byte cursors.
 //!
-//! Everything here is a value without I/O and without state, but for [`seeded`], [`reached`] and [`work`], which exist in
+//! Everything here is a value without I/O and without state, but for [`mod@seeded`], [`mod@reached`] and [`work`], which exist in
 //! programs of tests only; all other crates may use it and it uses none of them. `docs/GLOSSARY.md` has the words.
 #![forbid(unsafe_code)]
 #![warn(missing_debug_implementations)]

@@ -6,7 +6,7 @@
 //! afterwards; a request that is submitted or asked within a poll begins a count of its own ([`begin`]), since what one
 //! task submits in a loop is no single request.
 //!
-//! Like [`crate::reached`] it counts in programs with debug assertions and with `--cfg seeded_bugs`; in every other
+//! Like [`mod@crate::reached`] it counts in programs with debug assertions and with `--cfg seeded_bugs`; in every other
 //! program it is nothing.
 //!
 //! Example: a put of 200 MiB that is summed in one poll counts 50 times the bound of 4 MiB; one that yields after each

@@ -4,7 +4,7 @@
 //! for long. So an image is the number of its bytes (a varint), then spans: a varint that holds the span's length and, in
 //! its lowest bit, whether it is a run of one byte (1, that byte follows) or literal (0, the bytes follow).
 //!
-//! Limits: a run has at least [`RUN_LEAST`] bytes. Decoding makes no more bytes than it is told to.
+//! Limits: a run has at least `RUN_LEAST` bytes. Decoding makes no more bytes than it is told to.
 
 use seabed_types::{Cursor, Malformed, put_varint};
 
