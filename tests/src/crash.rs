@@ -10,7 +10,7 @@
 //! 2. each transaction is there as a whole or not at all, and no byte is another (else: *half*);
 //! 3. what a completed read, listing or refusal had shown is in the prefix (else: *retracted*);
 //! 4. the store opens (else: *failed open*);
-//! 5. the checker finds nothing, usage is that of the model, and a second mount, one that only reads, writes nothing and
+//! 5. the checker finds nothing, before the mount (what a cut leaves is a note) and after it; usage is that of the model, and a second mount, one that only reads, writes nothing and
 //!    shows the same.
 //!
 //! A sample of the stores goes on for longer than its device has space for (`alive`): removals work, space comes free (else:
