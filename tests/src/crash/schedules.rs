@@ -81,7 +81,7 @@ pub fn crash_loop(seed: u64, mounts: u64) -> Result<(), Broken> {
     let plan = Plan { steps: 4, closes: false, ..Plan::of(seed) };
     let mut rng = fastrand::Rng::with_seed(seed);
     let (mut history, mut least) = nothing(&plan);
-    let mut image = formatted(seed, &plan)?;
+    let (mut image, mut has_garbage) = (formatted(seed, &plan)?, false);
     for round in 0..mounts {
         let run = record((seed + (round << 20), seed), &image, (&history, &least), &plan, Faults::none())?;
         let boundaries = run.trace.boundaries();
@@ -89,7 +89,10 @@ pub fn crash_loop(seed: u64, mounts: u64) -> Result<(), Broken> {
         let bounds = bounds_at(&run, boundary, &least);
         let mode = CrashMode::ALL[rng.usize(..6)];
         image = run.trace.crash_image(boundary, mode, &mut rng);
-        check_before(&image, excused(mode)).map_err(|found| place(found, "a crash loop", boundary))?;
+        // A slot that is garbage stays so until a mount has written it again.
+        has_garbage |= mode == CrashMode::Garbage;
+        let worst = if has_garbage { CrashMode::Garbage } else { mode };
+        check_before(&image, excused(worst)).map_err(|found| place(found, "a crash loop", boundary))?;
         let recovered = look(seed, &image, &run, &plan, &bounds)?;
         history = run.history.iter().zip(&recovered).map(|(pool, number)| pool.until(*number)).collect();
         least = Bounds::new(recovered);

@@ -264,6 +264,8 @@ struct Nested {
     depth: u32,
     /// How many crashes within a mount, one of what the other left, left what it begins with.
     mounts: u32,
+    /// A cut before left garbage where something was being written.
+    has_garbage: bool,
 }
 
 /// What a mount showed.
@@ -382,7 +384,9 @@ impl Suite {
             return Ok(());
         }
         self.counts.states += 1;
-        check_before(image, excused(mode))?;
+        // A slot that is garbage stays so until a mount has written it again.
+        let has_garbage = nested.has_garbage || mode == CrashMode::Garbage;
+        check_before(image, excused(if has_garbage { CrashMode::Garbage } else { mode }))?;
         each_has_its_incarnation(image, &superblock(self.seed, plan))?;
         self.counts.nested += u64::from(nested.depth > 0);
         self.counts.deep += u64::from(nested.depth == DEPTH);
@@ -411,7 +415,7 @@ impl Suite {
             let history: Vec<PoolHistory> =
                 run.history.iter().zip(&recovered).map(|(history, number)| history.until(*number)).collect();
             let plan = plan.again(self.rng.u64(..));
-            let deeper = Nested { depth: nested.depth + 1, ..nested };
+            let deeper = Nested { depth: nested.depth + 1, has_garbage, ..nested };
             // What a power cut left is durable: it can never fall back from there.
             self.explore(image, &history, &plan, &Bounds::new(recovered), deeper)?;
         }
