@@ -26,8 +26,8 @@
 //! anything else before step 5, and both are idempotent: a crash in them is mounted the same way. A read-only mount ends
 //! after step 3.
 //!
-//! Cost: two slots, one body and the window are read, no tree node; before it serves, the first and the last block of every
-//! segment outside the window, 64 segments at a time. Memory: the pending changes of the window.
+//! Cost: two slots, one body, the window, and the nodes that list removed pools are read; before it serves, the first and the
+//! last block of every segment outside the window, 64 segments at a time. Memory: the pending changes of the window.
 
 use std::cell::Cell;
 use std::collections::VecDeque;
