@@ -106,6 +106,19 @@ pub struct Leaf {
     pub upper: Option<Vec<u8>>,
 }
 
+/// How far the way to a key is in memory.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Way {
+    /// The leaf of the key, or the first node on the way to it that is not in memory.
+    pub ptr: NodePtr,
+    /// In the eyes of the nodes above it its keys are at least this; empty for the first node of its level.
+    pub lower: Vec<u8>,
+    /// They are less than this; none for the last one.
+    pub upper: Option<Vec<u8>>,
+    /// Whether it is not in memory.
+    pub is_absent: bool,
+}
+
 /// What an insert did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Inserted {
@@ -256,6 +269,32 @@ impl Tree {
             page = child_page(nodes, page, ptr)?;
         }
         Ok(Some(Leaf { ptr, lower: interval.lower.into_vec(), upper: interval.upper.map(KeyBuf::into_vec) }))
+    }
+
+    /// How far the way to `key` is in memory; none if the tree has no leaf.
+    pub fn way_to<N: Nodes + ?Sized>(&self, nodes: &N, key: &[u8]) -> Result<Option<Way>, Stop> {
+        let Some(mut ptr) = self.root else { return Ok(None) };
+        let mut interval = Interval::default();
+        let mut above: Option<&Page> = None;
+        loop {
+            let page = match above.map_or_else(|| nodes.node(ptr), |above| child_page(nodes, above, ptr)) {
+                Ok(page) => Some(page),
+                Err(Stop::Absent(_)) => None,
+                Err(stop) => return Err(stop),
+            };
+            let Some(inner) = page.filter(|page| page.level() > 0) else {
+                return Ok(Some(Way {
+                    ptr,
+                    lower: interval.lower.into_vec(),
+                    upper: interval.upper.map(KeyBuf::into_vec),
+                    is_absent: page.is_none(),
+                }));
+            };
+            let index = inner.child_index(key);
+            interval.narrow(inner, index);
+            ptr = inner.child(index);
+            above = Some(inner);
+        }
     }
 
     /// Whether [`Tree::set_image`] would find the node `old` at `level` on the way to `key`. Where the nodes above do not agree,

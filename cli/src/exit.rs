@@ -162,12 +162,15 @@ fn exit_of(error: &Error) -> Exit {
             Exit::NotFound
         }
         Error::NoSpace { .. } | Error::TooManyPools { .. } => Exit::NoSpace,
+        Error::Expired => Exit::SomeFailed,
         Error::Layout(_)
         | Error::PoolExists { .. }
         | Error::SystemPool
         | Error::Invalid { .. }
         | Error::TooLarge { .. }
         | Error::TooManyStreams { .. }
+        | Error::ReadTooLarge { .. }
+        | Error::TooManyHandles { .. }
         | Error::ReadOnly
         | Error::MemoryBudget { .. } => Exit::Usage,
         Error::Corrupt { .. } | Error::Damaged { .. } | Error::WrongSize { .. } => Exit::Corrupt,

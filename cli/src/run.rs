@@ -35,6 +35,8 @@ pub(crate) struct Tally {
     pub(crate) done: u64,
     pub(crate) skipped: u64,
     pub(crate) failed: u64,
+    /// Intervals of a listing whose objects were not met, because their names are damaged.
+    pub(crate) damaged: u64,
     /// Bytes of those that were done.
     pub(crate) bytes: u64,
     pub(crate) time: Duration,
@@ -54,7 +56,12 @@ impl Tally {
             grouped(per_second(self.done)),
             human(per_second(self.bytes)),
         );
-        for (count, what) in [(self.skipped, "skipped"), (self.failed, "failed")] {
+        let rest = [
+            (self.skipped, "skipped"),
+            (self.failed, "failed"),
+            (self.damaged, "parts of the listing damaged"),
+        ];
+        for (count, what) in rest {
             if count > 0 {
                 write!(line, "; {} {what}", grouped(count)).expect("a string takes everything");
             }
@@ -64,7 +71,11 @@ impl Tally {
 
     /// How it ended, if nothing ended it before.
     pub(crate) fn exit(&self) -> Exit {
-        if self.failed == 0 { Exit::Done } else { Exit::SomeFailed }
+        match (self.damaged, self.failed) {
+            (0, 0) => Exit::Done,
+            (0, _) => Exit::SomeFailed,
+            _ => Exit::Corrupt,
+        }
     }
 }
 
@@ -76,6 +87,7 @@ pub(crate) struct Run<'a> {
     done: AtomicU64,
     skipped: AtomicU64,
     failed: AtomicU64,
+    damaged: AtomicU64,
     bytes: AtomicU64,
     /// The failure that ended the run.
     end: Mutex<Option<Failure>>,
@@ -90,6 +102,7 @@ impl<'a> Run<'a> {
             done: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
             failed: AtomicU64::new(0),
+            damaged: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             end: Mutex::new(None),
         }
@@ -133,6 +146,12 @@ impl<'a> Run<'a> {
         self.progress.item();
     }
 
+    /// Counts and names something that is damaged, so that items were not even met.
+    pub(crate) fn damaged(&self, what: &str) {
+        self.damaged.fetch_add(1, Ordering::Relaxed);
+        self.progress.say(&format!("seabed: {what}"));
+    }
+
     fn name(&self, name: &[u8], what: &str) {
         if self.verbose {
             self.progress.say(&format!("{what:<8} {}", names::for_terminal(name)));
@@ -150,6 +169,7 @@ impl<'a> Run<'a> {
             done: self.done.load(Ordering::Relaxed),
             skipped: self.skipped.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
+            damaged: self.damaged.load(Ordering::Relaxed),
             bytes: self.bytes.load(Ordering::Relaxed),
             time: start.elapsed(),
         };

@@ -192,6 +192,14 @@ impl Mounted {
             // Who waits for the window or for pending changes only gets there, as long as there is space to trim in.
             let lacks_space = !self.fits(bytes, purpose) || self.trim.without_space.get();
             if lacks_space && !graves_may_help() && (exhausted || is_in_vain) {
+                // What a read handle keeps may be space for this.
+                if self.past.expire_for_space() {
+                    self.watch_ended();
+                    self.trim.exhausted_at.set(None);
+                    losses = self.table.losses();
+                    enough_cycles = self.trim.begun.get() + 1;
+                    continue;
+                }
                 self.trim.exhausted_at.set(Some(self.table.losses()));
                 return Err(self.no_space());
             }

@@ -11,9 +11,10 @@ use seabed_object::{Direction, IntoData, ObjectId, Transaction, Usage};
 
 use crate::Result;
 use crate::limits::StoreLimits;
+use crate::listing::ListPage;
 use crate::local::PoolEntry;
 use crate::options::{FormatOptions, OpenOptions};
-use crate::read::{ListPage, OmapPage};
+use crate::read::OmapPage;
 use crate::stats::Stats;
 use crate::store::{self, StoreInfo};
 
@@ -24,6 +25,10 @@ pub struct Store(store::Store);
 /// A pool; see [`crate::Pool`].
 #[derive(Clone, Debug)]
 pub struct Pool(store::Pool);
+
+/// An object pinned to one version; see [`crate::ReadHandle`].
+#[derive(Debug)]
+pub struct ReadHandle(store::ReadHandle);
 
 /// A put that takes its bytes as they come; see [`crate::PutStream`].
 #[derive(Debug)]
@@ -158,6 +163,11 @@ impl Pool {
         block_on(self.0.put_stream(object)).map(PutStream)
     }
 
+    /// See [`crate::Pool::open_read`].
+    pub fn open_read(&self, object: impl Into<ObjectId>) -> Result<ReadHandle> {
+        block_on(self.0.open_read(object)).map(ReadHandle)
+    }
+
     /// See [`crate::Pool::get`].
     pub fn get(&self, object: impl Into<ObjectId>) -> Result<Bytes> {
         block_on(self.0.get(object))
@@ -255,6 +265,42 @@ impl Pool {
     /// See [`crate::Pool::usage`].
     pub fn usage(&self) -> Result<Usage> {
         block_on(self.0.usage())
+    }
+}
+
+impl ReadHandle {
+    /// See [`crate::ReadHandle::size`].
+    pub fn size(&self) -> u64 {
+        self.0.size()
+    }
+
+    /// See [`crate::ReadHandle::stat`].
+    pub fn stat(&self) -> Stat {
+        self.0.stat()
+    }
+
+    /// See [`crate::ReadHandle::version`].
+    pub fn version(&self) -> u64 {
+        self.0.version()
+    }
+
+    /// See [`crate::ReadHandle::read_at`].
+    pub fn read_at(&self, offset: u64, bytes: u64) -> Result<Bytes> {
+        block_on(self.0.read_at(offset, bytes))
+    }
+
+    /// See [`crate::ReadHandle::next_chunk`].
+    pub fn next_chunk(&mut self) -> Result<Option<Bytes>> {
+        block_on(self.0.next_chunk())
+    }
+}
+
+impl Iterator for ReadHandle {
+    type Item = Result<Bytes>;
+
+    /// As [`ReadHandle::next_chunk`].
+    fn next(&mut self) -> Option<Result<Bytes>> {
+        self.next_chunk().transpose()
     }
 }
 

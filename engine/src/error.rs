@@ -98,6 +98,25 @@ pub enum Error {
         /// How many there may be.
         max: usize,
     },
+    /// The answer has more bytes than may be read at once.
+    #[error(
+        "{bytes} bytes are more than the {max} that may be read at once: read it in parts, or open a read handle"
+    )]
+    ReadTooLarge {
+        /// What was asked for, clipped at the object's size.
+        bytes: u64,
+        /// What may be: an option.
+        max: usize,
+    },
+    /// The read handle is too old, or the space of what it shows was needed: open another.
+    #[error("the read handle has expired")]
+    Expired,
+    /// Too many read handles are open.
+    #[error("{max} read handles are open, as many as may be")]
+    TooManyHandles {
+        /// How many there may be: an option.
+        max: usize,
+    },
     /// There is no space left for it; nothing was applied.
     #[error("no space: {live} bytes are live of {usable} usable, {free_segments} segments are free")]
     NoSpace {

@@ -187,8 +187,11 @@ impl Mounted {
         let mut rows = SLICE_ROWS;
         let mut held = Held::new(self);
         loop {
-            let streams = |family| self.streaming.has(id, family) && !seabed_types::seeded!(45);
-            let (drained, wanted) = self.look(id, &held, |view| drain(view, &streams, rows));
+            let is_kept = |family| {
+                self.streaming.has(id, family) && !seabed_types::seeded!(45)
+                    || self.past.keeps_family(id, family)
+            };
+            let (drained, wanted) = self.look(id, &held, |view| drain(view, &is_kept, rows));
             let (effects, is_last) = match drained {
                 Ok(Drained::Nothing) => return Ok(Slice::Nothing),
                 Ok(Drained::Slice { effects, is_last, .. }) => (effects, is_last),

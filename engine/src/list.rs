@@ -12,16 +12,17 @@ use futures::future::BoxFuture;
 use seabed_object::ObjectId;
 
 use crate::Result;
-use crate::read::ListPage;
+use crate::listing::ListPage;
 use crate::store::Pool;
 
 /// Objects of a page.
 const PAGE: usize = 512;
 
-/// The objects of a pool, in the order of objects; see [`Pool::list`]. Ends after an error.
+/// The objects of a pool, in the order of objects; see [`Pool::list`]. An interval of names that is damaged is an error behind the
+/// objects of its page, after which the stream goes on; it ends after any other error.
 pub struct List {
     pool: Pool,
-    page: std::vec::IntoIter<ObjectId>,
+    page: std::vec::IntoIter<Result<ObjectId>>,
     next: Next,
 }
 
@@ -50,7 +51,7 @@ impl Stream for List {
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         loop {
             if let Some(object) = self.page.next() {
-                return Poll::Ready(Some(Ok(object)));
+                return Poll::Ready(Some(object));
             }
             let this = &mut *self;
             match &mut this.next {
@@ -63,7 +64,9 @@ impl Stream for List {
                 Next::Coming(page) => match ready!(page.as_mut().poll(context)) {
                     Ok(page) => {
                         this.next = page.next.map_or(Next::End, |next| Next::From(Some(next)));
-                        this.page = page.objects.into_iter();
+                        let damaged = page.damaged.into_iter().map(|damaged| Err(damaged.error));
+                        this.page =
+                            page.objects.into_iter().map(Ok).chain(damaged).collect::<Vec<_>>().into_iter();
                     }
                     Err(error) => {
                         this.next = Next::End;

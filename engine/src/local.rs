@@ -7,18 +7,24 @@ use std::ops::{Bound, RangeBounds};
 use std::rc::Rc;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use seabed_device::Runtime;
 use seabed_object::read::{Range, Stat};
 use seabed_object::{Condition, Direction, IntoData, ObjectId, Refused, Transaction, Usage};
 use seabed_types::PoolId;
 
+use crate::handle::LocalRead;
 use crate::limits::StoreLimits;
+use crate::listing::ListPage;
 use crate::mounted::Mounted;
 use crate::put::LocalPut;
-use crate::read::{ListPage, OmapPage};
+use crate::read::OmapPage;
 use crate::shard::Shard;
 use crate::stats::Stats;
 use crate::{Error, Result};
+
+/// Ranges of one call that are read at a time.
+const RANGES_AT_ONCE: usize = 64;
 
 /// A pool as it is listed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -148,7 +154,13 @@ impl LocalPool {
         LocalPut::new(&self.shard, self.of_user()?, object.into())
     }
 
-    /// All bytes of an object.
+    /// Opens an object to be read as it is now, in bounded memory, for as long as it takes; [`Error::NotFound`],
+    /// [`Error::TooManyHandles`].
+    pub async fn open_read(&self, object: impl Into<ObjectId>) -> Result<LocalRead> {
+        LocalRead::open(&self.shard, self.of_user()?, &object.into()).await
+    }
+
+    /// All bytes of an object. [`Error::ReadTooLarge`]: of a larger one, use [`LocalPool::open_read`].
     pub async fn get(&self, object: impl Into<ObjectId>) -> Result<Bytes> {
         self.read(object, 0, seabed_object::limits::OBJECT_BYTES_MAX).await
     }
@@ -189,7 +201,8 @@ impl LocalPool {
         self.shard.again(async |on: Rc<Mounted>| on.allocated(self.of_user()?, &object).await).await
     }
 
-    /// The bytes from `offset` on, at most `bytes` and at most up to the object's end; holes are zeros.
+    /// The bytes from `offset` on, at most `bytes` and at most up to the object's end; holes are zeros. All of them are as they
+    /// were in one moment. [`Error::ReadTooLarge`]: they are more than may be read at once.
     pub async fn read(&self, object: impl Into<ObjectId>, offset: u64, bytes: u64) -> Result<Bytes> {
         let object = object.into();
         let bytes = bytes.min(seabed_object::limits::OBJECT_BYTES_MAX);
@@ -208,15 +221,31 @@ impl LocalPool {
         self.read(object, offset, bytes).await
     }
 
-    /// Several ranges at once, each answered for itself.
+    /// Several ranges at once, each answered for itself; [`Error::ReadTooLarge`] if together they are more than may be read at
+    /// once.
     pub async fn read_vec(
         &self,
         object: impl Into<ObjectId>,
         ranges: Vec<(u64, u64)>,
     ) -> Result<Vec<Result<Bytes>>> {
         let object = object.into();
+        let asked = ranges.iter().fold(0u64, |sum, (_, bytes)| sum.saturating_add(*bytes));
+        if asked > self.shard.options().read_bytes() as u64 {
+            // What was asked for may pass the object's end.
+            let size = self.stat(object.clone()).await?.size;
+            let clipped = |(offset, bytes): &(u64, u64)| (*bytes).min(size.saturating_sub(*offset));
+            let bytes = ranges.iter().map(clipped).fold(0u64, u64::saturating_add);
+            self.shard.current().check_read(bytes)?;
+        }
         let reads = ranges.iter().map(|(offset, bytes)| self.read(object.clone(), *offset, *bytes));
-        Ok(futures::future::join_all(reads).await)
+        let (mut reads, mut answers) = (reads.peekable(), Vec::new());
+        while reads.peek().is_some() {
+            answers.extend(join_all(reads.by_ref().take(RANGES_AT_ONCE)).await);
+            if reads.peek().is_some() {
+                self.runtime().yield_io().await;
+            }
+        }
+        Ok(answers)
     }
 
     /// The stored ranges within a range; all between them are zeros.
@@ -255,7 +284,8 @@ impl LocalPool {
         self.shard.again(async |on: Rc<Mounted>| on.omap_get(self.of_user()?, &object, &keys).await).await
     }
 
-    /// At most `limit` pairs with keys from `from` (inclusive) to `to` (exclusive).
+    /// At most `limit` pairs with keys from `from` (inclusive) to `to` (exclusive). A page ends early, with a cursor, when it has
+    /// about 1 MiB.
     pub async fn omap_range(
         &self,
         object: impl Into<ObjectId>,
@@ -269,7 +299,8 @@ impl LocalPool {
         self.shard.again(page).await
     }
 
-    /// At most `limit` objects (1 or more) from `from` (inclusive) on, in the order of objects, and what each of them is.
+    /// At most `limit` objects (1 or more) from `from` (inclusive) on, in the order of objects, and what each of them is. A page
+    /// ends early, with a cursor, when it has 1 MiB of names; it goes on behind what is damaged, and reports that.
     pub async fn list_page(&self, from: Option<ObjectId>, limit: usize) -> Result<ListPage> {
         self.shard.again(async |on: Rc<Mounted>| on.list(self.of_user()?, from.as_ref(), limit).await).await
     }

@@ -31,6 +31,7 @@ use crate::data_cache::DataCache;
 use crate::graves::GraveWork;
 use crate::mount::{Home, states_durable};
 use crate::options::ShardOptions;
+use crate::past::Past;
 use crate::put::Streaming;
 use crate::request::Applied;
 use crate::sequence::Making;
@@ -115,6 +116,8 @@ pub(crate) struct Mounted {
     /// Bytes of reads in memory.
     pub(crate) reads: Rc<Semaphore>,
     pub(crate) data: RefCell<DataCache>,
+    /// Objects that are watched.
+    pub(crate) past: Rc<Past>,
     /// Reads that were answered from memory since one of them let others run.
     pub(crate) answered: Cell<u32>,
     /// Writes for which nobody waits by themselves, each a turn.
@@ -198,6 +201,7 @@ impl Mounted {
             making: Rc::default(),
             reads: Semaphore::new(memory / READ_SHARE),
             data: RefCell::new(DataCache::new(options.data_bytes())),
+            past: Past::new(memory),
             answered: Cell::new(0),
             background_writes: Semaphore::new(BACKGROUND_WRITES_MAX),
             grave_work: GraveWork::default(),
@@ -294,7 +298,10 @@ impl Mounted {
         let data = self.data.borrow().bytes();
         stats.data_bytes = data as u64;
         let streams = self.streaming.bytes();
-        stats.memory_bytes = (nodes + world.pending_bytes() + requests + reads + data + streams) as u64;
+        let past = self.past.bytes();
+        stats.read_handles = self.past.handles() as u64;
+        let levels = [nodes, world.pending_bytes(), requests, reads, data, streams, past];
+        stats.memory_bytes = levels.into_iter().sum::<usize>() as u64;
         stats
     }
 
@@ -387,6 +394,11 @@ impl Held {
         shard.admit(bytes, purpose).await?;
         self.enter_again();
         Ok(false)
+    }
+
+    /// Whether it met this leaf where its rows do not belong.
+    pub(crate) fn has_met(&self, ptr: NodePtr) -> bool {
+        self.strays.contains(&ptr)
     }
 
     /// A leaf was read whose rows belong elsewhere. The tree may have changed meanwhile, but not again and again: then its
@@ -523,6 +535,16 @@ impl Mounted {
             return Ok(bytes.into());
         }
         let _permit = self.reads.acquire(piece.bytes as usize).await;
+        self.read_permitted_piece(piece).await
+    }
+
+    /// As [`Mounted::read_piece`]; the caller has the memory.
+    pub(crate) async fn read_permitted_piece(&self, piece: &PieceRef) -> Result<bytes::Bytes> {
+        if let Some(journal) = &self.journal
+            && let Some(bytes) = journal.unwritten(piece.at, piece.bytes as usize)
+        {
+            return Ok(bytes.into());
+        }
         let (bytes, skip) = self.read_covering(piece.at, piece.bytes).await?;
         let bytes = &bytes[skip..skip + piece.bytes as usize];
         if Crc::of(bytes) != piece.crc && !seabed_types::seeded!(54) {

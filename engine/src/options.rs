@@ -7,6 +7,13 @@ use std::time::Duration;
 
 use seabed_object::limits::INLINE_EXTENTS_BYTES;
 
+/// Read handles that may be open at a time, if nothing else is said.
+const READ_HANDLES_MAX: usize = 1024;
+/// How long one may be used, if nothing else is said.
+const READ_HANDLE_AGE_MAX: Duration = Duration::from_hours(1);
+/// The least that the most bytes of an answer are, if nothing else is said.
+const READ_BYTES_MIN: usize = 1 << 20;
+
 /// Whether a store may be changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Access {
@@ -26,6 +33,13 @@ pub struct OpenOptions {
     pub memory_bytes: usize,
     /// Of these, bytes for data that is read again; 0 for none. An eighth if None, half at most; over a quarter nodes have less.
     pub data_cache_bytes: Option<usize>,
+    /// Most bytes of one answer: a longer read is [`crate::Error::ReadTooLarge`] and has to be read in parts, or with a read
+    /// handle. An eighth of the memory if None, and at least 1 MiB.
+    pub read_bytes_max: Option<usize>,
+    /// Most read handles that are open at a time.
+    pub read_handles_max: usize,
+    /// How long a read handle may be used.
+    pub read_handle_age_max: Duration,
     /// How long an engine thread looks for work before it sleeps: lower latency for CPU time. By default 5 us; while the device
     /// has something to do longer, as [`seabed_device::glommio_host::HostOptions::spin_before_park`] says. None: it sleeps at once.
     pub spin_before_park: Option<Duration>,
@@ -40,6 +54,9 @@ impl Default for OpenOptions {
             access: Access::ReadWrite,
             memory_bytes: 512 << 20,
             data_cache_bytes: None,
+            read_bytes_max: None,
+            read_handles_max: READ_HANDLES_MAX,
+            read_handle_age_max: READ_HANDLE_AGE_MAX,
             spin_before_park: Some(Duration::from_micros(5)),
             lock_wait: Duration::from_secs(5),
         }
@@ -113,6 +130,12 @@ pub struct ShardOptions {
     pub memory_bytes: usize,
     /// Of it, bytes for data that is read again; 0 for none. An eighth if None, half at most; over a quarter nodes have less.
     pub data_cache_bytes: Option<usize>,
+    /// Most bytes of one answer. An eighth of the budget if None, and at least 1 MiB.
+    pub read_bytes_max: Option<usize>,
+    /// Most read handles that are open at a time.
+    pub read_handles_max: usize,
+    /// How long a read handle may be used.
+    pub read_handle_age_max: Duration,
     /// Data of this many bytes and more goes to the bulk stream first.
     pub bulk_bytes: usize,
     /// Data of an object that a transaction makes, of this many bytes and more, has its rows logged ahead; less if they would
@@ -130,6 +153,9 @@ impl Default for ShardOptions {
             access: Access::ReadWrite,
             memory_bytes: 512 << 20,
             data_cache_bytes: None,
+            read_bytes_max: None,
+            read_handles_max: READ_HANDLES_MAX,
+            read_handle_age_max: READ_HANDLE_AGE_MAX,
             bulk_bytes: 128 << 10,
             lay_bytes: 16 << 20,
             inline_bytes: 512,
@@ -139,6 +165,11 @@ impl Default for ShardOptions {
 }
 
 impl ShardOptions {
+    /// Most bytes of one answer.
+    pub(crate) fn read_bytes(&self) -> usize {
+        self.read_bytes_max.unwrap_or((self.memory_bytes / 8).max(READ_BYTES_MIN))
+    }
+
     /// Bytes of the budget for data that is read again.
     pub(crate) fn data_bytes(&self) -> usize {
         self.data_cache_bytes.unwrap_or(self.memory_bytes / 8).min(self.memory_bytes / 2)

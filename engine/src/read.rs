@@ -5,20 +5,37 @@
 //! one run of neighbouring chunks are one device read, those of a question go out at once; short runs that were read before are
 //! answered from memory (`data_cache`), without waiting.
 //!
+//! **Slices.** A question that needs more than [`SLICE_ROWS`] rows or [`SLICE_BYTES`] bytes is answered in slices, and the
+//! request lets others run between them and within each ([`Pace`]). What it shows is the state of one moment all the same:
+//! it watches the object meanwhile (`past`). Listings are the exception: they promise what exists throughout.
+//!
+//! **Memory.** A read of data takes permits of the budget's share for reads, all in one step, before it holds any
+//! memory: for its answer, holes included, and for the buffers that the device fills. It keeps them until the answer leaves the
+//! engine; from then on the bytes are the caller's. One that is answered from the data cache takes none: it shares that
+//! memory. A request that has permits waits for the device and for records that are on their way, never for
+//! permits, so requests do not wait for each other in a circle. Answers are bounded: data by
+//! [`crate::ShardOptions::read_bytes_max`], pages by [`PAGE_BYTES_MAX`]; nothing is allocated by a size before it has
+//! passed that bound.
+//!
 //! Cancel safety: dropping a read loses nothing.
 //! Cost: with nodes in memory one device read per run, or none, and one copy.
+//! Not here: read handles (`handle`), listings (`list`).
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use futures::StreamExt;
 use futures::future::join_all;
+use seabed_device::{ReadBuf, Runtime};
 use seabed_journal::CollectionId;
-use seabed_object::read::{self, Part, Range, ReadError, ReadPlan, Run, Stat};
+use seabed_object::read::{self, Look, Opened, PageLimit, Part, Range, ReadError, ReadPlan, Run, Stat};
 use seabed_object::value::Value;
-use seabed_object::{Direction, ObjectId, Usage, key};
+use seabed_object::{Direction, ObjectId, Rows, Usage};
 use seabed_types::{CHUNK_BYTES, Crc, PoolId};
 
 use crate::mounted::{Held, Mounted};
+use crate::past::{For, Watching};
 use crate::view::View;
 use crate::world::{Collection, usage_of};
 use crate::{Error, Result};
@@ -28,19 +45,67 @@ const ANSWERED_MAX: u32 = 64;
 /// And so many before one lets the thread look at I/O. If nobody else has anything to do it sleeps for a moment then, which takes
 /// as long as some thirty such reads.
 const ANSWERED_UNSEEN_MAX: u32 = 4 * ANSWERED_MAX;
-/// Bytes of one device read of a long run.
-const READ_BYTES_MAX: usize = 1 << 20;
+/// Bytes of one device read of a long run, and of a slice of a long read.
+pub(crate) const SLICE_BYTES: usize = 1 << 20;
+/// Slices of one read that are on their way at a time.
+const SLICES_AHEAD: usize = 4;
+/// Rows that are looked at before others run.
+pub(crate) const SLICE_ROWS: usize = 256;
+/// Keys that are looked up before others run.
+const SLICE_KEYS: usize = 128;
+/// Bytes that are copied, summed or zeroed before others run: some 100 us.
+const PACE_BYTES: usize = 512 << 10;
+/// Bytes that are summed or copied in one go.
+const STEP_BYTES: usize = 256 << 10;
+/// Most bytes of names, keys and values of a page.
+pub(crate) const PAGE_BYTES_MAX: usize = 1 << 20;
+/// How often a request begins anew because its object changed too much meanwhile.
+const WATCH_TRIES: usize = 4;
 
-/// A page of a listing.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub struct ListPage {
-    /// Objects in the order of their bit-reversed hash, namespace, name, snap, generation.
-    pub objects: Vec<ObjectId>,
-    /// What each of them is, in the same order.
-    pub stats: Vec<Stat>,
-    /// What the next page begins with; none at the end.
-    pub next: Option<ObjectId>,
+/// What a request has done since it last let others run.
+pub(crate) struct Pace {
+    runtime: Rc<dyn Runtime>,
+    bytes: Cell<usize>,
+}
+
+impl Pace {
+    /// `bytes` more were copied, summed or zeroed: lets others run, and I/O be seen, if that is enough.
+    pub(crate) async fn step(&self, bytes: usize) {
+        let done = self.bytes.get() + bytes;
+        if done < PACE_BYTES {
+            self.bytes.set(done);
+            return;
+        }
+        self.bytes.set(0);
+        seabed_types::reached!(ReadPaced);
+        self.runtime.yield_io().await;
+    }
+
+    /// A slice of rows was looked at.
+    pub(crate) async fn slice(&self) {
+        self.step(PACE_BYTES).await;
+    }
+}
+
+/// A part of an answer, in memory.
+enum Loaded {
+    Zeros(u64),
+    Bytes(Bytes),
+    /// These bytes of a buffer of the device, verified.
+    Read(ReadBuf, std::ops::Range<usize>),
+}
+
+impl Loaded {
+    fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Zeros(count) => vec![0; usize::try_from(count).expect("bounded by the caller")].into(),
+            Self::Bytes(bytes) => bytes,
+            Self::Read(buf, range) => {
+                seabed_types::work::bytes(range.len());
+                Bytes::copy_from_slice(&buf[range])
+            }
+        }
+    }
 }
 
 /// A page of an omap.
@@ -63,7 +128,7 @@ impl Mounted {
     }
 
     /// Asks a question until nothing it needs is absent, and until all that it saw is durable.
-    async fn ask<T>(
+    pub(crate) async fn ask<T>(
         self: &Rc<Self>,
         id: CollectionId,
         question: impl Fn(&View<'_>) -> std::result::Result<T, ReadError>,
@@ -83,17 +148,77 @@ impl Mounted {
                     self.load_or_fail(id, stop, wanted, &mut held).await?;
                     continue;
                 }
-                Ok(answer) => Ok(answer),
-                Err(ReadError::NotFound) => Err(Error::NotFound),
-                Err(ReadError::NoSuchAttr) => Err(Error::NoSuchAttr),
-                Err(ReadError::Invalid { what }) => Err(Error::Invalid { what }),
-                Err(_) => Err(Error::Invalid { what: "the question" }),
+                answer => answer.map_err(refused),
             };
             if !seabed_types::seeded!(10) {
                 self.settled(settled).await?;
             }
             return Ok((answer?, held));
         }
+    }
+
+    /// Asks a question about a watched object as it was when the watch began. What it keeps of nodes it lets go of.
+    pub(crate) async fn ask_as_of<T>(
+        self: &Rc<Self>,
+        id: CollectionId,
+        watching: &Watching,
+        question: impl Fn(&dyn Rows) -> std::result::Result<T, ReadError>,
+    ) -> Result<T> {
+        let mut held = Held::new(self);
+        loop {
+            watching.check()?;
+            self.not_removed(id).await?;
+            let (answer, wanted) = {
+                let world = self.world.borrow();
+                let view = View::new(&world, world.collection(id), &held.pieces);
+                let answer = watching.as_of(&view, &question);
+                (answer, view.end().0)
+            };
+            let answer = match answer {
+                Err(ReadError::Stop(stop)) => {
+                    self.load_or_fail(id, stop, wanted, &mut held).await?;
+                    continue;
+                }
+                answer => answer.map_err(refused),
+            };
+            self.settled(watching.watch.settled_at).await?;
+            return answer;
+        }
+    }
+
+    /// Does something with an object, in slices, as it was in one moment; begins anew if it changes too much meanwhile.
+    async fn in_one_moment<T>(
+        self: &Rc<Self>,
+        id: CollectionId,
+        object: &ObjectId,
+        work: impl AsyncFn(&Watching, &Opened) -> Result<T>,
+    ) -> Result<T> {
+        for _ in 0..WATCH_TRIES {
+            let running = self.table.enter();
+            let watching = self.watch(id, object, For::Request)?;
+            let done = async {
+                let opened = self.ask_as_of(id, &watching, |rows| read::open(rows, object)).await?;
+                watching.keep_family(opened.stat.family);
+                work(&watching, &opened).await
+            };
+            let result = done.await;
+            drop(running);
+            match result {
+                Err(Error::Expired) => {}
+                result => return result,
+            }
+        }
+        Err(Error::Expired)
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        Pace { runtime: Rc::clone(&self.machine.runtime), bytes: Cell::new(0) }
+    }
+
+    /// Whether an answer of so many bytes may be given at once.
+    pub(crate) fn check_read(&self, bytes: u64) -> Result<()> {
+        let max = self.options.read_bytes();
+        if bytes > max as u64 { Err(Error::ReadTooLarge { bytes, max }) } else { Ok(()) }
     }
 
     pub(crate) async fn exists(self: &Rc<Self>, pool: PoolId, object: &ObjectId) -> Result<bool> {
@@ -108,7 +233,29 @@ impl Mounted {
 
     pub(crate) async fn allocated(self: &Rc<Self>, pool: PoolId, object: &ObjectId) -> Result<u64> {
         let id = self.collection_of(pool, object.hash)?;
-        Ok(self.ask(id, |view| read::allocated(view, object)).await?.0)
+        let first = |rows: &dyn Rows| {
+            let opened = read::open(rows, object)?;
+            let (sum, next) = read::allocated_from(rows, &opened, None, SLICE_ROWS)?;
+            Ok((opened.allocated_in_onode() + sum, next.is_some()))
+        };
+        let ((sum, is_long), _) = self.ask(id, |view| first(view)).await?;
+        if !is_long {
+            return Ok(sum);
+        }
+        self.in_one_moment(id, object, async |watching, opened| {
+            let (pace, mut sum, mut from) = (self.pace(), opened.allocated_in_onode(), None);
+            loop {
+                let slice = |rows: &dyn Rows| read::allocated_from(rows, opened, from.as_deref(), SLICE_ROWS);
+                let (bytes, next) = self.ask_as_of(id, watching, slice).await?;
+                sum += bytes;
+                from = Some(match next {
+                    Some(next) => next,
+                    None => return Ok(sum),
+                });
+                pace.slice().await;
+            }
+        })
+        .await
     }
 
     pub(crate) async fn read_object(
@@ -119,10 +266,66 @@ impl Mounted {
         bytes: u64,
     ) -> Result<Bytes> {
         let id = self.collection_of(pool, object.hash)?;
-        let (plan, held) = self.ask(id, |view| read::read(view, object, offset, bytes)).await?;
-        let bytes = self.carry_out(&plan).await?;
+        let whole_max = SLICE_BYTES as u64;
+        let (look, held) = self.ask(id, |view| read::look(view, object, offset, bytes, whole_max)).await?;
+        let mut expected = match look {
+            Look::Whole(plan) => {
+                self.check_read(plan.bytes())?;
+                let bytes = self.carry_out(&plan).await?;
+                drop(held);
+                return Ok(bytes);
+            }
+            Look::Long(expected) => expected,
+        };
         drop(held);
-        Ok(bytes)
+        // The object may be longer when it is read than when its size was seen: then it takes more memory.
+        loop {
+            self.check_read(expected)?;
+            let permit = self.reads.acquire(memory_of(expected)).await;
+            let read = self.in_one_moment(id, object, async |watching, opened| {
+                let range = opened.clip(offset, bytes).map_err(refused)?;
+                if range.bytes > expected {
+                    return Ok(Err(range.bytes));
+                }
+                self.read_range(id, watching, opened, range).await.map(Ok)
+            });
+            match read.await? {
+                Ok(bytes) => return Ok(bytes),
+                Err(longer) => expected = longer,
+            }
+            drop(permit);
+        }
+    }
+
+    /// A range of a watched object. The caller has checked its length and has the memory ([`memory_of`]), and is counted as
+    /// running.
+    pub(crate) async fn read_range(
+        self: &Rc<Self>,
+        id: CollectionId,
+        watching: &Watching,
+        opened: &Opened,
+        range: Range,
+    ) -> Result<Bytes> {
+        let pace = &self.pace();
+        let bytes =
+            usize::try_from(range.bytes).map_err(|_| Error::Invalid { what: "a read over memory" })?;
+        let mut answer = Vec::with_capacity(bytes);
+        let end = range.offset + range.bytes;
+        let slices = (range.offset..end)
+            .step_by(SLICE_BYTES)
+            .map(|offset| Range { offset, bytes: (end - offset).min(SLICE_BYTES as u64) });
+        let loads = slices.map(|slice| async move {
+            let plan = self.ask_as_of(id, watching, |rows| opened.plan(rows, slice)).await?;
+            self.load_parts(&plan, pace).await
+        });
+        let mut loads = std::pin::pin!(futures::stream::iter(loads).buffered(SLICES_AHEAD));
+        while let Some(parts) = loads.next().await {
+            for part in parts? {
+                put_part(&mut answer, part, pace).await;
+            }
+        }
+        assert_eq!(answer.len(), bytes, "a plan covers what was asked for");
+        Ok(answer.into())
     }
 
     pub(crate) async fn extents(
@@ -133,7 +336,33 @@ impl Mounted {
         bytes: u64,
     ) -> Result<Vec<Range>> {
         let id = self.collection_of(pool, object.hash)?;
-        Ok(self.ask(id, |view| read::extents(view, object, offset, bytes)).await?.0)
+        let first = |rows: &dyn Rows| {
+            let opened = read::open(rows, object)?;
+            opened.extents(rows, opened.clip(offset, bytes)?, SLICE_ROWS)
+        };
+        let ((found, next), _) = self.ask(id, |view| first(view)).await?;
+        if next.is_none() {
+            return Ok(found);
+        }
+        self.in_one_moment(id, object, async |watching, opened| {
+            let (pace, mut found) = (self.pace(), Vec::<Range>::new());
+            let mut range = opened.clip(offset, bytes).map_err(refused)?;
+            loop {
+                let slice = |rows: &dyn Rows| opened.extents(rows, range, SLICE_ROWS);
+                let (more, next) = self.ask_as_of(id, watching, slice).await?;
+                for more in more {
+                    match found.last_mut() {
+                        Some(last) if last.offset + last.bytes == more.offset => last.bytes += more.bytes,
+                        _ => found.push(more),
+                    }
+                }
+                self.check_read((found.len() * size_of::<Range>()) as u64)?;
+                let Some(next) = next else { return Ok(found) };
+                range = Range { offset: next, bytes: range.offset + range.bytes - next };
+                pace.slice().await;
+            }
+        })
+        .await
     }
 
     pub(crate) async fn attr(self: &Rc<Self>, pool: PoolId, object: &ObjectId, name: &[u8]) -> Result<Bytes> {
@@ -150,10 +379,29 @@ impl Mounted {
         object: &ObjectId,
     ) -> Result<Vec<(Bytes, Bytes)>> {
         let id = self.collection_of(pool, object.hash)?;
-        let (pairs, held) = self.ask(id, |view| read::attrs(view, object)).await?;
-        let pairs = self.values(pairs).await?;
+        let limit = PageLimit::items(SLICE_ROWS);
+        let (page, held) = self.ask(id, |view| read::attrs_from(view, object, None, limit)).await?;
+        if page.next.is_none() {
+            let pairs = self.values(page.pairs).await?;
+            drop(held);
+            return Ok(pairs);
+        }
         drop(held);
-        Ok(pairs)
+        self.in_one_moment(id, object, async |watching, _| {
+            let (pace, mut pairs, mut from) = (self.pace(), Vec::new(), None::<Bytes>);
+            loop {
+                let slice = |rows: &dyn Rows| read::attrs_from(rows, object, from.as_deref(), limit);
+                let page = self.ask_as_of(id, watching, slice).await?;
+                pairs.extend(page.pairs);
+                self.check_read(bytes_of(&pairs))?;
+                from = Some(match page.next {
+                    Some(next) => next,
+                    None => return self.values(pairs).await,
+                });
+                pace.slice().await;
+            }
+        })
+        .await
     }
 
     pub(crate) async fn omap_header(self: &Rc<Self>, pool: PoolId, object: &ObjectId) -> Result<Bytes> {
@@ -171,12 +419,26 @@ impl Mounted {
         keys: &[Vec<u8>],
     ) -> Result<Vec<(Bytes, Bytes)>> {
         let id = self.collection_of(pool, object.hash)?;
-        let (pairs, held) = self.ask(id, |view| read::omap_get(view, object, keys)).await?;
-        let pairs = self.values(pairs).await?;
-        drop(held);
-        Ok(pairs)
+        if keys.len() <= SLICE_KEYS {
+            let (pairs, held) = self.ask(id, |view| read::omap_get(view, object, keys)).await?;
+            let pairs = self.values(pairs).await?;
+            drop(held);
+            return Ok(pairs);
+        }
+        self.in_one_moment(id, object, async |watching, _| {
+            let (pace, mut pairs) = (self.pace(), Vec::new());
+            for keys in keys.chunks(SLICE_KEYS) {
+                let slice = |rows: &dyn Rows| read::omap_get(rows, object, keys);
+                pairs.extend(self.ask_as_of(id, watching, slice).await?);
+                self.check_read(bytes_of(&pairs))?;
+                pace.slice().await;
+            }
+            self.values(pairs).await
+        })
+        .await
     }
 
+    /// A page of at most `limit` pairs and about [`PAGE_BYTES_MAX`] bytes.
     pub(crate) async fn omap_range(
         self: &Rc<Self>,
         pool: PoolId,
@@ -186,53 +448,38 @@ impl Mounted {
         direction: Direction,
     ) -> Result<OmapPage> {
         let id = self.collection_of(pool, object.hash)?;
-        let (page, held) =
-            self.ask(id, |view| read::omap_range(view, object, (from, to), limit, direction)).await?;
-        let pairs = self.values(page.pairs).await?;
-        drop(held);
-        Ok(OmapPage { pairs, next: page.next })
-    }
-
-    /// A page of at most `limit` objects from `from` on, over all collections of the pool.
-    pub(crate) async fn list(
-        self: &Rc<Self>,
-        pool: PoolId,
-        from: Option<&ObjectId>,
-        limit: usize,
-    ) -> Result<ListPage> {
-        if limit == 0 {
-            return Err(Error::Invalid { what: "a page has at least one object" });
+        let bytes = PAGE_BYTES_MAX.min(self.options.read_bytes());
+        if limit <= SLICE_ROWS {
+            let limit = PageLimit { items: limit, bytes };
+            let (page, held) =
+                self.ask(id, |view| read::omap_page(view, object, (from, to), limit, direction)).await?;
+            let pairs = self.values(page.pairs).await?;
+            drop(held);
+            return Ok(OmapPage { pairs, next: page.next });
         }
-        let start = from.map(key::names).unwrap_or_default();
-        let ids: Vec<CollectionId> = {
-            let world = self.world.borrow();
-            world.collections.keys().filter(|id| id.pool == pool).copied().collect()
-        };
-        if ids.is_empty() {
-            return Err(Error::NoSuchPoolId { id: pool });
-        }
-        let mut page = ListPage::default();
-        for id in ids {
-            let (_, end) = key::collection(id.prefix, id.bits);
-            if end.as_ref().is_some_and(|end| end <= &start) {
-                continue;
+        self.in_one_moment(id, object, async |watching, _| {
+            let (pace, mut pairs) = (self.pace(), Vec::new());
+            let (mut from, mut to) = (Bytes::copy_from_slice(from), to.map(Bytes::copy_from_slice));
+            loop {
+                let left = usize::try_from(bytes_of(&pairs)).map_or(0, |taken| bytes.saturating_sub(taken));
+                let slice = PageLimit { items: SLICE_ROWS.min(limit - pairs.len()), bytes: left };
+                let question =
+                    |rows: &dyn Rows| read::omap_page(rows, object, (&from, to.as_deref()), slice, direction);
+                let page = self.ask_as_of(id, watching, question).await?;
+                let is_full = page.pairs.len() < slice.items;
+                pairs.extend(page.pairs);
+                let next = match page.next {
+                    Some(next) if !is_full && pairs.len() < limit => next,
+                    next => return Ok(OmapPage { pairs: self.values(pairs).await?, next }),
+                };
+                match direction {
+                    Direction::Forward => from = next,
+                    Direction::Backward => to = Some(next),
+                }
+                pace.slice().await;
             }
-            let wanted = limit - page.objects.len();
-            let (part, _) = self.ask(id, |view| read::list(view, &start, end.as_deref(), wanted)).await?;
-            for listed in part.objects {
-                page.objects.push(listed.id);
-                page.stats.push(listed.stat);
-            }
-            if let Some(next) = part.next {
-                let next = key::decode_names(&next);
-                page.next = Some(next.map_err(|malformed| Error::Corrupt {
-                    at: seabed_types::Paddr::default(),
-                    what: malformed.what,
-                })?);
-                break;
-            }
-        }
-        Ok(page)
+        })
+        .await
     }
 
     /// What a pool holds, of what is durable (rule L6).
@@ -282,9 +529,23 @@ impl Mounted {
         Err(Error::NoSuchPoolId { id: id.pool })
     }
 
+    /// The values of pairs; takes the memory for all of them in one step.
     async fn values(&self, pairs: Vec<(Bytes, Value)>) -> Result<Vec<(Bytes, Bytes)>> {
-        let loads =
-            pairs.into_iter().map(|(name, value)| async move { Ok((name, self.value(value).await?)) });
+        let is_stored = |(_, value): &&(Bytes, Value)| matches!(value, Value::Stored(_));
+        let stored: usize = pairs.iter().filter(is_stored).map(|(_, value)| value.bytes()).sum();
+        let _permit = if stored > 0 { Some(self.reads.acquire(2 * stored).await) } else { None };
+        let pace = &self.pace();
+        let loads = pairs.into_iter().map(|(name, value)| async move {
+            let bytes = match value {
+                Value::Inline(bytes) => bytes,
+                Value::Stored(piece) => {
+                    let bytes = self.read_permitted_piece(&piece).await?;
+                    pace.step(2 * bytes.len()).await;
+                    bytes
+                }
+            };
+            Ok((name, bytes))
+        });
         join_all(loads).await.into_iter().collect()
     }
 
@@ -295,68 +556,91 @@ impl Mounted {
         }
     }
 
+    /// The bytes of a plan for at most a slice.
     async fn carry_out(&self, plan: &ReadPlan) -> Result<Bytes> {
-        if let [Part::Run(run)] = plan.parts.as_slice()
-            && run.bytes as usize <= READ_BYTES_MAX
-        {
-            return self.read_run(run).await;
+        match plan.parts.as_slice() {
+            [Part::Inline(bytes)] => return Ok(bytes.clone()),
+            [Part::Run(run)] => {
+                if let Some(found) = self.find_run(run) {
+                    self.let_others_run().await;
+                    return Ok(found);
+                }
+            }
+            _ => {}
         }
+        let buffers: usize = plan.parts.iter().map(buffer_of).sum();
+        let bytes =
+            usize::try_from(plan.bytes()).map_err(|_| Error::Invalid { what: "a read over memory" })?;
+        let _permit = self.reads.acquire(bytes + buffers).await;
+        let pace = &self.pace();
+        if let [Part::Run(run)] = plan.parts.as_slice() {
+            return Ok(self.read_run(run, pace).await?.into_bytes());
+        }
+        let mut answer = Vec::with_capacity(bytes);
+        for part in self.load_parts(plan, pace).await? {
+            put_part(&mut answer, part, pace).await;
+        }
+        Ok(answer.into())
+    }
+
+    /// The parts of a plan for at most a slice, all at once. The caller has the memory.
+    async fn load_parts(&self, plan: &ReadPlan, pace: &Pace) -> Result<Vec<Loaded>> {
         let parts = plan.parts.iter().flat_map(split).collect::<Vec<Part>>();
         let loads = parts.iter().map(|part| async move {
             match part {
-                Part::Run(run) => self.read_run(run).await.map(Some),
-                Part::Zeros(_) | Part::Inline(_) => Ok(None),
+                Part::Run(run) => match self.find_run(run) {
+                    Some(found) => Ok(Loaded::Bytes(found)),
+                    None => self.read_run(run, pace).await,
+                },
+                Part::Zeros(count) => Ok(Loaded::Zeros(*count)),
+                Part::Inline(bytes) => Ok(Loaded::Bytes(bytes.clone())),
             }
         });
-        let loaded = join_all(loads).await;
-        let mut bytes = Vec::new();
-        for (part, loaded) in parts.iter().zip(loaded) {
-            match (part, loaded?) {
-                (Part::Zeros(count), _) => {
-                    let count =
-                        usize::try_from(*count).map_err(|_| Error::Invalid { what: "a read over memory" })?;
-                    bytes.resize(bytes.len() + count, 0);
-                }
-                (Part::Inline(inline), _) => bytes.extend_from_slice(inline),
-                (Part::Run(_), Some(run)) => bytes.extend_from_slice(&run),
-                (Part::Run(_), None) => unreachable!("runs are loaded"),
-            }
-        }
-        Ok(bytes.into())
+        join_all(loads).await.into_iter().collect()
     }
 
-    /// The bytes of a run that were asked for, each chunk verified. Whoever asks is still counted as running, so the segment is
-    /// what it was when its row was looked at.
-    async fn read_run(&self, run: &Run) -> Result<Bytes> {
+    /// The bytes of a run that were asked for, if all its chunks are in memory.
+    fn find_run(&self, run: &Run) -> Option<Bytes> {
+        let incarnation = self.incarnation_served(run)?;
+        let found = self.data.borrow_mut().find(run, incarnation);
+        let chunks = run.crcs.len() as u64;
+        self.counters.count(|stats| match found {
+            Some(_) => stats.data_hits += chunks,
+            None => stats.data_misses += chunks,
+        });
+        found
+    }
+
+    /// Which use of its segment a run is in, if the data cache serves it.
+    fn incarnation_served(&self, run: &Run) -> Option<seabed_types::Incarnation> {
         let is_there = self.layout.contains(run.at, u64::from(run.bytes));
         let incarnation = self.table.incarnation(run.at.segment);
-        let incarnation = incarnation.filter(|_| is_there && self.data.borrow().serves(run));
-        if let Some(incarnation) = incarnation {
-            let found = self.data.borrow_mut().find(run, incarnation);
-            let chunks = run.crcs.len() as u64;
-            self.counters.count(|stats| match found {
-                Some(_) => stats.data_hits += chunks,
-                None => stats.data_misses += chunks,
-            });
-            if let Some(found) = found {
-                self.let_others_run().await;
-                return Ok(found);
-            }
-        }
-        let _permit = self.reads.acquire(run.bytes as usize).await;
+        incarnation.filter(|_| is_there && self.data.borrow().serves(run))
+    }
+
+    /// Reads the bytes of a run that were asked for, each chunk verified. Whoever asks is still counted as running, so the
+    /// segment is what it was when its row was looked at.
+    async fn read_run(&self, run: &Run, pace: &Pace) -> Result<Loaded> {
+        let incarnation = self.incarnation_served(run);
         let (read, skip) = self.read_covering(run.at, run.bytes).await?;
         let bytes = &read[skip..skip + run.bytes as usize];
-        for (index, (chunk, crc)) in bytes.chunks(CHUNK_BYTES).zip(&run.crcs).enumerate() {
-            if Crc::of(chunk) != *crc && !seabed_types::seeded!(47) {
-                let offset = u32::try_from(index * CHUNK_BYTES).expect("within a run");
-                return Err(Error::Corrupt { at: run.at.plus(offset), what: "data: checksum" });
+        let groups = bytes.chunks(STEP_BYTES).zip(run.crcs.chunks(STEP_BYTES / CHUNK_BYTES));
+        for (group, (bytes, crcs)) in groups.enumerate() {
+            for (index, (chunk, crc)) in bytes.chunks(CHUNK_BYTES).zip(crcs).enumerate() {
+                if Crc::of(chunk) != *crc && !seabed_types::seeded!(47) {
+                    let offset =
+                        u32::try_from(group * STEP_BYTES + index * CHUNK_BYTES).expect("within a run");
+                    return Err(Error::Corrupt { at: run.at.plus(offset), what: "data: checksum" });
+                }
             }
+            pace.step(bytes.len()).await;
         }
         if let Some(incarnation) = incarnation {
             let taken = self.data.borrow_mut().offer(run, incarnation, bytes);
             self.counters.count(|stats| stats.data_admitted += taken);
         }
-        Ok(Bytes::copy_from_slice(&bytes[run.skip as usize..(run.skip + run.take) as usize]))
+        let from = skip + run.skip as usize;
+        Ok(Loaded::Read(read, from..from + run.take as usize))
     }
 
     /// A client that asks for nothing but what is in memory would never wait, and nobody else on its thread would run.
@@ -371,13 +655,71 @@ impl Mounted {
     }
 }
 
+/// Why a question has no answer, but for what is absent or damaged.
+pub(crate) fn refused(error: ReadError) -> Error {
+    match error {
+        ReadError::NotFound => Error::NotFound,
+        ReadError::NoSuchAttr => Error::NoSuchAttr,
+        ReadError::Invalid { what } => Error::Invalid { what },
+        ReadError::Stop(seabed_object::Stop::Corrupt { at, what }) => {
+            Error::Corrupt { at: at.unwrap_or_default(), what }
+        }
+        ReadError::Stop(_) | _ => Error::Invalid { what: "the question" },
+    }
+}
+
+/// Memory for an answer of so many bytes that is read in slices, and for the slices on their way.
+pub(crate) fn memory_of(bytes: u64) -> usize {
+    let ahead = bytes.min((SLICES_AHEAD * SLICE_BYTES) as u64);
+    usize::try_from(bytes.saturating_add(ahead)).unwrap_or(usize::MAX)
+}
+
+/// Bytes of the buffer that the device fills for a part.
+fn buffer_of(part: &Part) -> usize {
+    match part {
+        Part::Run(run) => run.bytes as usize,
+        Part::Zeros(_) | Part::Inline(_) => 0,
+    }
+}
+
+/// Bytes of names and values.
+fn bytes_of(pairs: &[(Bytes, Value)]) -> u64 {
+    pairs.iter().map(|(name, value)| (name.len() + value.bytes()) as u64).sum()
+}
+
+/// Adds a part to an answer that has room for it.
+async fn put_part(answer: &mut Vec<u8>, part: Loaded, pace: &Pace) {
+    match part {
+        Loaded::Zeros(count) => {
+            let mut left = usize::try_from(count).expect("the answer has room for it");
+            while left > 0 {
+                let step = left.min(STEP_BYTES);
+                answer.resize(answer.len() + step, 0);
+                seabed_types::work::bytes(step);
+                left -= step;
+                pace.step(step).await;
+            }
+        }
+        Loaded::Bytes(bytes) => put_bytes(answer, &bytes, pace).await,
+        Loaded::Read(buf, range) => put_bytes(answer, &buf[range], pace).await,
+    }
+}
+
+async fn put_bytes(answer: &mut Vec<u8>, bytes: &[u8], pace: &Pace) {
+    for bytes in bytes.chunks(STEP_BYTES) {
+        answer.extend_from_slice(bytes);
+        seabed_types::work::bytes(bytes.len());
+        pace.step(bytes.len()).await;
+    }
+}
+
 /// Cuts a long run into reads of bounded size.
 fn split(part: &Part) -> Vec<Part> {
     let Part::Run(run) = part else { return vec![part.clone()] };
     let mut parts = Vec::new();
     let (mut at, mut left, mut skip, mut take) = (run.at, run.bytes as usize, run.skip, run.take);
-    for crcs in run.crcs.chunks(READ_BYTES_MAX / CHUNK_BYTES) {
-        let bytes = left.min(READ_BYTES_MAX);
+    for crcs in run.crcs.chunks(SLICE_BYTES / CHUNK_BYTES) {
+        let bytes = left.min(SLICE_BYTES);
         let size = u32::try_from(bytes).expect("bounded above");
         let taken = take.min(size - skip);
         parts.push(Part::Run(Run {

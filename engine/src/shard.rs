@@ -147,6 +147,11 @@ impl Shard {
         self.report
     }
 
+    /// What it was opened with.
+    pub(crate) fn options(&self) -> &ShardOptions {
+        &self.home.options
+    }
+
     /// The store that it is a shard of.
     pub fn superblock(&self) -> &Superblock {
         &self.home.superblock

@@ -61,6 +61,8 @@ pub struct Stats {
     pub quarantined_segments: u64,
     /// Live bytes.
     pub live_bytes: u64,
+    /// Read handles that are open.
+    pub read_handles: u64,
     /// Memory that the shard counts as its own, in bytes.
     pub memory_bytes: u64,
 }

@@ -26,10 +26,10 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use bytes::Bytes;
-use futures::FutureExt;
 use futures::channel::oneshot;
+use futures::{FutureExt, Stream};
 use seabed_device::glommio_host::{self, CreateOptions, Created, FirstWrite, GlommioHost, HostOptions};
-use seabed_device::local::Notify;
+use seabed_device::local::{Notify, Semaphore};
 use seabed_device::{Class, Host, Join, Machine, Missing, OpenError};
 use seabed_object::read::{Range, Stat};
 use seabed_object::{Direction, IntoData, ObjectId, Transaction, Usage};
@@ -37,13 +37,15 @@ use seabed_segment::{Identity, Layout, Superblock, SuperblockError};
 use seabed_types::{BLOCK_BYTES, PoolId, ShardId, Uuid};
 
 use crate::format::{format_device, is_window, window_bytes};
+use crate::handle::LocalRead;
 use crate::inbox::{Answer, End, Inbox, Jobs, inbox};
 use crate::limits::StoreLimits;
 use crate::list::List;
+use crate::listing::ListPage;
 use crate::local::{LocalPool, LocalStore, PoolEntry, bytes_of_range, keys_of};
 use crate::mounted::{MountReport, limits_of};
 use crate::options::{Access, FormatOptions, OpenOptions, ShardOptions};
-use crate::read::{ListPage, OmapPage};
+use crate::read::OmapPage;
 use crate::shard::Shard;
 use crate::stats::Stats;
 use crate::{Error, ErrorKind, Result};
@@ -52,6 +54,9 @@ use crate::{Error, ErrorKind, Result};
 const BEGIN_FOR: Duration = Duration::from_micros(100);
 /// The share of the memory budget that calls may take whose futures were dropped.
 const ABANDONED_SHARE: usize = 8;
+/// Reads of one handle that wait for their turn, and those that are on their way.
+const READS_QUEUED: usize = 1;
+const READS_AT_ONCE: usize = 8;
 /// The smallest segment of a store that the size chooses.
 const SEGMENT_BYTES_MIN: u32 = 1 << 20;
 
@@ -343,6 +348,9 @@ impl Store {
                 access: options.access,
                 memory_bytes: options.memory_bytes,
                 data_cache_bytes: options.data_cache_bytes,
+                read_bytes_max: options.read_bytes_max,
+                read_handles_max: options.read_handles_max,
+                read_handle_age_max: options.read_handle_age_max,
                 ..ShardOptions::default()
             };
             let engine = Mutex::new(Some(Engine { superblock, options: shard, jobs, mounted, closed }));
@@ -628,7 +636,23 @@ impl Pool {
         Ok(PutStream { parts, done })
     }
 
-    /// All bytes of an object.
+    /// Opens an object to be read as it is now, in bounded memory, for as long as it takes; [`Error::NotFound`],
+    /// [`Error::TooManyHandles`].
+    pub async fn open_read(&self, object: impl Into<ObjectId>) -> Result<ReadHandle> {
+        let object = object.into();
+        let (sender, jobs) = async_channel::bounded(READS_QUEUED);
+        let opened = self.call(move |pool| async move {
+            let read = pool.open_read(object).await?;
+            let (stat, version) = (read.stat(), read.version());
+            let runtime = pool.runtime();
+            runtime.spawn(Class::Foreground, Box::pin(serve_reads(read, jobs, pool.runtime())));
+            Ok((stat, version))
+        });
+        let (stat, version) = opened.await?;
+        Ok(ReadHandle { jobs: sender, stat, version, position: 0 })
+    }
+
+    /// All bytes of an object. [`Error::ReadTooLarge`]: of a larger one, use [`Pool::open_read`].
     pub async fn get(&self, object: impl Into<ObjectId>) -> Result<Bytes> {
         let object = object.into();
         self.call(|pool| async move { pool.get(object).await }).await
@@ -739,7 +763,8 @@ impl Pool {
         self.call(move |pool| async move { pool.list_page(from, limit).await }).await
     }
 
-    /// All objects in the order of objects; complete for those that exist throughout.
+    /// All objects in the order of objects; complete for those that exist throughout. An interval of names that is damaged is
+    /// an error, after which the stream goes on behind it.
     pub fn list(&self) -> List {
         List::new(self.clone())
     }
@@ -747,6 +772,111 @@ impl Pool {
     /// What the pool holds.
     pub async fn usage(&self) -> Result<Usage> {
         self.call(|pool| async move { pool.usage() }).await
+    }
+}
+
+/// What a read handle's engine side is asked.
+struct ReadJob {
+    offset: u64,
+    /// None: as many as a chunk of a stream has.
+    bytes: Option<u64>,
+    answer: oneshot::Sender<Result<Bytes>>,
+}
+
+/// The engine's side of a read handle; ends when the other side is dropped.
+async fn serve_reads(read: LocalRead, jobs: Receiver<ReadJob>, runtime: Rc<dyn seabed_device::Runtime>) {
+    let (read, turns) = (Rc::new(read), Semaphore::new(READS_AT_ONCE));
+    loop {
+        let turn = turns.acquire(1).await;
+        let Ok(job) = jobs.recv().await else { return };
+        let read = Rc::clone(&read);
+        let task = async move {
+            let bytes = job.bytes.unwrap_or_else(|| read.chunk_bytes());
+            let answer = read.read_at(job.offset, bytes).await;
+            let _ = job.answer.send(answer);
+            drop(turn);
+        };
+        runtime.spawn(Class::Foreground, Box::pin(task));
+    }
+}
+
+/// A read handle: an object as it was when it was opened, read in bounded memory. Dropped, it lets go of all that it keeps.
+///
+/// It shows one version whatever is written meanwhile, as long as the store can afford to: [`Error::Expired`].
+///
+/// ```no_run
+/// # async fn copy(pool: seabed::Pool) -> seabed::Result<()> {
+/// let mut read = pool.open_read("film").await?;
+/// println!("{} bytes", read.size());
+/// while let Some(chunk) = read.next_chunk().await? {
+///     // At most 1 MiB at a time.
+///     drop(chunk);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+pub struct ReadHandle {
+    jobs: Sender<ReadJob>,
+    stat: Stat,
+    version: u64,
+    position: u64,
+}
+
+impl fmt::Debug for ReadHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ReadHandle")
+            .field("size", &self.stat.size)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ReadHandle {
+    /// Bytes of the object.
+    pub fn size(&self) -> u64 {
+        self.stat.size
+    }
+
+    /// What the object was when it was opened.
+    pub fn stat(&self) -> Stat {
+        self.stat
+    }
+
+    /// Which state of the store it shows: two handles of one version show the same bytes. It grows with each transaction of the
+    /// store, and counts from 0 when the store is opened.
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The bytes from `offset` on, at most `bytes` and at most up to the object's end; holes are zeros.
+    ///
+    /// Errors: [`Error::Expired`], [`Error::ReadTooLarge`], [`Error::Closed`]. Cancel safety: dropping the future loses nothing.
+    pub async fn read_at(&self, offset: u64, bytes: u64) -> Result<Bytes> {
+        self.ask(offset, Some(bytes)).await
+    }
+
+    async fn ask(&self, offset: u64, bytes: Option<u64>) -> Result<Bytes> {
+        let (answer, answered) = oneshot::channel();
+        self.jobs.send(ReadJob { offset, bytes, answer }).await.map_err(|_| Error::Closed)?;
+        answered.await.unwrap_or(Err(Error::Closed))
+    }
+
+    /// The next bytes, at most 1 MiB; none at the end. After an error, or if the future is dropped, the same bytes can be asked
+    /// for again.
+    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>> {
+        if self.position >= self.stat.size {
+            return Ok(None);
+        }
+        let chunk = self.ask(self.position, None).await?;
+        self.position += chunk.len() as u64;
+        Ok(Some(chunk))
+    }
+
+    /// All bytes that [`ReadHandle::next_chunk`] has not given, as a stream; an error ends it.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
+        futures::stream::try_unfold(self, |mut read| async move {
+            Ok(read.next_chunk().await?.map(|chunk| (chunk, read)))
+        })
     }
 }
 

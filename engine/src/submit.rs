@@ -304,6 +304,7 @@ impl Mounted {
         (spots, permit): (&Spots, Option<Permit>),
     ) -> Result<Lsn> {
         let journal = Rc::clone(self.journal()?);
+        let mut has_expired = false;
         let sets_graves = effects.rows.iter().any(|row| row.tree == TreeKind::Graves);
         let joined = journal.join(need, |joined| -> std::result::Result<(), &'static str> {
             let lsn = joined.lsn();
@@ -321,6 +322,7 @@ impl Mounted {
             }
             let world = &mut *self.world.borrow_mut();
             let mut takes_away = false;
+            let is_watched = self.past.is_any();
             let usage = effects.encode(&placed, |row| {
                 takes_away |= row.change == Change::Gone;
                 let pieces = (row.pieces.as_slice(), &row.identity()[..]);
@@ -330,6 +332,10 @@ impl Mounted {
                     self.table.plus(at.segment, *bytes);
                 }
                 let spot = spots.of(row.tree, &row.key);
+                if is_watched {
+                    let old = || world.value_of((id, row.tree), &row.key);
+                    has_expired |= self.past.note(&self.table, (id, row.tree), &row.key, old);
+                }
                 world.apply_row((id, row.tree), &row.key, row.change, lsn, spot)
             })?;
             // Also rows without data of their own, which only their leaf has, take space.
@@ -369,6 +375,9 @@ impl Mounted {
                 bytes: 0,
             });
             return Err(Error::Corrupt { at: seabed_types::Paddr::default(), what });
+        }
+        if has_expired {
+            self.watch_ended();
         }
         self.note_released();
         self.write_segment_ends();

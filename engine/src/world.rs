@@ -144,6 +144,12 @@ impl World {
         self.ages.replay_bytes()
     }
 
+    /// A row's value; its leaf is in memory.
+    pub(crate) fn value_of(&self, (id, tree): (CollectionId, TreeKind), key: &[u8]) -> Option<&[u8]> {
+        let of = &self.collections.get(&id)?.trees[slot(tree)];
+        of.get(&self.cache, key).ok().flatten()
+    }
+
     /// Changes a row whose leaf is in memory, and keeps the change as pending from record `lsn`. `spot`: where it was seen.
     /// Of the rows of one transaction the removals come last: a leaf that loses its last row is given up.
     pub(crate) fn apply_row(

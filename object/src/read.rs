@@ -7,6 +7,7 @@
 //! Cost: stat is one row; a read one names row and one row for each 64 KiB; an omap page one scan.
 
 mod listing;
+mod opened;
 
 use std::ops::ControlFlow;
 
@@ -14,7 +15,11 @@ use bytes::Bytes;
 use seabed_types::{CHUNK_BYTES, Crc, Paddr, TreeKind};
 use smallvec::SmallVec;
 
-pub use self::listing::{Listed, OmapPage, Page, attrs, list, omap_get, omap_range};
+pub use self::listing::{
+    AttributePage, Listed, OmapPage, Page, PageLimit, attrs, attrs_from, list, list_page, omap_get,
+    omap_page, omap_range,
+};
+pub use self::opened::{Look, Opened, allocated_from, look, open};
 use crate::ROW_BYTES;
 use crate::extents::{Chunk, Extents, FULL};
 use crate::id::ObjectId;
@@ -166,58 +171,36 @@ pub fn allocated(rows: &dyn Rows, id: &ObjectId) -> Result<u64, ReadError> {
 /// How to read `bytes` bytes from `offset` on; clipped at the object's size.
 pub fn read(rows: &dyn Rows, id: &ObjectId, offset: u64, bytes: u64) -> Result<ReadPlan, ReadError> {
     let onode = onode(rows, id)?;
+    let range = clip(onode.size, offset, bytes)?;
+    plan_of(rows, id, &onode, range)
+}
+
+/// The part of `offset..offset + bytes` that an object of `size` bytes has.
+fn clip(size: u64, offset: u64, bytes: u64) -> Result<Range, ReadError> {
     let end = offset.checked_add(bytes).ok_or(ReadError::Invalid { what: "offset and length overflow" })?;
-    let end = end.min(onode.size);
-    let mut plan = ReadPlan { size: onode.size, parts: Vec::new() };
-    let mut at = offset;
-    if at >= end {
-        return Ok(plan);
+    Ok(Range { offset, bytes: end.min(size).saturating_sub(offset) })
+}
+
+/// How to read a range, which ends at or before the object's size.
+fn plan_of(
+    rows: &dyn Rows,
+    id: &ObjectId,
+    onode: &OnodeRef<'_>,
+    range: Range,
+) -> Result<ReadPlan, ReadError> {
+    if range.bytes == 0 {
+        return Ok(ReadPlan { size: onode.size, parts: Vec::new() });
     }
     if !onode.parts.has(Parts::CHUNKS) {
-        let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(onode.data.len());
-        let inline = &onode.data[clip(offset)..clip(end)];
-        if !inline.is_empty() {
-            plan.parts.push(Part::Inline(Bytes::copy_from_slice(inline)));
-        }
-        plan.zeros(end - at - inline.len() as u64);
-        return Ok(plan);
+        return Ok(ReadPlan::of_inline(onode.size, onode.data, range));
     }
-    let range = Range { offset, bytes: end - offset };
-    let mut take = |start: u64, chunk: Chunk| {
-        let from = start.max(at);
-        let to = end.min(start + u64::from(chunk.bytes));
-        if from < to {
-            plan.zeros(from - at);
-            plan.chunk(chunk, from - start, to - from);
-            at = to;
-        }
-    };
-    match onode.extents()? {
-        Some(extents) => chunks_of_row(0, &extents, range, &mut take),
-        None => chunks(rows, member_of(id, &onode), range, &mut take)?,
-    }
-    plan.zeros(end - at);
-    Ok(plan)
+    let extents = onode.extents()?;
+    ReadPlan::of_chunks(rows, (onode.size, member_of(id, onode)), extents.as_ref(), range)
 }
 
 /// The ranges of `offset..offset + bytes` that are stored, in order; all between them are zeros. Inline data counts.
 pub fn extents(rows: &dyn Rows, id: &ObjectId, offset: u64, bytes: u64) -> Result<Vec<Range>, ReadError> {
-    let mut ranges: Vec<Range> = Vec::new();
-    let mut at = offset;
-    for part in read(rows, id, offset, bytes)?.parts {
-        let (bytes, is_stored) = match part {
-            Part::Zeros(bytes) => (bytes, false),
-            Part::Inline(data) => (data.len() as u64, true),
-            Part::Run(run) => (u64::from(run.take), true),
-        };
-        match ranges.last_mut() {
-            Some(last) if is_stored && last.offset + last.bytes == at => last.bytes += bytes,
-            _ if is_stored => ranges.push(Range { offset: at, bytes }),
-            _ => {}
-        }
-        at += bytes;
-    }
-    Ok(ranges)
+    Ok(read(rows, id, offset, bytes)?.stored_ranges(offset))
 }
 
 /// The value of an attribute.
@@ -244,6 +227,71 @@ pub fn omap_header(rows: &dyn Rows, id: &ObjectId) -> Result<Value, ReadError> {
 }
 
 impl ReadPlan {
+    /// Bytes that were asked for.
+    pub fn bytes(&self) -> u64 {
+        let bytes = |part: &Part| match part {
+            Part::Zeros(bytes) => *bytes,
+            Part::Inline(data) => data.len() as u64,
+            Part::Run(run) => u64::from(run.take),
+        };
+        self.parts.iter().map(bytes).sum()
+    }
+
+    /// The ranges, from `offset` on, that are not zeros by plan.
+    fn stored_ranges(&self, offset: u64) -> Vec<Range> {
+        let mut ranges = Vec::new();
+        let mut at = offset;
+        for part in &self.parts {
+            let (bytes, is_stored) = match part {
+                Part::Zeros(bytes) => (*bytes, false),
+                Part::Inline(data) => (data.len() as u64, true),
+                Part::Run(run) => (u64::from(run.take), true),
+            };
+            if is_stored {
+                opened::join(&mut ranges, Range { offset: at, bytes });
+            }
+            at += bytes;
+        }
+        ranges
+    }
+
+    fn of_inline(size: u64, data: &[u8], range: Range) -> Self {
+        let mut plan = Self { size, parts: Vec::new() };
+        let clip = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(data.len());
+        let inline = &data[clip(range.offset)..clip(range.offset + range.bytes)];
+        if !inline.is_empty() {
+            plan.parts.push(Part::Inline(Bytes::copy_from_slice(inline)));
+        }
+        plan.zeros(range.bytes - inline.len() as u64);
+        plan
+    }
+
+    /// The plan for an object whose bytes are chunks; `extents` are those of its onode, if it has them there.
+    fn of_chunks(
+        rows: &dyn Rows,
+        (size, member): (u64, Member),
+        extents: Option<&Extents>,
+        range: Range,
+    ) -> Result<Self, ReadError> {
+        let mut plan = Self { size, parts: Vec::new() };
+        let (mut at, end) = (range.offset, range.offset + range.bytes);
+        let mut take = |start: u64, chunk: Chunk| {
+            let from = start.max(at);
+            let to = end.min(start + u64::from(chunk.bytes));
+            if from < to {
+                plan.zeros(from - at);
+                plan.chunk(chunk, from - start, to - from);
+                at = to;
+            }
+        };
+        match extents {
+            Some(extents) => chunks_of_row(0, extents, range, &mut take),
+            None => chunks(rows, member, range, &mut take)?,
+        }
+        plan.zeros(end - at);
+        Ok(plan)
+    }
+
     fn zeros(&mut self, bytes: u64) {
         match self.parts.last_mut() {
             _ if bytes == 0 => {}

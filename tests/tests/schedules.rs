@@ -6,7 +6,9 @@ use seabed_tests::crash::in_place::{self, Closing};
 use seabed_tests::crash::lost_end::{Resting, lost_end};
 use seabed_tests::crash::schedules::faces::{Callers, calls};
 use seabed_tests::crash::schedules::space::{Order, Slow};
-use seabed_tests::crash::schedules::{self, cached, large, medium, memory, owned, pools, records, space};
+use seabed_tests::crash::schedules::{
+    self, cached, large, medium, memory, owned, pools, reads, records, space,
+};
 use seabed_tests::crash::shown::{Change, waits_until_durable};
 use seabed_tests::crash::{FlipPlaces, Structure, flip, stories, trimming_mounts};
 use seabed_tests::machine::{Cache, EIO, Effect, Fault, Landed};
@@ -499,4 +501,40 @@ fn the_largest_requests_hold_nobody_up() {
 fn many_streaming_puts_stay_within_the_budget() {
     let streams = large::streams(1).unwrap_or_else(|broken| panic!("{broken}"));
     assert!(streams >= 100, "{streams}");
+}
+
+/// A streamed get beside an overwriter was of several versions when it was built of reads, in a third of the cases.
+#[test]
+fn reads_in_slices_and_handles_show_one_version() {
+    let mut counts = [0; 2];
+    for seed in 1..4 {
+        let read = reads::pinned(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        counts = [counts[0] + read[0], counts[1] + read[1]];
+        let asked = reads::one_moment(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        assert!(asked > 20, "{asked}");
+    }
+    assert!(counts[0] > 50 && counts[1] > 2, "{counts:?}");
+}
+
+/// One byte written at 2^50 - 1 made the next get of the object abort the process; 4 GiB of holes took 4 GiB of memory.
+#[test]
+fn reads_are_bounded() {
+    for seed in 1..4 {
+        reads::bounds(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
+}
+
+/// A damaged node ended a listing: of 1,327 objects 798 could only be had by name.
+#[test]
+fn a_listing_goes_on_behind_damage() {
+    let mut counts = [0; 2];
+    for seed in 1..4 {
+        let found = reads::past_damage(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        counts = [counts[0] + found[0], counts[1] + found[1]];
+    }
+    assert!(counts[0] > 20 && counts[1] > 100, "{counts:?}");
+    for (situation, count) in reached::counts(reached::Suite::Reads) {
+        let is_of_listing = format!("{situation:?}") == "ListedPastDamage";
+        assert!(count > 0 || !reached::ARE_COUNTED || !is_of_listing, "{situation:?} was never reached");
+    }
 }

@@ -33,6 +33,8 @@ pub enum Suite {
     Schedules,
     /// The suites of the faces, among the tests of `tests/tests/schedules.rs`.
     Faces,
+    /// The tests of reads among those.
+    Reads,
 }
 
 situations! {
@@ -96,6 +98,14 @@ situations! {
     DataHit = Crash,
     /// Data in memory gave way to other data.
     DataEvicted = Crash,
+    /// A request let others run between its slices.
+    ReadPaced = Reads,
+    /// A row of a watched object changed.
+    PastNoted = Reads,
+    /// A read handle, or a request that watched an object, expired.
+    HandleExpired = Reads,
+    /// A listing went on behind damage.
+    ListedPastDamage = Reads,
     /// A failed read was tried again.
     ReadAgain = Faults,
     /// A segment took a write that failed, and was quarantined.

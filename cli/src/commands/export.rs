@@ -130,6 +130,9 @@ impl Export<'_> {
         let mut from = None;
         loop {
             let page = block_on(self.pool.list_page(from, PAGE)).map_err(|error| self.about_pool(&error))?;
+            for damaged in &page.damaged {
+                run.damaged(&format!("pool {}: {damaged}", names::quoted(self.pool.name().as_bytes())));
+            }
             for id in page.objects {
                 if !is_plain(&id) {
                     let message = format!("{id:?}: is a snapshot or in a namespace; not exported");

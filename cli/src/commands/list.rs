@@ -16,7 +16,7 @@ use seabed::{ObjectId, Pool};
 use serde_json::{Map, Value};
 
 use crate::args::{Global, StoreArg};
-use crate::exit::{Exit, Outcome};
+use crate::exit::{Exit, Failure, Outcome};
 use crate::names;
 use crate::output::Output;
 use crate::session::{Session, about};
@@ -52,7 +52,7 @@ pub(crate) struct ListArgs {
 
 pub(crate) fn run(args: &ListArgs, global: &Global) -> Outcome<Exit> {
     let session = Session::read(&args.store.store, global)?;
-    let mut lister = Lister { args, output: Output::new(), listed: 0 };
+    let mut lister = Lister { args, output: Output::new(), listed: 0, damaged: 0 };
     match &args.pool {
         None => lister.pools(&session)?,
         Some(name) => {
@@ -64,13 +64,19 @@ pub(crate) fn run(args: &ListArgs, global: &Global) -> Outcome<Exit> {
     }
     lister.output.finish()?;
     session.close()?;
-    Ok(Exit::Done)
+    if lister.damaged == 0 {
+        return Ok(Exit::Done);
+    }
+    let message = format!("{} parts of the listing are damaged: objects are missing in it", lister.damaged);
+    Err(Failure::new(Exit::Corrupt, message).advise("`seabed check` reports what is damaged"))
 }
 
 struct Lister<'a> {
     args: &'a ListArgs,
     output: Output,
     listed: u64,
+    /// Intervals of names that are damaged.
+    damaged: u64,
 }
 
 /// What `-l` tells.
@@ -104,6 +110,11 @@ impl Lister<'_> {
         loop {
             let page = block_on(pool.list_page(from, PAGE))
                 .map_err(|error| about(pool.name().as_bytes(), &error))?;
+            for damaged in &page.damaged {
+                self.damaged += 1;
+                let pool = names::quoted(pool.name().as_bytes());
+                crate::stderr::line(&format!("seabed: pool {pool}: {damaged}"));
+            }
             for id in page.objects {
                 if !self.is_wanted(&id.name) {
                     continue;

@@ -28,6 +28,8 @@ pub enum ErrorKind {
     Invalid,
     /// The request is over a limit of the store, of its options or of one record.
     TooLarge,
+    /// The read handle shows a version that the store does not keep any more: open another.
+    Expired,
     /// There is no space for it at present.
     OutOfSpace,
     /// The memory budget is too small.
@@ -97,7 +99,11 @@ impl Error {
             }
             Self::PoolExists { .. } => ErrorKind::AlreadyExists,
             Self::Layout(_) | Self::Invalid { .. } | Self::SystemPool => ErrorKind::Invalid,
-            Self::TooManyPools { .. } | Self::TooLarge { .. } => ErrorKind::TooLarge,
+            Self::TooManyPools { .. }
+            | Self::TooLarge { .. }
+            | Self::ReadTooLarge { .. }
+            | Self::TooManyHandles { .. } => ErrorKind::TooLarge,
+            Self::Expired => ErrorKind::Expired,
             Self::NoSpace { .. } => ErrorKind::OutOfSpace,
             Self::TooManyStreams { .. } | Self::MemoryBudget { .. } => ErrorKind::OutOfMemory,
             Self::Closed => ErrorKind::Closed,
@@ -143,7 +149,9 @@ impl From<ErrorKind> for io::ErrorKind {
             ErrorKind::InUse | ErrorKind::Busy => Self::ResourceBusy,
             ErrorKind::Unsupported => Self::Unsupported,
             ErrorKind::Corrupt => Self::InvalidData,
-            ErrorKind::PreconditionFailed | ErrorKind::Device | ErrorKind::Stopped => Self::Other,
+            ErrorKind::PreconditionFailed | ErrorKind::Expired | ErrorKind::Device | ErrorKind::Stopped => {
+                Self::Other
+            }
         }
     }
 }

@@ -29,6 +29,38 @@ pub struct Page {
     pub objects: Vec<Listed>,
     /// The key ([`key::names`]) of the object that the next page begins with; `None`: there is no more.
     pub next: Option<KeyBuf>,
+    /// Keys of rows that name no object, and what is wrong with them.
+    pub damaged: Vec<(KeyBuf, &'static str)>,
+}
+
+/// Where a page ends; one with nothing in it takes one item whatever that is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PageLimit {
+    /// Most items.
+    pub items: usize,
+    /// Most bytes of names, keys and values.
+    pub bytes: usize,
+}
+
+impl PageLimit {
+    /// A page of so many items.
+    pub const fn items(items: usize) -> Self {
+        Self { items, bytes: usize::MAX }
+    }
+
+    /// Whether a page of `items` items and `bytes` bytes has room for one of `more` bytes.
+    pub const fn has_room(&self, items: usize, bytes: usize, more: usize) -> bool {
+        items == 0 || items < self.items && bytes.saturating_add(more) <= self.bytes
+    }
+}
+
+/// A page of attributes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AttributePage {
+    /// By name.
+    pub pairs: Vec<(Bytes, Value)>,
+    /// The name that the next page begins with; `None`: there is no more.
+    pub next: Option<Bytes>,
 }
 
 /// A page of an omap.
@@ -43,13 +75,34 @@ pub struct OmapPage {
 /// Up to `limit` objects whose keys are in `from..to`, in order. Bounds are keys of the names tree ([`key::names`]) or of
 /// a collection ([`key::collection`]).
 pub fn list(rows: &dyn Rows, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Page, ReadError> {
+    let page = list_page(rows, from, to, PageLimit::items(limit))?;
+    match page.damaged.first() {
+        Some((_, what)) => Err(Stop::Corrupt { at: None, what }.into()),
+        None => Ok(page),
+    }
+}
+
+/// As [`list`], with a bound in bytes; rows that name no object are listed apart.
+pub fn list_page(
+    rows: &dyn Rows,
+    from: &[u8],
+    to: Option<&[u8]>,
+    limit: PageLimit,
+) -> Result<Page, ReadError> {
     let mut page = Page::default();
+    let mut bytes = 0;
     visit(rows, TreeKind::Names, from, to, Direction::Forward, &mut |key, value| {
-        if page.objects.len() == limit {
+        if limit.items == 0 || !limit.has_room(page.objects.len() + page.damaged.len(), bytes, key.len()) {
             page.next = Some(KeyBuf::from_slice(key));
             return Ok(false);
         }
-        page.objects.push(Listed { id: key::decode_names(key)?, stat: Stat::of(&OnodeRef::decode(value)?) });
+        bytes += key.len();
+        match (key::decode_names(key), OnodeRef::decode(value)) {
+            (Ok(id), Ok(onode)) => page.objects.push(Listed { id, stat: Stat::of(&onode) }),
+            (Err(malformed), _) | (_, Err(malformed)) => {
+                page.damaged.push((KeyBuf::from_slice(key), malformed.what));
+            }
+        }
         Ok(true)
     })?;
     Ok(page)
@@ -57,18 +110,41 @@ pub fn list(rows: &dyn Rows, from: &[u8], to: Option<&[u8]>, limit: usize) -> Re
 
 /// All attributes, by name.
 pub fn attrs(rows: &dyn Rows, id: &ObjectId) -> Result<Vec<(Bytes, Value)>, ReadError> {
+    Ok(attrs_from(rows, id, None, PageLimit::items(usize::MAX))?.pairs)
+}
+
+/// Attributes from `from` on (`None`: the first), by name; inline ones come all at once.
+pub fn attrs_from(
+    rows: &dyn Rows,
+    id: &ObjectId,
+    from: Option<&[u8]>,
+    limit: PageLimit,
+) -> Result<AttributePage, ReadError> {
     let onode = onode(rows, id)?;
+    let mut page = AttributePage::default();
     if !onode.parts.has(Parts::ATTRIBUTES) {
-        return Ok(inline(onode.attributes).collect());
+        page.pairs = inline(onode.attributes).collect();
+        return Ok(page);
     }
     let member = member_of(id, &onode);
-    let mut attrs = Vec::new();
-    let (from, to) = (key::kind_bound(member, Kind::Attribute), key::kind_end(member, Kind::Attribute));
-    visit(rows, TreeKind::Bodies, &from, Some(&to), Direction::Forward, &mut |key, value| {
-        attrs.push((name_of(key)?, RowValue::decode(value)?.to_value()));
+    let mut bytes = 0;
+    let start = from.map_or_else(
+        || key::kind_bound(member, Kind::Attribute),
+        |from| key::named_bound(member, Kind::Attribute, from),
+    );
+    let end = key::kind_end(member, Kind::Attribute);
+    visit(rows, TreeKind::Bodies, &start, Some(&end), Direction::Forward, &mut |key, value| {
+        let (name, value) = (name_of(key)?, RowValue::decode(value)?.to_value());
+        let more = name.len() + value.bytes();
+        if !limit.has_room(page.pairs.len(), bytes, more) {
+            page.next = Some(name);
+            return Ok(false);
+        }
+        bytes += more;
+        page.pairs.push((name, value));
         Ok(true)
     })?;
-    Ok(attrs)
+    Ok(page)
 }
 
 /// The omap values of those of `keys` that there are, in the order of `keys`.
@@ -79,7 +155,7 @@ pub fn omap_get<K: AsRef<[u8]>>(
 ) -> Result<Vec<(Bytes, Value)>, ReadError> {
     let onode = onode(rows, id)?;
     let member = member_of(id, &onode);
-    let mut pairs = Vec::with_capacity(keys.len());
+    let mut pairs = Vec::new();
     let mut is_absent = false;
     for key in keys.iter().map(AsRef::as_ref) {
         let value = if onode.parts.has(Parts::OMAP) {
@@ -107,17 +183,31 @@ pub fn omap_range(
     limit: usize,
     direction: Direction,
 ) -> Result<OmapPage, ReadError> {
+    omap_page(rows, id, (from, to), PageLimit::items(limit), direction)
+}
+
+/// As [`omap_range`], with a bound in bytes.
+pub fn omap_page(
+    rows: &dyn Rows,
+    id: &ObjectId,
+    (from, to): (&[u8], Option<&[u8]>),
+    limit: PageLimit,
+    direction: Direction,
+) -> Result<OmapPage, ReadError> {
     if to.is_some_and(|to| from > to) {
         return Err(ReadError::Invalid { what: "an interval that ends before it begins" });
     }
     let onode = onode(rows, id)?;
     let mut page = OmapPage::default();
-    if limit == 0 {
+    if limit.items == 0 {
         return Err(ReadError::Invalid { what: "a page has at least one pair" });
     }
     // Adds a pair, or says that there is one more than the page takes.
+    let mut bytes = 0;
     let mut add = |key: Bytes, value: Value| {
-        if page.pairs.len() < limit {
+        let more = key.len() + value.bytes();
+        if limit.has_room(page.pairs.len(), bytes, more) {
+            bytes += more;
             page.pairs.push((key, value));
             return true;
         }

@@ -180,7 +180,10 @@ pub(super) async fn ask(pool: &LocalPool, read: &Read) -> Result<Answer, Error> 
         }
         Read::List(from, limit) => {
             let page = pool.list_page(from.as_ref().map(id_of), *limit).await;
-            page.map(|page| Answer::Names(page.objects.iter().map(id_from).collect()))
+            page.and_then(|page| match page.damaged.into_iter().next() {
+                Some(damaged) => Err(damaged.error),
+                None => Ok(Answer::Names(page.objects.iter().map(id_from).collect())),
+            })
         }
     };
     match answer {
@@ -227,6 +230,9 @@ pub(super) async fn dump(store: &LocalStore, name: &str) -> Result<Option<Vec<(O
     let mut from = None;
     loop {
         let page = pool.list_page(from, 5).await?;
+        if let Some(damaged) = page.damaged.into_iter().next() {
+            return Err(damaged.error);
+        }
         for id in &page.objects {
             all.push((id_from(id), dump_object(&pool, id).await?));
         }

@@ -5,6 +5,7 @@
 //! that rot: [`records`]. Data in memory: [`cached`]. Buffers of the caller: [`owned`].
 //! Pools that are removed and renamed: [`pools`].
 //! Calls of other threads: [`faces`]. The largest requests: [`large`].
+//! Answers in slices and read handles: [`reads`].
 
 pub mod cached;
 pub mod faces;
@@ -13,6 +14,7 @@ pub mod medium;
 pub mod memory;
 pub mod owned;
 pub mod pools;
+pub mod reads;
 pub mod records;
 pub mod space;
 

@@ -21,6 +21,9 @@ pub async fn contents(store: &LocalStore) -> Result<String, Error> {
         let mut from = None;
         loop {
             let page = pool.list_page(from, 4).await?;
+            if let Some(damaged) = page.damaged.into_iter().next() {
+                return Err(damaged.error);
+            }
             for id in &page.objects {
                 object(&pool, id, &mut text).await?;
             }

@@ -11,7 +11,7 @@ use crate::crash::in_place::{self, Closing};
 use crate::crash::lost_end::{Resting, lost_end};
 use crate::crash::schedules::faces::{Callers, calls};
 use crate::crash::schedules::space::{Order, Slow};
-use crate::crash::schedules::{self, cached, large, medium, memory, owned, pools, records, space};
+use crate::crash::schedules::{self, cached, large, medium, memory, owned, pools, reads, records, space};
 use crate::crash::shown::{Change, waits_until_durable};
 use crate::crash::{FlipPlaces, Structure, flip, run_seed, stories, trimming_mounts};
 use crate::journal_suite;
@@ -104,6 +104,8 @@ pub enum Suite {
     LostEnd,
     /// Buffers of the caller come back with the answer.
     OwnedData,
+    /// Handles and long reads beside an overwriter.
+    Pinned,
     /// A write or a flush fails once while clients work.
     InPlace,
     /// Pools are removed, created again and renamed, and the power is cut.
@@ -163,6 +165,7 @@ impl fmt::Display for Suite {
             Self::Formats => "schedule formats",
             Self::LostEnd => "schedule lost_end",
             Self::OwnedData => "schedule owned_data",
+            Self::Pinned => "schedule pinned",
             Self::InPlace => "in_place",
             Self::Pools => "schedule removed_and_renamed",
             Self::Calls => "schedule calls",
@@ -250,6 +253,7 @@ impl Suite {
             Self::Formats => Over::ALL.into_iter().find_map(|over| error(formats(seed, over))),
             Self::LostEnd => error(lost_end(seed, Resting::Closed)),
             Self::OwnedData => error(owned::owned_data(seed)),
+            Self::Pinned => error(reads::pinned(seed)),
             Self::InPlace => failing_in_place(seed),
             Self::Pools => error(pools::removed_and_renamed(seed)),
             Self::Calls => error(calls(seed, Callers::Wait)),

@@ -146,6 +146,9 @@ impl Probe {
         let (mut objects, mut from) = (Vec::new(), None);
         loop {
             let page = pool.list_page(from, 100).await?;
+            if let Some(damaged) = page.damaged.into_iter().next() {
+                return Err(damaged.error);
+            }
             objects.extend(page.objects);
             from = page.next;
             if from.is_none() {
