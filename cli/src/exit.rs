@@ -172,9 +172,14 @@ fn exit_of(error: &Error) -> Exit {
         | Error::ReadTooLarge { .. }
         | Error::TooManyHandles { .. }
         | Error::ReadOnly
+        | Error::WouldBlock
         | Error::MemoryBudget { .. } => Exit::Usage,
         Error::Corrupt { .. } | Error::Damaged { .. } | Error::WrongSize { .. } => Exit::Corrupt,
-        Error::Device(_) | Error::Fenced(_) | Error::Closed | Error::Backlog { .. } => Exit::Io,
+        Error::Device(_)
+        | Error::Fenced(_)
+        | Error::Closed
+        | Error::Backlog { .. }
+        | Error::Panicked { .. } => Exit::Io,
         _ => Exit::Io,
     }
 }

@@ -45,6 +45,7 @@
 
 mod create;
 mod device;
+mod embedded;
 mod lock;
 mod open;
 mod ring;
@@ -62,6 +63,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use create::{CreateOptions, Created, FirstWrite, create};
+pub use embedded::Embedded;
 pub use open::Access;
 
 use rustix::io::Errno;

@@ -1,15 +1,17 @@
 //! Blocking: the same store for callers without an executor. Each call blocks its thread until it is answered.
+//!
+//! On an engine's thread, and inside an executor of `futures`, a call is [`crate::Error::WouldBlock`]: it would wait for itself.
 
 use std::ops::RangeBounds;
 use std::path::Path;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::executor::block_on;
 use seabed_object::read::{Range, Stat};
 use seabed_object::{Direction, IntoData, ObjectId, Transaction, Usage};
 
 use crate::Result;
+use crate::guest::may_block;
 use crate::limits::StoreLimits;
 use crate::listing::ListPage;
 use crate::local::PoolEntry;
@@ -17,6 +19,11 @@ use crate::options::{FormatOptions, OpenOptions};
 use crate::read::OmapPage;
 use crate::stats::Stats;
 use crate::store::{self, StoreInfo};
+
+fn block_on<T>(call: impl Future<Output = Result<T>>) -> Result<T> {
+    may_block()?;
+    futures::executor::block_on(call)
+}
 
 /// An open store; see [`crate::Store`].
 #[derive(Clone, Debug)]
@@ -36,13 +43,18 @@ pub struct PutStream(store::PutStream);
 
 /// The objects of a pool; see [`crate::List`].
 #[derive(Debug)]
-pub struct List(crate::list::List);
+pub struct List(Option<crate::list::List>);
 
 impl Iterator for List {
     type Item = Result<ObjectId>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        block_on(self.0.next())
+        let list = self.0.as_mut()?;
+        let next = block_on(async { Ok(list.next().await) }).unwrap_or_else(|error| Some(Err(error)));
+        if !matches!(next, Some(Ok(_))) {
+            self.0 = None;
+        }
+        next
     }
 }
 
@@ -259,7 +271,7 @@ impl Pool {
 
     /// See [`crate::Pool::list`].
     pub fn list(&self) -> List {
-        List(self.0.list())
+        List(Some(self.0.list()))
     }
 
     /// See [`crate::Pool::usage`].

@@ -133,6 +133,15 @@ pub enum Error {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// Code that an embedder runs on the engine's thread panicked; the store goes on.
+    #[error("code on the engine's thread panicked: {message}")]
+    Panicked {
+        /// The panic's message.
+        message: String,
+    },
+    /// The blocking face was called where it would block an executor, which may be the one that has to answer.
+    #[error("a blocking call on an engine's thread or inside an executor would wait for itself")]
+    WouldBlock,
     /// Nothing was sent: calls whose futures were dropped are still being carried out and take all the memory they may. A
     /// later call may succeed.
     #[error("dropped calls of {bytes} bytes are not finished, the limit is {max}: try again later")]

@@ -23,17 +23,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use seabed_device::local::Notify;
-use seabed_device::{Class, DeviceError, Local, Machine};
+use seabed_device::{Class, DeviceError, IoKind, Local, Machine, OpenError};
 use seabed_journal::CollectionId;
 use seabed_object::{Limits, Transaction};
 use seabed_segment::Superblock;
 use seabed_types::{PoolId, ShardId};
 
+use crate::guest::InEngine;
 use crate::limits::StoreLimits;
 use crate::mount::Home;
 use crate::mounted::{MountReport, Mounted, limits_of};
@@ -44,6 +47,8 @@ use crate::stats::{Counters, Stats};
 use crate::submit::Also;
 use crate::{Error, Result};
 
+/// The error number of an operation that was given up.
+const CANCELED: i32 = 125;
 /// How often a mount in place is tried.
 const TRIES: u32 = 3;
 /// The pause before the second try; before each later one ten times as long.
@@ -71,6 +76,10 @@ pub struct Shard {
     changed: Notify,
     closing: Cell<bool>,
     closed: Cell<bool>,
+    /// Code of the engine panicked in a call of an embedder's code.
+    panicked: Cell<bool>,
+    /// A task of the engine panicked, and nothing is carried out any more.
+    stopped: Cell<bool>,
     /// Requests that came while there was no mount to take them.
     waiting: RefCell<Vec<Rc<Request>>>,
     /// Mounts in a row that ended before anything became durable.
@@ -131,6 +140,8 @@ impl Shard {
                 changed: Notify::default(),
                 closing: Cell::new(false),
                 closed: Cell::new(false),
+                panicked: Cell::new(false),
+                stopped: Cell::new(false),
                 waiting: RefCell::default(),
                 fruitless: Cell::new(0),
             });
@@ -177,6 +188,11 @@ impl Shard {
         &self.home.machine
     }
 
+    /// Whether the engine's own code panicked in a call of an embedder's code, so that its state may be half changed.
+    pub(crate) fn has_panicked(&self) -> bool {
+        self.panicked.get()
+    }
+
     /// Counters and levels.
     pub fn stats(&self) -> Stats {
         self.current().stats()
@@ -203,6 +219,9 @@ impl Shard {
         let is_settled =
             || self.closing.get() || matches!(self.phase.get(), Phase::Fenced(_)) || self.serving().is_some();
         self.changed.until(is_settled).await;
+        if self.stopped.get() {
+            return Err(Error::Open(OpenError::Panicked));
+        }
         if self.closing.get() { Err(Error::Closed) } else { Ok(self.current()) }
     }
 
@@ -210,7 +229,12 @@ impl Shard {
     pub(crate) async fn again<T>(&self, work: impl AsyncFn(Rc<Mounted>) -> Result<T>) -> Result<T> {
         loop {
             let mounted = self.mounted().await?;
-            let result = work(Rc::clone(&mounted)).await;
+            let mut working = pin!(work(Rc::clone(&mounted)));
+            let result = poll_fn(|context| {
+                let _in_engine = InEngine::new(&self.panicked);
+                working.as_mut().poll(context)
+            })
+            .await;
             if result.is_ok() || !self.goes_on_after(&mounted) {
                 return result;
             }
@@ -226,6 +250,9 @@ impl Shard {
 
     /// Whether the shard may be changed now.
     pub(crate) fn writable(&self) -> Result<()> {
+        if self.stopped.get() {
+            return Err(Error::Open(OpenError::Panicked));
+        }
         if self.home.options.access == Access::ReadOnly {
             return Err(Error::ReadOnly);
         }
@@ -262,8 +289,29 @@ impl Shard {
         Ok(Submitted::Sent(self.send(id, Work::Transaction(txn, also))))
     }
 
+    /// Ends all work after a task of the engine panicked: all that wait are answered with that, and so is what comes. The next
+    /// open shows what was carried out.
+    pub(crate) fn stop(&self) {
+        let cause = DeviceError::Io { kind: IoKind::Write, at: 0, bytes: 0, errno: CANCELED };
+        self.stopped.set(true);
+        self.closed.set(true);
+        self.phase.set(Phase::Fenced(cause));
+        let mounted = self.current();
+        mounted.fence(cause);
+        for request in self.unanswered(&mounted) {
+            request.end(Err(Error::Open(OpenError::Panicked)));
+        }
+        self.changed.notify_all();
+    }
+
+    /// Whether a task of the engine panicked.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.get()
+    }
+
     /// Gives a request its place.
     pub(crate) fn send(&self, id: CollectionId, work: Work) -> Rc<Request> {
+        let _in_engine = InEngine::new(&self.panicked);
         let request = Request::new(id, work);
         match self.serving() {
             Some(mounted) => mounted.take(&request),

@@ -37,6 +37,7 @@ use seabed_segment::{Identity, Layout, Superblock, SuperblockError};
 use seabed_types::{BLOCK_BYTES, PoolId, ShardId, Uuid};
 
 use crate::format::{format_device, is_window, window_bytes};
+use crate::guest;
 use crate::handle::LocalRead;
 use crate::inbox::{Answer, End, Inbox, Jobs, inbox};
 use crate::limits::StoreLimits;
@@ -114,6 +115,12 @@ impl StoreInfo {
     }
 }
 
+impl StoreInfo {
+    pub(crate) fn new(superblock: Superblock, mount: MountReport) -> Self {
+        Self { superblock, mount }
+    }
+}
+
 /// An open store.
 #[derive(Clone)]
 pub struct Store {
@@ -155,6 +162,7 @@ struct Engine {
 impl Engine {
     fn run(mut self, machine: Machine) -> seabed_device::Local<()> {
         Box::pin(async move {
+            guest::is_engine_thread();
             let runtime = Rc::clone(&machine.runtime);
             let shard = match Shard::mount(machine, self.superblock, ShardId(0), self.options).await {
                 Ok(shard) => shard,
@@ -195,7 +203,20 @@ fn end_of(closed: oneshot::Receiver<Result<()>>, join: Join) -> End {
     end.boxed().shared()
 }
 
-fn open_host(path: &Path, options: &OpenOptions) -> Result<(GlommioHost, Superblock)> {
+/// The part of the options that does not concern the device.
+pub(crate) fn shard_options(options: &OpenOptions) -> ShardOptions {
+    ShardOptions {
+        access: options.access,
+        memory_bytes: options.memory_bytes,
+        data_cache_bytes: options.data_cache_bytes,
+        read_bytes_max: options.read_bytes_max,
+        read_handles_max: options.read_handles_max,
+        read_handle_age_max: options.read_handle_age_max,
+        ..ShardOptions::default()
+    }
+}
+
+pub(crate) fn open_host(path: &Path, options: &OpenOptions) -> Result<(GlommioHost, Superblock)> {
     let access = match options.access {
         Access::ReadWrite => glommio_host::Access::ReadWrite,
         Access::ReadOnly => glommio_host::Access::ReadOnly,
@@ -233,7 +254,10 @@ fn open_host(path: &Path, options: &OpenOptions) -> Result<(GlommioHost, Superbl
 }
 
 /// Runs something that blocks on a thread of its own.
-async fn on_thread<T: Send + 'static>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+pub(crate) async fn on_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T> {
     let (sender, receiver) = oneshot::channel();
     let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(move || sender.send(work()));
     spawned.map_err(|_| Error::Open(Missing::Threads.into()))?;
@@ -344,15 +368,7 @@ impl Store {
         let (inbox, jobs) = inbox(options.memory_bytes / ABANDONED_SHARE);
         let started = on_thread("seabed-open", move || -> Result<_> {
             let (host, superblock) = open_host(&path, &options)?;
-            let shard = ShardOptions {
-                access: options.access,
-                memory_bytes: options.memory_bytes,
-                data_cache_bytes: options.data_cache_bytes,
-                read_bytes_max: options.read_bytes_max,
-                read_handles_max: options.read_handles_max,
-                read_handle_age_max: options.read_handle_age_max,
-                ..ShardOptions::default()
-            };
+            let shard = shard_options(&options);
             let engine = Mutex::new(Some(Engine { superblock, options: shard, jobs, mounted, closed }));
             let main = move |machine: Machine| -> seabed_device::Local<()> {
                 let engine = engine.lock().ok().and_then(|mut engine| engine.take());
@@ -399,8 +415,12 @@ impl Store {
     /// Runs work on the engine's thread, with the face that is not `Send`: for servers that live there. It is sent in the
     /// moment of the call, and begins in the order of calls.
     ///
+    /// It shares the thread with the engine: it must not block it, and in loops it gives way with `runtime().yield_io()` after
+    /// each 100 us of work. It starts tasks with [`LocalStore::spawn`]. A panic in it is [`Error::Panicked`], with its message,
+    /// and the store goes on; with `panic = "abort"` every panic ends the process.
+    ///
     /// A close does not wait for it: what it asks of the store from then on is [`Error::Closed`], and it is dropped when the
-    /// store has closed; this future is [`Error::Closed`] then.
+    /// store has closed; this future is [`Error::Closed`] then. [`Error::Open`]: the engine itself panicked.
     pub fn run_on_shard<T, F>(&self, work: F) -> Answer<T>
     where
         T: Send + 'static,
@@ -409,8 +429,15 @@ impl Store {
         let handle = &*self.handle;
         handle.inbox.send(0, &handle.end, |reply| {
             Box::new(move |desk| {
-                let work = work(desk.local.clone());
-                let task = async move { reply.answer(Ok(work.await)) };
+                let local = desk.local.clone();
+                let work = guest::caught(|| work(local.clone()));
+                let task = async move {
+                    reply.answer(match work {
+                        Ok(work) => guest::guarded(work).await,
+                        Err(error) => Err(error),
+                    });
+                    guest::end_if_broken(local.shard());
+                };
                 desk.local.runtime().spawn(Class::Foreground, Box::pin(task));
             })
         })

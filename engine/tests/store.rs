@@ -4,6 +4,10 @@
 
 #[path = "store/calls.rs"]
 mod calls;
+#[path = "store/embed.rs"]
+mod embed;
+#[path = "store/shard.rs"]
+mod shard;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

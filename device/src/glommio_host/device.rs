@@ -112,6 +112,19 @@ impl GlommioDevice {
         [Some(&open.plain), open.durable.as_ref()].into_iter().flatten().for_each(unlock);
     }
 
+    /// As [`GlommioDevice::close`], without waiting. What is in flight keeps the descriptions, so that their numbers cannot
+    /// become other files', and the lock.
+    pub(super) fn abandon(&self) {
+        let Some(open) = self.open.take() else { return };
+        open.ring.close();
+        if open.ring.is_idle() {
+            [Some(&open.plain), open.durable.as_ref()].into_iter().flatten().for_each(unlock);
+        } else {
+            tracing::error!("operations are in flight: the device stays locked until the process ends");
+            std::mem::forget(open);
+        }
+    }
+
     fn asked(&self, kind: IoKind, at: u64, bytes: u64) -> Result<(Rc<Open>, Asked), DeviceError> {
         let block = BLOCK_BYTES as u64;
         assert!(at.is_multiple_of(block), "{kind} at {at}, which is no multiple of {block}");

@@ -13,6 +13,7 @@ use std::io::{Seek, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::fs::{OFlags, fcntl_getfl, fstat, major, minor};
@@ -62,6 +63,8 @@ pub(super) struct Target {
     bytes: u64,
     /// As the kernel has it.
     bytes_found: u64,
+    /// The byte that the next description locks.
+    further: AtomicU32,
 }
 
 impl Target {
@@ -91,7 +94,9 @@ impl Target {
                 what: "it was replaced while it was being opened",
             });
         }
-        let mut target = Self { path: path.to_owned(), file, access, kind, inode, bytes: 0, bytes_found: 0 };
+        let further = AtomicU32::new(lock::FIRST_BYTE + 1);
+        let mut target =
+            Self { path: path.to_owned(), file, access, kind, inode, bytes: 0, bytes_found: 0, further };
         target.measure()?;
         Ok(target)
     }
@@ -172,7 +177,8 @@ impl Target {
         if !has.contains(flags) {
             return Err(self.unsupported("direct or synchronous I/O, which the kernel ignored"));
         }
-        lock::share(further).map_err(|error| match error {
+        let byte = self.further.fetch_add(1, Ordering::Relaxed);
+        lock::share(further, self.access, byte).map_err(|error| match error {
             Errno::WOULDBLOCK => OpenError::InUse { path: self.path.clone(), holder: None },
             other => self.io("locking it", other),
         })
@@ -285,34 +291,39 @@ fn is_read_only(device: u64) -> bool {
     std::fs::read_to_string(flag).is_ok_and(|flag| flag.trim() == "1")
 }
 
-/// Opens and locks once. None: another description has the device.
+/// One attempt to open and lock. None: another handle has it.
+///
+/// A block device is claimed with O_EXCL, which other programs heed too, by a writer for as long as it is open. Readers, of
+/// which there may be several, claim it for a moment only, to see that nobody has.
 fn attempt(path: &Path, access: Access, kind: Kind) -> Result<Option<File>, OpenError> {
-    let mut flags = OFlags::DIRECT;
-    if kind == Kind::BlockDevice {
-        flags |= OFlags::EXCL;
+    let is_claimed = kind == Kind::BlockDevice;
+    if is_claimed && access == Access::ReadOnly && open_direct(path, access, OFlags::EXCL)?.is_none() {
+        return Ok(None);
     }
+    let claim = if is_claimed && access == Access::ReadWrite { OFlags::EXCL } else { OFlags::empty() };
+    let Some(file) = open_direct(path, access, claim)? else { return Ok(None) };
+    lock::claim(file, access).map_err(|error| OpenError::Io {
+        path: path.to_owned(),
+        what: "locking it",
+        errno: error.raw_os_error(),
+    })
+}
+
+/// None: it is a block device that is claimed.
+fn open_direct(path: &Path, access: Access, more: OFlags) -> Result<Option<File>, OpenError> {
+    let flags = OFlags::DIRECT | more;
     let file = OpenOptions::new()
         .read(true)
         .write(access == Access::ReadWrite)
         .custom_flags(flags.bits().cast_signed())
         .open(path);
-    let file = match file {
-        Ok(file) => file,
-        Err(error) => {
-            return match error.raw_os_error().map(Errno::from_raw_os_error) {
-                Some(Errno::BUSY) if kind == Kind::BlockDevice => Ok(None),
-                Some(Errno::INVAL) => Err(OpenError::Unsupported {
-                    path: path.to_owned(),
-                    what: "its file system cannot do direct I/O",
-                }),
-                _ => Err(failed(path, "opening it", &error)),
-            };
-        }
-    };
-    lock::claim(file).map_err(|error| OpenError::Io {
-        path: path.to_owned(),
-        what: "locking it",
-        errno: error.raw_os_error(),
+    file.map(Some).or_else(|error| match error.raw_os_error().map(Errno::from_raw_os_error) {
+        Some(Errno::BUSY) if more.contains(OFlags::EXCL) => Ok(None),
+        Some(Errno::INVAL) => Err(OpenError::Unsupported {
+            path: path.to_owned(),
+            what: "its file system cannot do direct I/O",
+        }),
+        _ => Err(failed(path, "opening it", &error)),
     })
 }
 

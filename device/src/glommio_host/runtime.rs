@@ -80,6 +80,18 @@ impl GlommioRuntime {
     }
 }
 
+impl GlommioRuntime {
+    /// Drops all tasks, and those that are spawned from now on.
+    pub(super) fn stop(&self) {
+        self.tasks.stop();
+    }
+
+    /// Ready when a task has panicked.
+    pub(super) async fn panicked(&self) {
+        self.tasks.changed.until(|| self.tasks.panicked.get()).await;
+    }
+}
+
 impl Tasks {
     fn stop(&self) {
         self.stopped.set(true);

@@ -39,15 +39,23 @@ pub(super) struct Door(Arc<Mutex<Option<Waker>>>);
 impl Door {
     /// Opens it. The task is polled when it is spawned, before the executor runs.
     pub(super) fn open(&self, executor: &LocalExecutor) {
+        executor.spawn(self.listen()).detach();
+    }
+
+    /// Opens it on the executor that runs the caller.
+    pub(super) fn open_here(&self) {
+        glommio::spawn_local(self.listen()).detach();
+    }
+
+    fn listen(&self) -> impl Future<Output = ()> + 'static + use<> {
         let door = self.clone();
-        let listen = poll_fn(move |context| {
+        poll_fn(move |context| {
             let mut waker = door.waker();
             if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
                 *waker = Some(context.waker().clone());
             }
             Poll::<()>::Pending
-        });
-        executor.spawn(listen).detach();
+        })
     }
 
     /// Closes it, on the executor's own thread, where the task goes with its last waker.

@@ -38,7 +38,15 @@ fn a_second_handle_in_the_process_is_refused() {
     for first in BOTH {
         for second in BOTH {
             let host = GlommioHost::open(&path, options(first)).expect("free");
-            assert_eq!(GlommioHost::open(&path, options(second)).err(), in_use);
+            let beside = GlommioHost::open(&path, options(second));
+            if (first, second) == (Access::ReadOnly, Access::ReadOnly) {
+                let beside = beside.expect("readers share");
+                assert_eq!(GlommioHost::open(&path, options(Access::ReadWrite)).err(), in_use);
+                drop(beside);
+                assert_eq!(GlommioHost::open(&path, options(Access::ReadWrite)).err(), in_use);
+            } else {
+                assert_eq!(beside.err(), in_use);
+            }
             let overwrite =
                 CreateOptions { overwrite: true, lock_wait: Duration::ZERO, ..CreateOptions::default() };
             assert_eq!(create(&path, MIB, &overwrite, &mut |_, _| {}).err(), in_use);
@@ -46,6 +54,34 @@ fn a_second_handle_in_the_process_is_refused() {
             drop(GlommioHost::open(&path, options(second)).expect("free again"));
         }
     }
+}
+
+/// Threads of readers share as well, and each excludes a writer to its end.
+#[test]
+fn readers_share_to_their_ends() {
+    let _limit = limit();
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = sparse(directory.path(), MIB);
+    let (ends, joins): (Vec<_>, Vec<_>) = (0..3)
+        .map(|_| {
+            let host = GlommioHost::open(&path, options(Access::ReadOnly)).expect("readers share");
+            let (end, ended) = channel::<()>();
+            let ended = std::sync::Mutex::new(ended);
+            let main = Arc::new(move |_| {
+                // Blocks the thread until the test lets go.
+                let _ = ended.lock().expect("nobody panicked").recv();
+                Box::pin(std::future::ready(())) as _
+            });
+            (end, host.start(2, main).expect("start"))
+        })
+        .unzip();
+    for (end, join) in ends.into_iter().zip(joins) {
+        let refused = GlommioHost::open(&path, options(Access::ReadWrite)).err();
+        assert!(matches!(refused, Some(OpenError::InUse { .. })), "{refused:?}");
+        drop(end);
+        join().expect("no panic");
+    }
+    drop(GlommioHost::open(&path, options(Access::ReadWrite)).expect("free again"));
 }
 
 /// The threads hold the lock as well as the host, and when both are gone the device is free at once.
@@ -126,7 +162,9 @@ fn a_killed_writer_leaves_no_lock_and_no_late_writes() {
             assert_eq!(writer.says(), "written");
         }
         writer.kill();
-        let host = GlommioHost::open(&path, HostOptions::default()).expect("a dead process has no lock");
+        let host =
+            GlommioHost::open(&path, HostOptions { access: BOTH[round % 2], ..HostOptions::default() })
+                .expect("a dead process has no lock");
         let mut found = [vec![0; 2 << 20], vec![0; 2 << 20]];
         for bytes in &mut found {
             host.read_at(0, bytes).expect("a read");

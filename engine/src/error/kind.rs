@@ -40,6 +40,8 @@ pub enum ErrorKind {
     Closed,
     /// Another process or handle uses the device.
     InUse,
+    /// Code of the caller that ran on the engine's thread panicked.
+    Panicked,
     /// The engine has too much unfinished work; nothing was sent.
     Busy,
     /// The path is not a store that this program can open, or the system lacks what the engine needs.
@@ -98,7 +100,9 @@ impl Error {
                 ErrorKind::NotFound
             }
             Self::PoolExists { .. } => ErrorKind::AlreadyExists,
-            Self::Layout(_) | Self::Invalid { .. } | Self::SystemPool => ErrorKind::Invalid,
+            Self::Layout(_) | Self::Invalid { .. } | Self::SystemPool | Self::WouldBlock => {
+                ErrorKind::Invalid
+            }
             Self::TooManyPools { .. }
             | Self::TooLarge { .. }
             | Self::ReadTooLarge { .. }
@@ -108,6 +112,7 @@ impl Error {
             Self::TooManyStreams { .. } | Self::MemoryBudget { .. } => ErrorKind::OutOfMemory,
             Self::Closed => ErrorKind::Closed,
             Self::Backlog { .. } => ErrorKind::Busy,
+            Self::Panicked { .. } => ErrorKind::Panicked,
             Self::Fenced(_) => ErrorKind::Stopped,
             Self::WrongSize { .. } | Self::Corrupt { .. } | Self::Damaged { .. } => ErrorKind::Corrupt,
         }
@@ -149,9 +154,11 @@ impl From<ErrorKind> for io::ErrorKind {
             ErrorKind::InUse | ErrorKind::Busy => Self::ResourceBusy,
             ErrorKind::Unsupported => Self::Unsupported,
             ErrorKind::Corrupt => Self::InvalidData,
-            ErrorKind::PreconditionFailed | ErrorKind::Expired | ErrorKind::Device | ErrorKind::Stopped => {
-                Self::Other
-            }
+            ErrorKind::PreconditionFailed
+            | ErrorKind::Expired
+            | ErrorKind::Device
+            | ErrorKind::Stopped
+            | ErrorKind::Panicked => Self::Other,
         }
     }
 }
