@@ -159,6 +159,11 @@ impl Streaming {
         self.families.borrow().contains_key(&(id, family))
     }
 
+    /// Bytes that the part of one put may grow to: an equal share for each open put.
+    fn fair_share(&self) -> usize {
+        self.parts_max / (self.open_max - self.open.free()).max(1)
+    }
+
     /// Bytes of memory that puts have.
     pub(crate) fn bytes(&self) -> usize {
         (self.open_max - self.open.free()) * OPEN_BYTES + self.parts_max - self.parts.free()
@@ -376,10 +381,12 @@ impl LocalPut {
         Ok(())
     }
 
-    /// Makes more room for the part that is filled, if it may have more and there is memory.
+    /// Makes more room for the part that is filled, if there is memory and the put has less than its share of it.
     fn has_grown(&mut self) -> bool {
         let more = self.room.min(self.part_bytes - self.room);
-        if more == 0 {
+        // Streams that grow first would otherwise keep memory while their clients pause, and all others would store small
+        // parts, waiting for each.
+        if more == 0 || self.room + more > self.streaming.fair_share() {
             return false;
         }
         let Some(permit) = self.streaming.parts.try_acquire(more) else { return false };
@@ -624,5 +631,19 @@ mod tests {
         assert!(streaming.has(id, 17));
         drop(again);
         assert!(!streaming.has(id, 17));
+    }
+
+    /// The first of 500 puts grew to parts of 256 KiB and kept them while their clients paused; all others stored 8 KiB at a
+    /// time and waited for each.
+    #[test]
+    fn open_puts_share_the_memory_of_parts() {
+        let streaming = Streaming::new(64 << 20);
+        let all = (64 << 20) / STREAM_SHARE;
+        assert_eq!(streaming.fair_share(), all);
+        let open: Vec<_> =
+            (0..500).map(|_| streaming.open.try_acquire(1).expect("under the limit")).collect();
+        assert_eq!(streaming.fair_share(), all / 500);
+        drop(open);
+        assert_eq!(streaming.fair_share(), all);
     }
 }
