@@ -7,12 +7,12 @@
 //!
 //! A thread of its own takes the signals, as a handler could not remove directories.
 
-use std::io;
 use std::os::raw::c_int;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use seabed::device::Missing;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, SIGXFSZ};
 use signal_hook::iterator::Signals;
 use signal_hook::{flag, low_level};
@@ -35,20 +35,18 @@ pub(crate) struct Interrupt {
 impl Interrupt {
     /// Takes the signals from now on.
     pub(crate) fn install() -> Outcome<Self> {
-        Self::register().map_err(|error| Failure::new(Exit::Io, format!("taking signals: {}", plain(&error))))
-    }
-
-    fn register() -> io::Result<Self> {
         let ignored = ignored();
         let taken = POLITE.into_iter().chain(FIRM).filter(|signal| ignored & bit(*signal) == 0);
-        let mut signals = Signals::new(taken)?;
+        let mut signals = Signals::new(taken)
+            .map_err(|error| Failure::new(Exit::Io, format!("taking signals: {}", plain(&error))))?;
         let interrupt = Self::default();
         let theirs = interrupt.clone();
-        thread::Builder::new().name("seabed-signals".to_owned()).spawn(move || {
+        let spawned = thread::Builder::new().name("seabed-signals".to_owned()).spawn(move || {
             for signal in signals.forever() {
                 theirs.take(signal);
             }
-        })?;
+        });
+        spawned.map_err(|_| Failure::new(Exit::Io, Missing::Threads.to_string()))?;
         Ok(interrupt)
     }
 

@@ -23,6 +23,7 @@ mod run;
 mod session;
 mod sizes;
 mod stderr;
+mod threads;
 
 use std::io::Write;
 use std::panic;

@@ -24,7 +24,7 @@
 //!
 //! Nothing is written before step 4, which first completes the copies of the superblock if any are missing (`superblocks`), nor
 //! anything else before step 5, and both are idempotent: a crash in them is mounted the same way. A read-only mount ends
-//! after step 3.
+//! after the flush of step 4, and writes nothing.
 //!
 //! Cost: two slots, one body, the window, and the nodes that list removed pools are read; before it serves, the first and the
 //! last block of every segment outside the window, 64 segments at a time. Memory: the pending changes of the window.
@@ -325,8 +325,10 @@ impl Mounted {
         if !seabed_types::seeded!(74) {
             shard.mark_removed_pools().await;
         }
-        if home.options.access == Access::ReadWrite {
-            shard.begin(&base, None).await?;
+        match home.options.access {
+            Access::ReadWrite => shard.begin(&base, None).await?,
+            // What is shown survives a power cut, though it may have been in the device's cache only.
+            Access::ReadOnly => shard.machine.device.flush().await?,
         }
         Ok(shard)
     }

@@ -88,6 +88,14 @@ fn killed_then_mounted_then_cut() {
     }
 }
 
+/// A read-only mount used to end before the flush, so that a power cut took back what it had shown.
+#[test]
+fn a_read_only_mount_flushes() {
+    for seed in 1..4 {
+        medium::read_only_mount_without_flush(seed).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+    }
+}
+
 #[test]
 fn a_full_device_is_emptied_and_filled_again() {
     for (seed, bytes) in [(1, 20_000), (2, 3000), (3, 100)] {

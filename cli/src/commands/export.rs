@@ -31,6 +31,7 @@ use crate::interrupt::Interrupt;
 use crate::names;
 use crate::run::{Run, Tally};
 use crate::session::{Session, about};
+use crate::threads;
 use place::Exporter;
 
 /// Objects of one page of the listing.
@@ -94,6 +95,7 @@ impl Export<'_> {
             usual_mode: usual_file_mode(),
             directories: Mutex::new(Vec::new()),
         };
+        threads::require(usize::from(self.jobs))?;
         let (sender, receiver) = async_channel::bounded::<ObjectId>(QUEUE);
         thread::scope(|scope| {
             for _ in 0..self.jobs {

@@ -29,6 +29,7 @@ use crate::interrupt::Interrupt;
 use crate::names;
 use crate::run::{Carried, Run, Tally};
 use crate::session::Session;
+use crate::threads;
 use ack_log::AckLog;
 use entry::Importer;
 
@@ -98,6 +99,7 @@ impl Import<'_> {
             progress: &run.progress,
             is_empty: usage.objects == 0,
         };
+        threads::require(usize::from(self.jobs) + 1)?;
         let (sender, receiver) = async_channel::bounded::<Vec<u8>>(QUEUE);
         thread::scope(|scope| {
             for _ in 0..self.jobs {

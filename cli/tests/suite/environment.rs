@@ -111,22 +111,28 @@ fn no_more_threads_is_an_error() {
     let world = World::new();
     fs::set_permissions(world.path(""), Permissions::from_mode(0o755)).expect("ours");
     fs::set_permissions(world.path("store"), Permissions::from_mode(0o666)).expect("ours");
-    let run = |threads: u32| {
+    fs::create_dir(world.path("files")).expect("a directory");
+    let run = |threads: u32, arguments: &[&str]| {
         let user = ["--reuid", "54321", "--regid", "54321", "--clear-groups", "--inh-caps=-all"];
         let mut limited = Command::new("prlimit");
         limited.arg(format!("--nproc={threads}")).arg("setpriv").args(user);
-        limited.args([env!("CARGO_BIN_EXE_seabed"), "ls", "store"]);
+        limited.arg(env!("CARGO_BIN_EXE_seabed")).args(arguments);
         let output = limited.current_dir(world.path("")).stdin(Stdio::null()).output().expect("it starts");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
     };
-    let (code, said) = run(100);
+    let (code, said) = run(100, &["ls", "store"]);
     if code != Some(0) {
         return skipped(&format!("no other user to run as: {said}"));
     }
     for threads in 1..=4 {
-        let (code, said) = run(threads);
+        let (code, said) = run(threads, &["ls", "store"]);
         assert_eq!(code, Some(8), "{threads}: {said}");
         assert!(said.contains("ulimit -u") && said.lines().count() == 1, "{threads}: {said}");
+    }
+    for threads in 1..=20 {
+        let (code, said) = run(threads, &["import", "store", "pool", "files", "--jobs", "20"]);
+        assert_eq!(code, Some(8), "{threads}: {said}");
+        assert!(said.contains("ulimit -u") && !said.contains("panicked"), "{threads}: {said}");
     }
 }
 

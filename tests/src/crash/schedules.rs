@@ -18,6 +18,8 @@ pub mod reads;
 pub mod records;
 pub mod space;
 
+use std::time::Duration;
+
 use seabed_device::IoKind;
 use seabed_segment::{SlotCopy, Superblock};
 use seabed_types::{BLOCK_BYTES, ShardId};
@@ -255,7 +257,8 @@ pub fn two_handles(seed: u64) -> Result<(), Broken> {
     let twice = || {
         let options = seabed::FormatOptions { size: Some(64 << 20), ..seabed::FormatOptions::default() };
         seabed::blocking::Store::format(&path, options).map_err(wrong)?;
-        let open = || seabed::blocking::Store::open(&path, seabed::OpenOptions::default());
+        let no_wait = || seabed::OpenOptions { lock_wait: Duration::ZERO, ..seabed::OpenOptions::default() };
+        let open = || seabed::blocking::Store::open(&path, no_wait());
         let first = open().map_err(wrong)?;
         let second = open();
         first.close().map_err(wrong)?;

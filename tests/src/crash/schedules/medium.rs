@@ -16,7 +16,7 @@ use crate::crash::program::{Plan, stamped};
 use crate::crash::run::{formatted, record, shard_options, sim_options, superblock};
 use crate::crash::suite::{compare, open_with};
 use crate::crash::{Broken, Rule, broken};
-use crate::machine::{CrashMode, DiskImage, EIO, Effect, Fault, Faults, Simulation};
+use crate::machine::{Cache, CrashMode, DiskImage, EIO, Effect, Fault, Faults, Simulation};
 
 /// A store is made where another one was, and the write of each superblock copy is lost in turn: a copy of the old store
 /// stands there, valid in every way. The new store is chosen. How many were looked at.
@@ -125,6 +125,25 @@ pub fn failing_reads(seed: u64) -> Result<[u64; 2], Broken> {
         }
     }
     Ok(tried)
+}
+
+/// A store was killed, and what it wrote last may be in the device's cache only. A mount that only reads shows that to its
+/// callers, so it flushes first; if the flush fails, so does the mount.
+pub fn read_only_mount_without_flush(seed: u64) -> Result<(), Broken> {
+    let plan = Plan { steps: 20, closes: false, ..Plan::of(seed) };
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let (history, least) = nothing(&plan);
+    let base = formatted(seed, &plan)?;
+    let run = record((seed, seed), &base, (&history, &least), &plan, Faults::none())?;
+    let image = run.trace.crash_image(run.trace.events(), CrashMode::Durable, &mut rng);
+    let options = ShardOptions { access: Access::ReadOnly, ..shard_options(&plan) };
+    open_with((seed, seed), &image, &plan, options, Faults::none())?;
+    let fail = Fault::on(IoKind::Flush, Effect::FailFlush { errno: EIO, cache: Cache::Kept }).for_ever();
+    match open_with((seed, seed), &image, &plan, options, Faults::none().with(fail)) {
+        Err(error) if error.rule == Rule::FailedOpen => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Err(broken(Rule::Retracted, "a read-only mount shows what no flush has covered")),
+    }
 }
 
 /// One block of the journal's window cannot be read any more, each in turn: the mount says so. How many blocks of those
