@@ -322,6 +322,11 @@ impl PutStream {
         block_on(self.0.write(data))
     }
 
+    /// See [`crate::PutStream::skip`].
+    pub fn skip(&mut self, bytes: u64) -> Result<()> {
+        block_on(self.0.skip(bytes))
+    }
+
     /// See [`crate::PutStream::finish`].
     pub fn finish(self, attributes: Vec<(Vec<u8>, Bytes)>) -> Result<()> {
         block_on(self.0.finish(attributes))

@@ -4,6 +4,8 @@
 //! stored in the bulk stream and its rows, which nobody can reach, are logged. The last transaction sets the onode, does what
 //! else was asked for, and takes the grave away. An object that fits one part is an ordinary put. While it goes on the family
 //! is known as alive and its grave is passed over; dropped, it is drained.
+//! Bytes that are left out ([`LocalPut::skip`]) end the part before them and have no rows, but for those in chunks that are
+//! stored anyway.
 //!
 //! A put goes on over a mount in place: a part is kept until the record with its rows is durable, so what the failed mount
 //! had not made durable is stored again on the next ([`Family::keep_up`]), also the family itself if its grave was lost; it
@@ -30,6 +32,7 @@ use futures::channel::oneshot;
 use seabed_device::Class;
 use seabed_device::local::{Permit, Semaphore};
 use seabed_journal::{CollectionId, Journal};
+use seabed_object::limits::OBJECT_BYTES_MAX;
 use seabed_object::stream::{self, Finish, FinishOps, StreamPart};
 use seabed_object::{Effects, Laid, ObjectId, Transaction, key, rows_of};
 use seabed_segment::{ListedWhat, Summing};
@@ -417,6 +420,35 @@ impl LocalPut {
         if is_short { self.all_durable().await } else { Ok(()) }
     }
 
+    /// Leaves out `bytes` bytes, which read as zeros. Whole chunks of them take no space. An error ends the put; nothing is
+    /// made.
+    pub async fn skip(&mut self, bytes: u64) -> Result<()> {
+        const CHUNK: u64 = CHUNK_BYTES as u64;
+        let at = self.stored + self.filling.len() as u64;
+        if at.checked_add(bytes).is_none_or(|end| end > OBJECT_BYTES_MAX) {
+            return Err(Error::Invalid { what: "an object of over 1 PiB" });
+        }
+        let to_chunk = (at.next_multiple_of(CHUNK) - at).min(bytes);
+        self.zeros(to_chunk).await?;
+        let left = bytes - to_chunk;
+        let hole = left - left % CHUNK;
+        if hole > 0 {
+            // Parts are at the offset up to which all was handed over: what is before the hole goes first.
+            if !self.filling.is_empty() {
+                self.store_filling().await?;
+            }
+            self.stored += hole;
+        }
+        self.zeros(left % CHUNK).await
+    }
+
+    /// Adds less than a chunk of zeros.
+    async fn zeros(&mut self, bytes: u64) -> Result<()> {
+        const ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
+        let bytes = usize::try_from(bytes).expect("less than a chunk");
+        self.write(Bytes::from_static(&ZEROS[..bytes])).await
+    }
+
     /// Waits for the part before, then begins to store this one (whole chunks).
     async fn store(&mut self, bytes: Bytes, memory: Option<Permit>) -> Result<()> {
         self.stored_all().await?;
@@ -503,10 +535,10 @@ impl LocalPut {
         }
         let attrs = attributes.into_iter().map(|(name, value)| (name.into(), value)).collect();
         if self.family.is_none() {
-            let data = (0, std::mem::take(&mut self.filling).freeze());
-            let finish = Finish::new(&self.object, data, attrs, &other);
-            let result = self.shard.submit(self.pool, finish.txn).await;
-            return result.map_err(|error| of_other(error, finish.ops));
+            let data = (self.stored, std::mem::take(&mut self.filling).freeze());
+            let (txn, ops) = Finish::without_rows(&self.object, data, attrs, &other);
+            let result = self.shard.submit(self.pool, txn).await;
+            return result.map_err(|error| of_other(error, ops));
         }
         let tail = self.filling.len() % CHUNK_BYTES;
         let whole = self.filling.split_to(self.filling.len() - tail).freeze();

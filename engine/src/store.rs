@@ -911,6 +911,8 @@ impl ReadHandle {
 enum PutPart {
     /// Bytes, and if they are many a word when the engine is done with them.
     Data(Bytes, Option<oneshot::Sender<()>>),
+    /// Bytes that are left out.
+    Hole(u64),
     Finish(Vec<(Vec<u8>, Bytes)>, Box<Transaction>),
 }
 
@@ -927,6 +929,7 @@ async fn stream(mut put: crate::put::LocalPut, parts: Receiver<PutPart>) -> Resu
                     let _ = taken.send(());
                 }
             }
+            PutPart::Hole(bytes) => put.skip(bytes).await?,
             PutPart::Finish(attributes, other) => return put.finish_with(attributes, *other).await,
         }
     }
@@ -952,7 +955,23 @@ impl PutStream {
         let (sender, taken) = oneshot::channel();
         let is_queued = data.len() <= QUEUED_BYTES;
         let part = PutPart::Data(data, Some(sender).filter(|_| !is_queued));
-        if self.parts.send(part).await.is_ok() && (is_queued || taken.await.is_ok()) {
+        self.send(part, (!is_queued).then_some(taken)).await
+    }
+
+    /// Leaves out `bytes` bytes, which read as zeros; whole chunks of 4 KiB among them take no space. An error ends the put;
+    /// nothing is made.
+    pub async fn skip(&mut self, bytes: u64) -> Result<()> {
+        self.send(PutPart::Hole(bytes), None).await
+    }
+
+    /// Hands a part to the engine and waits until it has been taken, if `taken` notifies of that.
+    async fn send(&mut self, part: PutPart, taken: Option<oneshot::Receiver<()>>) -> Result<()> {
+        let is_sent = self.parts.send(part).await.is_ok();
+        let is_taken = match taken {
+            Some(taken) if is_sent => taken.await.is_ok(),
+            _ => is_sent,
+        };
+        if is_taken {
             return Ok(());
         }
         (&mut self.done).await.unwrap_or(Err(Error::Closed))

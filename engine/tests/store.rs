@@ -65,6 +65,77 @@ fn what_is_put_is_there_after_a_reopen() {
     }
 }
 
+/// What is left out of a streaming put reads as zeros and takes no space, wherever it begins and ends.
+#[test]
+fn a_stream_with_holes_reads_as_zeros_and_takes_little() {
+    const CHUNK: u64 = 4096;
+    let dir = tempfile::tempdir().expect("a place for files");
+    let path = dir.path().join("store.img");
+    format(&path);
+    let store = Store::open(&path, OpenOptions::default()).expect("just made");
+    let pool = store.create_pool("p").expect("a new pool");
+    for (number, steps) in [
+        // Positive: bytes of data; negative: bytes that are left out.
+        &[-10_000i64][..],
+        &[-1],
+        &[-5, 7],
+        &[-(1 << 30), 3],
+        &[-(3 << 20), 5000, -9000],
+        &[100, -100, 100, -10_000, 1 << 20, -1, -4095, -4096, -4097, 70_000],
+        &[2 << 20, -(20 << 20), 4096, -(64 << 10), 1],
+        &[(1 << 20) - 1, -1, 1 << 20, -(1 << 20)],
+        &[1 << 20, -(8 << 30), 6, -5000],
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let name = format!("o{number}");
+        let mut stream = pool.put_stream(name.as_str()).expect("begins");
+        let (mut size, mut data) = (0, Vec::new());
+        for step in steps {
+            if *step > 0 {
+                let bytes: Vec<u8> = (0..*step).map(|i| (i % 251) as u8 + 1).collect();
+                data.push((size, bytes.clone()));
+                stream.write(bytes).expect("space");
+            } else {
+                stream.skip(step.unsigned_abs()).expect("space");
+            }
+            size += step.unsigned_abs();
+        }
+        stream.finish(vec![(b"n".to_vec(), Bytes::from_static(b"v"))]).expect("space");
+        assert_eq!(pool.stat(name.as_str()).expect("made").size, size, "{steps:?}");
+        assert_eq!(pool.attr(name.as_str(), b"n").expect("set"), "v", "{steps:?}");
+        let stored = pool.extents(name.as_str(), 0, size).expect("made");
+        let data_bytes: u64 = data.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        let holes = steps.iter().filter(|step| **step < 0).count() as u64;
+        let bytes: u64 = stored.iter().map(|range| range.bytes).sum();
+        assert!(bytes <= data_bytes + 2 * CHUNK * holes, "{steps:?}: {bytes} bytes are stored");
+        // All data, and a little on both sides.
+        for (at, bytes) in &data {
+            let from = at.saturating_sub(5000);
+            let read = pool.read(name.as_str(), from, bytes.len() as u64 + 10_000).expect("made");
+            let mut wanted = vec![0; read.len()];
+            for (at, bytes) in &data {
+                for (i, byte) in bytes.iter().enumerate() {
+                    if let Some(place) = (at + i as u64)
+                        .checked_sub(from)
+                        .and_then(|to| wanted.get_mut(usize::try_from(to).expect("small")))
+                    {
+                        *place = *byte;
+                    }
+                }
+            }
+            assert!(read == wanted, "{steps:?}: around {at}");
+        }
+    }
+    let mut stream = pool.put_stream("too large").expect("begins");
+    stream.write(vec![1; 5]).expect("space");
+    let skipped = stream.skip(u64::MAX).and_then(|()| stream.skip(1 << 50)).and_then(|()| stream.write([1]));
+    assert!(skipped.and_then(|()| stream.finish(Vec::new())).is_err());
+    assert!(!pool.exists("too large").expect("open"));
+    store.close().expect("clean");
+}
+
 #[test]
 fn a_store_that_is_only_read_takes_no_transaction() {
     let dir = tempfile::tempdir().expect("a place for files");

@@ -128,29 +128,63 @@ impl Finish {
         attrs: Vec<(Bytes, Bytes)>,
         other: &Transaction,
     ) -> Self {
-        let is_condition = |operation: &&Operation| matches!(operation.op, Op::Expect { .. });
-        let conditions = other.operations().iter().take_while(is_condition).count();
-        let first = if seabed_types::seeded!(85) { 0 } else { conditions };
-        let mut txn = Transaction::new();
-        let push = |txn: &mut Transaction, operations: &[Operation]| {
-            for operation in operations {
-                txn.push(&other.objects()[operation.object], operation.op.clone());
-            }
+        let data = (!tail.is_empty()).then_some(Op::Write { offset: stored, data: tail });
+        let (txn, ops) = compose(object, data, attrs, other);
+        let (first, index) = (ops.first, txn.operations()[ops.first].object);
+        let laid = Laid {
+            object: index,
+            from_op: first + 1,
+            family: 0,
+            size: stored,
+            end: stored,
+            writes: Vec::new(),
         };
-        push(&mut txn, &other.operations()[..first]);
-        txn.remove(object).touch(object);
-        let (index, from_op) = (txn.operations()[first].object, first + 1);
-        if !tail.is_empty() {
-            txn.push(object, Op::Write { offset: stored, data: tail });
-        }
-        if !attrs.is_empty() {
-            txn.push(object, Op::SetAttrs { pairs: attrs.into() });
-        }
-        let added = txn.operations().len() - first;
-        push(&mut txn, &other.operations()[first..]);
-        let laid = Laid { object: index, from_op, family: 0, size: stored, end: stored, writes: Vec::new() };
-        Self { txn, laid, ops: FinishOps { first, added } }
+        Self { txn, laid, ops }
     }
+
+    /// The transaction that makes an object of which no row is made yet: a hole of `hole` bytes and `data` behind it.
+    pub fn without_rows(
+        object: &ObjectId,
+        (hole, data): (u64, Bytes),
+        attrs: Vec<(Bytes, Bytes)>,
+        other: &Transaction,
+    ) -> (Transaction, FinishOps) {
+        let data = if data.is_empty() {
+            (hole > 0).then_some(Op::Truncate { size: hole })
+        } else {
+            Some(Op::Write { offset: hole, data })
+        };
+        compose(object, data, attrs, other)
+    }
+}
+
+/// The operations of `other` around those that make an object with this data and these attributes.
+fn compose(
+    object: &ObjectId,
+    data: Option<Op>,
+    attrs: Vec<(Bytes, Bytes)>,
+    other: &Transaction,
+) -> (Transaction, FinishOps) {
+    let is_condition = |operation: &&Operation| matches!(operation.op, Op::Expect { .. });
+    let conditions = other.operations().iter().take_while(is_condition).count();
+    let first = if seabed_types::seeded!(85) { 0 } else { conditions };
+    let mut txn = Transaction::new();
+    let push = |txn: &mut Transaction, operations: &[Operation]| {
+        for operation in operations {
+            txn.push(&other.objects()[operation.object], operation.op.clone());
+        }
+    };
+    push(&mut txn, &other.operations()[..first]);
+    txn.remove(object).touch(object);
+    if let Some(data) = data {
+        txn.push(object, data);
+    }
+    if !attrs.is_empty() {
+        txn.push(object, Op::SetAttrs { pairs: attrs.into() });
+    }
+    let added = txn.operations().len() - first;
+    push(&mut txn, &other.operations()[first..]);
+    (txn, FinishOps { first, added })
 }
 
 impl FinishOps {

@@ -572,7 +572,10 @@ impl Client {
                 let mut written = Ok(());
                 for part in parts {
                     data.extend_from_slice(&part);
-                    written = written.and(put.write(part).await);
+                    let is_hole = part.iter().all(|byte| *byte == 0);
+                    let bytes = part.len() as u64;
+                    written =
+                        written.and(if is_hole { put.skip(bytes).await } else { put.write(part).await });
                 }
                 if !finishes || !matches!(outcome_of(written), Outcome::Done) {
                     return;
