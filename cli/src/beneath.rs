@@ -26,6 +26,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use crate::identity::Identity;
 use crate::posix::Mtime;
 
 /// How the names of files that are being written begin.
@@ -216,6 +217,11 @@ impl Place<'_, '_> {
         }
     }
 
+    /// What is there, through a link; none if that cannot be found out.
+    pub(crate) fn leads_to(&self) -> Option<Identity> {
+        statat(self.parent(), self.last, AtFlags::empty()).ok().map(|stat| Identity::of(&stat))
+    }
+
     /// Opens a file for reading. Never waits, should a fifo have taken its place.
     pub(crate) fn open_file(&self) -> Result<File, BeneathError> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
@@ -348,6 +354,16 @@ impl PartFile<'_> {
     pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<(), BeneathError> {
         io::Write::write_all(&mut self.file, bytes)
             .map_err(|error| BeneathError::Io { doing: "writing it", error })
+    }
+
+    /// Leaves out bytes, which read as zeros.
+    pub(crate) fn skip(&mut self, bytes: u64) -> Result<(), BeneathError> {
+        let skipped = i64::try_from(bytes)
+            .map_err(|_| io::Error::from(io::ErrorKind::FileTooLarge))
+            .and_then(|bytes| io::Seek::seek_relative(&mut self.file, bytes))
+            .and_then(|()| io::Seek::stream_position(&mut self.file))
+            .and_then(|end| self.file.set_len(end));
+        skipped.map_err(|error| BeneathError::Io { doing: "writing it", error })
     }
 
     /// Writes at an offset; what is left out on the way reads as zeros.

@@ -12,6 +12,7 @@ use seabed_check::{CheckError, Image};
 
 use crate::args::Global;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::identity::refuse_standard_streams;
 use crate::session::{of_store, shown};
 
 /// See the module.
@@ -32,6 +33,7 @@ impl LockedImage {
     }
 
     fn open_for(path: &Path, access: Access, global: &Global) -> Outcome<Self> {
+        refuse_standard_streams(path)?;
         let options = HostOptions { access, lock_wait: global.lock_wait(), ..HostOptions::default() };
         let lock = GlommioHost::open(path, options).map_err(|error| of_store(path, &error.into()))?;
         let file = File::options().read(true).write(access == Access::ReadWrite).open(path);
@@ -47,6 +49,7 @@ pub(crate) struct DirectImage {
 
 impl DirectImage {
     pub(crate) fn open(path: &Path, global: &Global) -> Outcome<Self> {
+        refuse_standard_streams(path)?;
         let access = Access::ReadOnly;
         let options = HostOptions { access, lock_wait: global.lock_wait(), ..HostOptions::default() };
         let host = GlommioHost::open(path, options).map_err(|error| of_store(path, &error.into()))?;

@@ -3,7 +3,8 @@
 //! Each command is a file of `commands/`, takes its arguments as a type and ends with an [`exit::Exit`] or a
 //! [`exit::Failure`]; this file only brings them together. What is shared: `session` (an open store), `names` and
 //! `sizes` (bytes from and to people), `posix` (files as objects), `beneath` (files that stay in their directory),
-//! `exit` (all codes).
+//! `exit` (all codes), `outfile` (files that take their place when they are whole), `identity` (what must not be the
+//! store).
 #![forbid(unsafe_code)]
 #![warn(clippy::print_stderr)]
 
@@ -13,15 +14,18 @@ mod buffers;
 mod cleanup;
 mod commands;
 mod exit;
+mod identity;
 mod image;
 mod interrupt;
 mod names;
+mod outfile;
 mod output;
 mod posix;
 mod progress;
 mod run;
 mod session;
 mod sizes;
+mod sparse;
 mod stderr;
 mod threads;
 

@@ -10,6 +10,7 @@ use seabed::{Access, OpenOptions, Pool, Store};
 
 use crate::args::Global;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::identity::refuse_standard_streams;
 use crate::names;
 
 /// See the module.
@@ -29,6 +30,7 @@ impl Session {
     }
 
     fn open(path: &Path, access: Access, global: &Global) -> Outcome<Self> {
+        refuse_standard_streams(path)?;
         let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
         let options = OpenOptions {
             access,

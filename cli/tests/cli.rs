@@ -11,6 +11,8 @@ mod environment;
 mod exits;
 #[path = "suite/export.rs"]
 mod export;
+#[path = "suite/files.rs"]
+mod files;
 #[path = "suite/format.rs"]
 mod format;
 #[path = "suite/import.rs"]

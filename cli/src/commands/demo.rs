@@ -18,6 +18,7 @@ use super::{export, format, import};
 use crate::args::Global;
 use crate::beneath::make_root;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::identity::Identity;
 use crate::interrupt::Interrupt;
 use crate::output::Output;
 use crate::run::Tally;
@@ -74,7 +75,8 @@ fn demo(
 
     let session = Session::write(&store, global)?;
     let pool = session.pool_or_create(POOL)?;
-    let import = Import { pool: &pool, tree: &tree, jobs: import::JOBS, ack_log: None, interrupt };
+    let own_files = import::own_files(&store, None);
+    let import = Import { pool: &pool, tree: &tree, jobs: import::JOBS, ack_log: None, own_files, interrupt };
     let imported = import.run(global)?;
     drop(pool);
     session.close()?;
@@ -101,7 +103,9 @@ fn copy_out(
     let session = Session::read(store, global)?;
     let pool = session.pool(POOL)?;
     let tree = open_tree(&copy)?;
-    let exported = Export { pool: &pool, tree: &tree, jobs: export::JOBS, interrupt }.run(global)?;
+    let export =
+        Export { pool: &pool, tree: &tree, jobs: export::JOBS, store: Identity::of_path(store), interrupt };
+    let exported = export.run(global)?;
     drop(pool);
     session.close()?;
     Ok((exported, copy))

@@ -27,6 +27,7 @@ use super::list::is_plain;
 use crate::args::{Global, StoreArg};
 use crate::beneath::{Tree, make_root, usual_file_mode};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::identity::Identity;
 use crate::interrupt::Interrupt;
 use crate::names;
 use crate::run::{Run, Tally};
@@ -61,7 +62,9 @@ pub(crate) fn run(args: &ExportArgs, global: &Global) -> Outcome<Exit> {
     make_root(&args.directory)
         .map_err(|error| Failure::io(&args.directory, "making the directory", &error))?;
     let tree = open_tree(&args.directory)?;
-    let outcome = Export { pool: &pool, tree: &tree, jobs: args.jobs, interrupt: &interrupt }.run(global);
+    let store = Identity::of_path(&args.store.store);
+    let outcome =
+        Export { pool: &pool, tree: &tree, jobs: args.jobs, store, interrupt: &interrupt }.run(global);
     let closed = session.close();
     let tally = outcome?;
     closed?;
@@ -78,6 +81,8 @@ pub(crate) struct Export<'a> {
     pub(crate) pool: &'a Pool,
     pub(crate) tree: &'a Tree,
     pub(crate) jobs: u16,
+    /// The store: no object takes its place.
+    pub(crate) store: Option<Identity>,
     pub(crate) interrupt: &'a Interrupt,
 }
 
@@ -91,6 +96,7 @@ impl Export<'_> {
         let exporter = Exporter {
             pool: self.pool,
             tree: self.tree,
+            store: self.store,
             progress: &run.progress,
             usual_mode: usual_file_mode(),
             directories: Mutex::new(Vec::new()),

@@ -17,6 +17,7 @@ use seabed::{Error, FormatOptions, Store};
 
 use crate::args::{Global, StoreArg};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::identity::refuse_standard_streams;
 use crate::interrupt::Interrupt;
 use crate::progress::Progress;
 use crate::session::{of_store, shown};
@@ -90,6 +91,7 @@ pub(crate) fn make(
     interrupt: &Interrupt,
     global: &Global,
 ) -> Outcome<()> {
+    refuse_standard_streams(path)?;
     let progress = Progress::new(global, "writing");
     let seen = progress.clone();
     let before = AtomicU64::new(0);

@@ -5,7 +5,8 @@
 //! of the object is skipped, so that a second run only does what is left. Hard links become copies.
 //!
 //! An entry that cannot be carried over is named and counted, and the rest goes on; a failure that all others would
-//! meet too (no space, a broken device) ends the run. So does Ctrl-C, when what is in flight is done.
+//! meet too (no space, a broken device) ends the run. So does Ctrl-C, when what is in flight is done. The store itself and
+//! the `--ack-log`, should they be in the tree, are left out.
 //!
 //! Crash: an object is there whole or not at all; a name stands in the `--ack-log` only if its object is durable.
 //! Limits: `buffers` bounds the memory for data; the walk remembers the directories still to be read.
@@ -25,6 +26,7 @@ use crate::args::{Global, StoreArg};
 use crate::beneath::Tree;
 use crate::buffers::Buffers;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::identity::Identity;
 use crate::interrupt::Interrupt;
 use crate::names;
 use crate::run::{Carried, Run, Tally};
@@ -57,10 +59,13 @@ pub(crate) struct ImportArgs {
 pub(crate) fn run(args: &ImportArgs, global: &Global) -> Outcome<Exit> {
     let interrupt = Interrupt::install()?;
     let tree = open_tree(&args.directory)?;
-    let ack_log = args.ack_log.as_deref().map(AckLog::open).transpose()?;
-    let session = Session::write(&args.store.store, global)?;
+    let store = &args.store.store;
+    let ack_log = args.ack_log.as_deref().map(|path| AckLog::open(path, store)).transpose()?;
+    let own_files = own_files(store, ack_log.as_ref());
+    let session = Session::write(store, global)?;
     let pool = session.pool_or_create(&args.pool)?;
-    let import = Import { pool: &pool, tree: &tree, jobs: args.jobs, ack_log, interrupt: &interrupt };
+    let import =
+        Import { pool: &pool, tree: &tree, jobs: args.jobs, ack_log, own_files, interrupt: &interrupt };
     let outcome = import.run(global);
     let closed = session.close();
     let tally = outcome?;
@@ -73,6 +78,13 @@ pub(crate) fn run(args: &ImportArgs, global: &Global) -> Outcome<Exit> {
     Ok(tally.exit())
 }
 
+/// The files that an import writes to while it reads the tree that they may be in.
+pub(crate) fn own_files(store: &Path, ack_log: Option<&AckLog>) -> Vec<(Identity, &'static str)> {
+    let store = Identity::of_path(store).map(|identity| (identity, "the store itself"));
+    let log = ack_log.and_then(AckLog::identity).map(|identity| (identity, "the log of this import"));
+    store.into_iter().chain(log).collect()
+}
+
 pub(crate) fn open_tree(directory: &Path) -> Outcome<Tree> {
     Tree::open(directory).map_err(|error| Failure::io(directory, "opening the directory", &error))
 }
@@ -83,6 +95,8 @@ pub(crate) struct Import<'a> {
     pub(crate) tree: &'a Tree,
     pub(crate) jobs: u16,
     pub(crate) ack_log: Option<AckLog>,
+    /// Files that are left out, and what they are.
+    pub(crate) own_files: Vec<(Identity, &'static str)>,
     pub(crate) interrupt: &'a Interrupt,
 }
 
@@ -98,6 +112,7 @@ impl Import<'_> {
             buffers: Buffers::new(),
             progress: &run.progress,
             is_empty: usage.objects == 0,
+            own_files: &self.own_files,
         };
         threads::require(usize::from(self.jobs) + 1)?;
         let (sender, receiver) = async_channel::bounded::<Vec<u8>>(QUEUE);

@@ -21,6 +21,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::{Global, StoreArg};
 use crate::exit::{Exit, Failure, Outcome};
+use crate::identity::refuse_output;
 use crate::image::{DirectImage, no_store};
 use crate::interrupt::Interrupt;
 use crate::names;
@@ -71,6 +72,9 @@ pub(crate) fn run(args: &ScrubArgs, global: &Global) -> Outcome<Exit> {
         return Err(Failure::usage("--rate must be more than 0"));
     }
     let path = &args.store.store;
+    if let Some(state) = &args.state {
+        refuse_output(path, state)?;
+    }
     let image = DirectImage::open(path, global)?;
     let interrupt = Interrupt::install()?;
     let superblock = seabed_check::superblock(&image).map_err(|error| no_store(path, &error))?;

@@ -102,12 +102,13 @@ fn corrupt() {
 #[test]
 fn in_use_names_the_process() {
     let world = World::new();
-    // A put that waits for its bytes has the store open.
+    world.seabed(["format", "store", "--size", "256M", "--sparse", "--force"]).is(0);
+    // A put opens the store when it has read 32 MiB, and then waits for the rest.
     let mut holder = world.start(["put", "store", "pool", "a"]);
     let mut stdin = holder.stdin.take().expect("piped");
-    stdin.write_all(&noise(1, 2 << 20)).expect("it reads");
+    stdin.write_all(&noise(1, 34 << 20)).expect("it reads");
     let pid = holder.id().to_string();
-    // It was given more than a pipe holds, so it has read, and it opens the store before it reads.
+    // It was given more than a pipe holds beyond that, so it has opened the store.
     world.seabed(["--wait", "0", "ls", "store"]).is(6).says(&pid);
     world.seabed(["--wait", "0", "check", "store"]).is(6).says(&pid);
     world.seabed(["--wait", "0", "format", "store", "--size", "64M", "--force"]).is(6).says(&pid);

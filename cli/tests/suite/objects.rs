@@ -21,7 +21,7 @@ fn bytes_come_back() {
         std::fs::write(world.path("source"), &data).expect("a file");
         world.seabed(["put", "store", "pool", name, "source"]).is(0);
         assert_eq!(world.seabed(["get", "store", "pool", name]).is(0).stdout, data, "{name}");
-        world.seabed_with(["put", "store", "pool", name, "-"], &data).is(0);
+        world.seabed_with(["put", "store", "pool", name, "-", "--empty"], &data).is(0);
         world.seabed(["get", "store", "pool", name, "copy"]).is(0);
         assert_eq!(std::fs::read(world.path("copy")).expect("written"), data, "{name}");
     }

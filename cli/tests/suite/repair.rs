@@ -107,9 +107,11 @@ fn rotten_bytes_do_not_stand_in_the_way() {
 #[test]
 fn a_store_in_use_is_not_repaired() {
     let world = World::new();
+    world.seabed(["format", "store", "--size", "256M", "--sparse", "--force"]).is(0);
+    // A put opens the store when it has read 32 MiB.
     let mut holder = world.start(["put", "store", "pool", "a"]);
     let mut stdin = holder.stdin.take().expect("piped");
-    std::io::Write::write_all(&mut stdin, &noise(1, 2 << 20)).expect("it reads");
+    std::io::Write::write_all(&mut stdin, &noise(1, 34 << 20)).expect("it reads");
     world.seabed(["--wait", "0", "check", "store", "--repair"]).is(6);
     drop(stdin);
     assert!(holder.wait().expect("it ends").success());

@@ -16,6 +16,7 @@ use crate::args::Global;
 use crate::commands::demo::Scratch;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::interrupt::Interrupt;
+use crate::outfile;
 use crate::output::Output;
 use crate::sizes;
 
@@ -142,7 +143,7 @@ pub(super) fn run(args: &CompareArgs, global: &Global) -> Outcome<Exit> {
     let interrupt = Interrupt::install()?;
     let comparison = Runner { args, global, interrupt: &interrupt }.compare()?;
     if let Some(path) = &args.html {
-        std::fs::write(path, comparison.page()).map_err(|error| Failure::io(path, "writing it", &error))?;
+        outfile::write(path, None, comparison.page().as_bytes())?;
     }
     let mut output = Output::report();
     if args.json {

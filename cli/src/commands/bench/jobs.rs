@@ -19,7 +19,9 @@ use crate::args::Global;
 use crate::commands::demo::Scratch;
 use crate::commands::format;
 use crate::exit::{Exit, Failure, Outcome};
+use crate::identity::refuse_output;
 use crate::interrupt::Interrupt;
+use crate::outfile;
 use crate::output::Output;
 use crate::session::{Session, shown};
 use crate::sizes::human;
@@ -73,6 +75,9 @@ enum Clients {
 
 pub(super) fn run(args: &JobsArgs, global: &Global) -> Outcome<Exit> {
     let jobs = read(args)?;
+    if let (Some(store), Some(html)) = (&args.store, &args.html) {
+        refuse_output(store, html)?;
+    }
     for line in ignored_lines(&jobs.ignored) {
         global.say(&line);
     }
@@ -99,7 +104,7 @@ pub(super) fn run(args: &JobsArgs, global: &Global) -> Outcome<Exit> {
     };
     let report = outcome?;
     if let Some(path) = &args.html {
-        std::fs::write(path, page::page(&report)).map_err(|error| Failure::io(path, "writing it", &error))?;
+        outfile::write(path, args.store.as_deref(), page::page(&report).as_bytes())?;
     }
     let mut output = Output::report();
     match args.output_format {

@@ -13,8 +13,9 @@ use seabed::{ObjectId, Pool};
 
 use super::at;
 use crate::beneath::{BeneathError, Parents, Place, Relative, Tree};
-use crate::commands::get::get;
+use crate::commands::get::{Piece, get};
 use crate::exit::{Failure, Outcome};
+use crate::identity::Identity;
 use crate::posix::{Kind, Posix, Recorded};
 use crate::progress::Progress;
 use crate::run::{Carried, Run};
@@ -27,6 +28,8 @@ const TARGET_BYTES_MAX: u64 = 64 << 10;
 pub(super) struct Exporter<'a> {
     pub(super) pool: &'a Pool,
     pub(super) tree: &'a Tree,
+    /// No object takes its place.
+    pub(super) store: Option<Identity>,
     pub(super) progress: &'a Progress,
     /// The mode of a file whose object tells none.
     pub(super) usual_mode: u32,
@@ -54,11 +57,11 @@ impl Exporter<'_> {
             self.directories.lock().unwrap_or_else(PoisonError::into_inner).push(directory);
             return Ok(None);
         }
-        if place
-            .stat()
-            .map_err(|error| of(name, &error))?
-            .is_some_and(|stat| is_there(&stat, &recorded, size))
-        {
+        let there = place.stat().map_err(|error| of(name, &error))?;
+        if there.is_some() && self.store.is_some_and(|store| place.leads_to() == Some(store)) {
+            return Err(at(name, &"its place is the store itself; refused, it would destroy the store"));
+        }
+        if there.is_some_and(|stat| is_there(&stat, &recorded, size)) {
             self.progress.bytes(size);
             return Ok(Some(Carried::Skipped));
         }
@@ -72,9 +75,12 @@ impl Exporter<'_> {
 
     fn file(&self, name: &[u8], size: u64, recorded: &Recorded, place: &Place<'_, '_>) -> Outcome<()> {
         let mut file = place.create_file().map_err(|error| of(name, &error))?;
-        get(self.pool, name, size, |bytes| {
-            file.write(bytes).map_err(|error| of(name, &error))?;
-            self.progress.bytes(bytes.len() as u64);
+        get(self.pool, name, size, |piece| {
+            let written = match piece {
+                Piece::Data(bytes) => file.write(bytes).map(|()| bytes.len() as u64),
+                Piece::Hole(bytes) => file.skip(bytes).map(|()| bytes),
+            };
+            self.progress.bytes(written.map_err(|error| of(name, &error))?);
             Ok(())
         })?;
         file.finish(recorded.mode.unwrap_or(self.usual_mode), recorded.mtime)
@@ -89,8 +95,12 @@ impl Exporter<'_> {
             ));
         }
         let mut target = Vec::new();
-        get(self.pool, name, size, |bytes| {
-            target.extend_from_slice(bytes);
+        get(self.pool, name, size, |piece| {
+            match piece {
+                Piece::Data(bytes) => target.extend_from_slice(bytes),
+                // No link leads to a name with zero bytes; the file system refuses it.
+                Piece::Hole(_) => target.push(0),
+            }
             Ok(())
         })?;
         place.place_link(&target, recorded.mtime).map_err(|error| of(name, &error))

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::exit::{Failure, Outcome};
+use crate::identity::{Identity, is_the_store};
 use crate::names;
 
 /// See the module.
@@ -18,10 +19,18 @@ pub(crate) struct AckLog {
 }
 
 impl AckLog {
-    pub(crate) fn open(path: &Path) -> Outcome<Self> {
+    /// Opens or creates the log; the store of the import is refused.
+    pub(crate) fn open(path: &Path, store: &Path) -> Outcome<Self> {
         let file = OpenOptions::new().append(true).create(true).open(path);
         let file = file.map_err(|error| Failure::io(path, "opening the log", &error))?;
+        if Identity::of_path(store).is_some_and(|store| Identity::of_open(&file) == Some(store)) {
+            return Err(is_the_store(path));
+        }
         Ok(Self { file, path: path.to_owned() })
+    }
+
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        Identity::of_open(&self.file)
     }
 
     pub(crate) fn append(&self, name: &[u8]) -> Outcome<()> {

@@ -3,10 +3,10 @@
 //! A file of up to a buffer is one transaction: bytes and attributes together. A larger one is streamed, and is there
 //! when its last transaction is. The attributes are those from before the first byte was read; if the file changed
 //! meanwhile it is stored as it was read, told, and not taken for the same by the next run, because its time differs.
-//! No more is read than the file had at first, so that one that grows faster than it is read ends.
+//! No more is read than the file had at first, so that one that grows faster than it is read ends. Holes of a file are
+//! left out of its object, but for those of small files.
 
 use std::fs::File;
-use std::io::Read;
 use std::os::fd::AsFd;
 
 use bytes::Bytes;
@@ -14,13 +14,15 @@ use rustix::fs::{Stat, fstat};
 use seabed::{Error, ObjectId, Pool};
 
 use crate::beneath::{BeneathError, Parents, Place, Relative, Tree};
-use crate::buffers::{BUFFER_BYTES, Buffers, Turn};
+use crate::buffers::{BUFFER_BYTES, Buffers, SMALL_BYTES};
 use crate::exit::{Exit, Failure, Outcome, plain};
+use crate::identity::Identity;
 use crate::names;
 use crate::posix::{Kind, Posix, Recorded};
 use crate::progress::Progress;
 use crate::run::Carried;
 use crate::session::{about, wait_for};
+use crate::sparse::{Piece, Source, Until};
 
 /// What is needed to carry entries over.
 pub(super) struct Importer<'a> {
@@ -30,6 +32,8 @@ pub(super) struct Importer<'a> {
     pub(super) progress: &'a Progress,
     /// The pool had no object at the start: nothing can be skipped.
     pub(super) is_empty: bool,
+    /// Files that this import writes to, and what they are: none of them is imported.
+    pub(super) own_files: &'a [(Identity, &'static str)],
 }
 
 impl Importer<'_> {
@@ -40,6 +44,10 @@ impl Importer<'_> {
         let Some(stat) = place.stat().map_err(|error| at(name, &error))? else {
             return Err(at(name, &"it is gone"));
         };
+        if let Some(what) = self.own_file(&stat) {
+            self.progress.say(&format!("seabed: {}: is {what}; left out", names::quoted(name)));
+            return Ok(Carried::Skipped);
+        }
         let posix = Posix::of(&stat).map_err(|what| at(name, &format!("{what}; not imported")))?;
         if self.is_there(name, &posix, &stat)? {
             self.progress.bytes(file_bytes(&stat));
@@ -58,6 +66,11 @@ impl Importer<'_> {
             }
             Kind::File => self.file(name, &place),
         }
+    }
+
+    fn own_file(&self, stat: &Stat) -> Option<&'static str> {
+        let identity = Identity::of(stat);
+        self.own_files.iter().find(|(own, _)| *own == identity).map(|(_, what)| *what)
     }
 
     /// Whether the object says of itself what the entry says.
@@ -83,52 +96,51 @@ impl Importer<'_> {
     }
 
     fn file(&self, name: &[u8], place: &Place<'_, '_>) -> Outcome<Carried> {
-        let mut file = place.open_file().map_err(|error| at(name, &error))?;
+        let file = place.open_file().map_err(|error| at(name, &error))?;
         // Again, of what was opened: something else may have taken the name.
         let before = look(name, &file)?;
         let posix = Posix::of(&before).map_err(|what| at(name, &format!("{what}; not imported")))?;
-        if posix.kind != Kind::File {
+        if posix.kind != Kind::File || self.own_file(&before).is_some() {
             return Err(at(name, &"it was replaced while it was looked at"));
         }
         let size = file_bytes(&before);
-        let turn = self.buffers.turn(size);
-        let bytes = if size <= BUFFER_BYTES as u64 {
-            let data = self.read(name, &turn, &mut file, size)?;
+        let mut source = Source::new(file, &before, self.buffers.turn(size), Until::Size);
+        let bytes = if size <= SMALL_BYTES as u64 || (size <= BUFFER_BYTES as u64 && !source.is_sparse()) {
+            let data = match self.next(name, &mut source)? {
+                Some(Piece::Data(data)) => data,
+                Some(Piece::Hole(_)) | None => Bytes::new(),
+            };
             let bytes = data.len() as u64;
             self.put(name, data, posix)?;
             bytes
         } else {
-            self.stream(name, &turn, (&mut file, size), posix)?
+            self.stream(name, &mut source, posix)?
         };
-        if bytes == size && is_same(&before, &look(name, &file)?) {
+        if bytes == size && is_same(&before, &look(name, source.file())?) {
             Ok(Carried::Done { bytes })
         } else {
             Ok(Carried::Changed { bytes })
         }
     }
 
-    fn stream(&self, name: &[u8], turn: &Turn, (file, size): (&mut File, u64), posix: Posix) -> Outcome<u64> {
+    fn stream(&self, name: &[u8], source: &mut Source, posix: Posix) -> Outcome<u64> {
         let mut stream = wait_for(name, self.pool.put_stream(ObjectId::new(name)))?;
         let mut done = 0;
-        while done < size {
-            let data = self.read(name, turn, file, size - done)?;
-            if data.is_empty() {
-                break;
+        while let Some(piece) = self.next(name, source)? {
+            done += piece.bytes();
+            match piece {
+                Piece::Data(data) => wait_for(name, stream.write(data))?,
+                Piece::Hole(bytes) => wait_for(name, stream.skip(bytes))?,
             }
-            done += data.len() as u64;
-            wait_for(name, stream.write(data))?;
         }
         wait_for(name, stream.finish(posix.to_attributes()))?;
         Ok(done)
     }
 
-    /// The next bytes of a file that should have `left` more.
-    fn read(&self, name: &[u8], turn: &Turn, file: &mut impl Read, left: u64) -> Outcome<Bytes> {
-        let bytes = usize::try_from(left).unwrap_or(usize::MAX).min(BUFFER_BYTES);
-        let data =
-            turn.read(file, bytes).map_err(|error| at(name, &format!("reading it: {}", plain(&error))))?;
-        self.progress.bytes(data.len() as u64);
-        Ok(data)
+    fn next(&self, name: &[u8], source: &mut Source) -> Outcome<Option<Piece>> {
+        let piece = source.next().map_err(|error| at(name, &format!("reading it: {}", plain(&error))))?;
+        self.progress.bytes(piece.as_ref().map_or(0, Piece::bytes));
+        Ok(piece)
     }
 }
 
