@@ -94,7 +94,7 @@ fn a_stream_with_holes_reads_as_zeros_and_takes_little() {
         let (mut size, mut data) = (0, Vec::new());
         for step in steps {
             if *step > 0 {
-                let bytes: Vec<u8> = (0..*step).map(|i| (i % 251) as u8 + 1).collect();
+                let bytes: Vec<u8> = (0..step.unsigned_abs()).map(|i| (i % 251) as u8 + 1).collect();
                 data.push((size, bytes.clone()));
                 stream.write(bytes).expect("space");
             } else {
