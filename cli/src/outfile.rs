@@ -32,7 +32,7 @@ pub(crate) struct OutFile {
 
 enum To {
     /// A new file, its place, and the file that is there already.
-    Beside { part: NamedTempFile, place: PathBuf, replaces: Option<fs::Metadata> },
+    Beside { part: NamedTempFile, place: PathBuf, replaces: Option<Box<fs::Metadata>> },
     /// In place, for what is no regular file.
     InPlace(File),
 }
@@ -70,7 +70,7 @@ impl OutFile {
             .permissions(Permissions::from_mode(mode))
             .tempfile_in(above)
             .map_err(failed("making a temporary file beside it"))?;
-        Ok(Self { path: path.to_owned(), to: To::Beside { part, place, replaces: there } })
+        Ok(Self { path: path.to_owned(), to: To::Beside { part, place, replaces: there.map(Box::new) } })
     }
 
     fn file(&mut self) -> &mut File {
@@ -102,7 +102,7 @@ impl OutFile {
         let Self { path, to } = self;
         let finished = match to {
             To::InPlace(mut file) => file.flush(),
-            To::Beside { part, place, replaces } => finish(part, &place, replaces.as_ref()),
+            To::Beside { part, place, replaces } => finish(part, &place, replaces.as_deref()),
         };
         finished.map_err(|error| Failure::io(&path, "writing it", &error))
     }
@@ -138,7 +138,7 @@ fn end_of_links(path: &Path) -> io::Result<PathBuf> {
 
 /// Writes zeros in pieces.
 pub(crate) fn zeros<E>(mut bytes: u64, mut write: impl FnMut(&[u8]) -> Result<(), E>) -> Result<(), E> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     while bytes > 0 {
         let piece = usize::try_from(bytes).unwrap_or(usize::MAX).min(ZEROS.len());
         write(&ZEROS[..piece])?;

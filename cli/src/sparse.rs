@@ -166,11 +166,12 @@ mod tests {
         (all, holes)
     }
 
+    const K: u64 = 1 << 10;
+
     #[test]
     fn holes_are_found_and_all_bytes_are_there() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("a");
-        const K: u64 = 1 << 10;
         // Where bytes are, the size, and the least that must be found as holes.
         for (data, size, least) in [
             (&[][..], 0, 0),

@@ -488,7 +488,7 @@ impl Generator {
                     .map(|part| {
                         let size = self.size();
                         // Now and then a part is left out: it is a hole of the stream.
-                        if stamp % 4 == 0 && part % 2 == 1 {
+                        if stamp.is_multiple_of(4) && part % 2 == 1 {
                             vec![0; size]
                         } else {
                             stamped(stamp << 4 | part, size)
