@@ -17,47 +17,44 @@
 
 use std::cell::Cell;
 use std::fmt;
-use std::ops::RangeBounds;
 use std::path::Path;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use async_channel::{Receiver, Sender};
-use bytes::Bytes;
+use futures::FutureExt;
 use futures::channel::oneshot;
-use futures::{FutureExt, Stream};
 use seabed_device::glommio_host::{self, CreateOptions, Created, FirstWrite, GlommioHost, HostOptions};
-use seabed_device::local::{Notify, Semaphore};
+use seabed_device::local::Notify;
 use seabed_device::{Class, Host, Join, Machine, Missing, OpenError};
-use seabed_object::read::{Range, Stat};
-use seabed_object::{Direction, IntoData, ObjectId, Transaction, Usage};
+use seabed_object::Usage;
 use seabed_segment::{Identity, Layout, Superblock, SuperblockError};
 use seabed_types::{BLOCK_BYTES, PoolId, ShardId, Uuid};
 
 use crate::format::{format_device, is_window, window_bytes};
 use crate::guest;
-use crate::handle::LocalRead;
 use crate::inbox::{Answer, End, Inbox, Jobs, inbox};
 use crate::limits::StoreLimits;
-use crate::list::List;
-use crate::listing::ListPage;
-use crate::local::{LocalPool, LocalStore, PoolEntry, bytes_of_range, keys_of};
-use crate::mounted::{MountReport, limits_of};
+use crate::local::{LocalStore, PoolEntry};
+use crate::mounted::MountReport;
 use crate::options::{Access, FormatOptions, OpenOptions, ShardOptions};
-use crate::read::OmapPage;
 use crate::shard::Shard;
 use crate::stats::Stats;
 use crate::{Error, ErrorKind, Result};
+
+mod pool;
+mod put_stream;
+mod read_handle;
+
+pub use pool::Pool;
+pub use put_stream::PutStream;
+pub use read_handle::ReadHandle;
 
 /// How long an engine thread begins calls before its other tasks run.
 const BEGIN_FOR: Duration = Duration::from_micros(100);
 /// The share of the memory budget that calls may take whose futures were dropped.
 const ABANDONED_SHARE: usize = 8;
-/// Reads of one handle that wait for their turn, and those that are on their way.
-const READS_QUEUED: usize = 1;
-const READS_AT_ONCE: usize = 8;
 /// The smallest segment of a store that the size chooses.
 const SEGMENT_BYTES_MIN: u32 = 1 << 20;
 
@@ -477,7 +474,7 @@ impl Store {
     }
 
     fn pool_handle(&self, id: PoolId, name: &str) -> Pool {
-        Pool { store: self.clone(), id, name: name.into() }
+        Pool::new(self.clone(), id, name)
     }
 
     /// The pool of this name; [`Error::NoSuchPool`].
@@ -553,441 +550,4 @@ fn existing_bytes(path: &Path) -> Result<u64> {
     };
     let mut file = std::fs::File::open(path).map_err(failed)?;
     Ok(std::io::Seek::seek(&mut file, std::io::SeekFrom::End(0)).map_err(failed)?)
-}
-
-/// A pool of an open store.
-///
-/// In every call: an object that does not exist is [`Error::NotFound`] (from a transaction [`Error::Refused`] with
-/// [`Refused::NotFound`](crate::Refused::NotFound); both are [`ErrorKind::NotFound`]), a pool that does not exist or was removed is
-/// [`Error::NoSuchPoolId`], and a page of 0 items is [`Error::Invalid`].
-#[derive(Clone)]
-pub struct Pool {
-    store: Store,
-    id: PoolId,
-    name: Arc<str>,
-}
-
-impl fmt::Debug for Pool {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("id", &self.id).field("name", &self.name).finish_non_exhaustive()
-    }
-}
-
-impl Pool {
-    /// Its name.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Its id.
-    pub fn id(&self) -> PoolId {
-        self.id
-    }
-
-    /// The store that it is in.
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    fn call<T, F, R>(&self, work: F) -> Answer<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(LocalPool) -> R + Send + 'static,
-        R: Future<Output = Result<T>> + 'static,
-    {
-        self.call_with(0, work)
-    }
-
-    fn call_with<T, F, R>(&self, bytes: usize, work: F) -> Answer<T>
-    where
-        T: Send + 'static,
-        F: FnOnce(LocalPool) -> R + Send + 'static,
-        R: Future<Output = Result<T>> + 'static,
-    {
-        let id = self.id;
-        self.store.call_with(bytes, move |local| work(local.pool_of(id)))
-    }
-
-    /// Submits a transaction; its place in the order is taken in the moment of the call. Durable when the future is ready.
-    ///
-    /// Errors: [`Error::Refused`] names the operation; [`Error::NoSpace`], [`Error::TooLarge`]: nothing was applied;
-    /// [`Error::Backlog`]: nothing was sent.
-    /// Cancel safety: dropping the future, polled or not, does not undo the transaction: it was sent, it is carried out, and
-    /// what is submitted afterwards takes effect after it.
-    pub fn submit(&self, txn: Transaction) -> Answer<()> {
-        // Here and not on the engine's thread, which would also have to drop it.
-        let limits = limits_of(&self.store.handle.info.superblock, &ShardOptions::default());
-        if let Err(refusal) = limits.check_items(&txn) {
-            return Answer::failed(refusal.into());
-        }
-        self.call_with(txn.payload_bytes(), move |pool| pool.submit(txn))
-    }
-
-    /// Replaces the whole object. Order and cancel safety as [`Pool::submit`].
-    pub fn put(&self, object: impl Into<ObjectId>, data: impl IntoData) -> Answer<()> {
-        self.put_with(object, data, Vec::new())
-    }
-
-    /// Replaces the whole object, with attributes. Order and cancel safety as [`Pool::submit`].
-    pub fn put_with(
-        &self,
-        object: impl Into<ObjectId>,
-        data: impl IntoData,
-        attributes: Vec<(Vec<u8>, Bytes)>,
-    ) -> Answer<()> {
-        let mut txn = Transaction::new();
-        txn.put(&object.into(), data, attributes);
-        self.submit(txn)
-    }
-
-    /// Begins a put of any size in bounded memory. [`Error::TooManyStreams`]: so many are open already.
-    pub async fn put_stream(&self, object: impl Into<ObjectId>) -> Result<PutStream> {
-        let object = object.into();
-        let (parts, received) = async_channel::bounded(1);
-        let (sender, done) = oneshot::channel();
-        self.call(move |pool| {
-            let put = pool.put_stream(object);
-            async move {
-                let put = put?;
-                let runtime = pool.runtime();
-                runtime.spawn(
-                    Class::Foreground,
-                    Box::pin(async move {
-                        let _ = sender.send(stream(put, received).await);
-                    }),
-                );
-                Ok(())
-            }
-        })
-        .await?;
-        Ok(PutStream { parts, done })
-    }
-
-    /// Opens an object to be read as it is now, in bounded memory, for as long as it takes; [`Error::NotFound`],
-    /// [`Error::TooManyHandles`].
-    pub async fn open_read(&self, object: impl Into<ObjectId>) -> Result<ReadHandle> {
-        let object = object.into();
-        let (sender, jobs) = async_channel::bounded(READS_QUEUED);
-        let opened = self.call(move |pool| async move {
-            let read = pool.open_read(object).await?;
-            let (stat, version) = (read.stat(), read.version());
-            let runtime = pool.runtime();
-            runtime.spawn(Class::Foreground, Box::pin(serve_reads(read, jobs, pool.runtime())));
-            Ok((stat, version))
-        });
-        let (stat, version) = opened.await?;
-        Ok(ReadHandle { jobs: sender, stat, version, position: 0 })
-    }
-
-    /// All bytes of an object. [`Error::ReadTooLarge`]: of a larger one, use [`Pool::open_read`].
-    pub async fn get(&self, object: impl Into<ObjectId>) -> Result<Bytes> {
-        let object = object.into();
-        self.call(|pool| async move { pool.get(object).await }).await
-    }
-
-    /// Removes an object; [`Error::NotFound`]. Order and cancel safety as [`Pool::submit`].
-    pub fn remove(&self, object: impl Into<ObjectId>) -> Answer<()> {
-        let object = object.into();
-        self.call(move |pool| pool.remove_now(&object))
-    }
-
-    /// Whether an object exists.
-    pub async fn exists(&self, object: impl Into<ObjectId>) -> Result<bool> {
-        let object = object.into();
-        self.call(|pool| async move { pool.exists(object).await }).await
-    }
-
-    /// What an object is.
-    pub async fn stat(&self, object: impl Into<ObjectId>) -> Result<Stat> {
-        let object = object.into();
-        self.call(|pool| async move { pool.stat(object).await }).await
-    }
-
-    /// Bytes that an object's data and large values take; visits all its rows.
-    pub async fn allocated(&self, object: impl Into<ObjectId>) -> Result<u64> {
-        let object = object.into();
-        self.call(|pool| async move { pool.allocated(object).await }).await
-    }
-
-    /// The bytes from `offset` on, at most `bytes` and at most up to the object's end; holes are zeros.
-    pub async fn read(&self, object: impl Into<ObjectId>, offset: u64, bytes: u64) -> Result<Bytes> {
-        let object = object.into();
-        self.call(move |pool| async move { pool.read(object, offset, bytes).await }).await
-    }
-
-    /// The bytes of a range, as [`Pool::read`]: `100..200`, `4096..`, `..`.
-    pub async fn read_range(
-        &self,
-        object: impl Into<ObjectId>,
-        range: impl RangeBounds<u64>,
-    ) -> Result<Bytes> {
-        let (offset, bytes) = bytes_of_range(&range);
-        self.read(object, offset, bytes).await
-    }
-
-    /// Several ranges, {offset, bytes}, at once, each answered for itself.
-    pub async fn read_vec(
-        &self,
-        object: impl Into<ObjectId>,
-        ranges: Vec<(u64, u64)>,
-    ) -> Result<Vec<Result<Bytes>>> {
-        let object = object.into();
-        self.call(move |pool| async move { pool.read_vec(object, ranges).await }).await
-    }
-
-    /// The stored ranges within a range; all between them are zeros.
-    pub async fn extents(&self, object: impl Into<ObjectId>, offset: u64, bytes: u64) -> Result<Vec<Range>> {
-        let object = object.into();
-        self.call(move |pool| async move { pool.extents(object, offset, bytes).await }).await
-    }
-
-    /// An attribute's value; [`Error::NoSuchAttr`].
-    pub async fn attr(&self, object: impl Into<ObjectId>, name: impl AsRef<[u8]>) -> Result<Bytes> {
-        let (object, name) = (object.into(), name.as_ref().to_vec());
-        self.call(|pool| async move { pool.attr(object, &name).await }).await
-    }
-
-    /// All attributes, by name.
-    pub async fn attrs(&self, object: impl Into<ObjectId>) -> Result<Vec<(Bytes, Bytes)>> {
-        let object = object.into();
-        self.call(|pool| async move { pool.attrs(object).await }).await
-    }
-
-    /// The omap header; empty if there is none.
-    pub async fn omap_header(&self, object: impl Into<ObjectId>) -> Result<Bytes> {
-        let object = object.into();
-        self.call(|pool| async move { pool.omap_header(object).await }).await
-    }
-
-    /// The pairs of these keys; absent keys are left out.
-    pub async fn omap_get(
-        &self,
-        object: impl Into<ObjectId>,
-        keys: impl IntoIterator<Item = impl IntoData>,
-    ) -> Result<Vec<(Bytes, Bytes)>> {
-        let (object, keys) = (object.into(), keys_of(keys));
-        self.call(|pool| async move { pool.omap_get(object, keys).await }).await
-    }
-
-    /// At most `limit` pairs with keys from `from` (inclusive; none: the first) to `to` (exclusive; none: the last).
-    pub async fn omap_range(
-        &self,
-        object: impl Into<ObjectId>,
-        (from, to): (Option<Vec<u8>>, Option<Vec<u8>>),
-        limit: usize,
-        direction: Direction,
-    ) -> Result<OmapPage> {
-        let object = object.into();
-        let work = move |pool: LocalPool| async move {
-            let from = from.unwrap_or_default();
-            pool.omap_range(object, (&from, to.as_deref()), limit, direction).await
-        };
-        self.call(work).await
-    }
-
-    /// At most `limit` objects (1 or more) from `from` (inclusive) on, in the order of objects, and what each of them is.
-    pub async fn list_page(&self, from: Option<ObjectId>, limit: usize) -> Result<ListPage> {
-        self.call(move |pool| async move { pool.list_page(from, limit).await }).await
-    }
-
-    /// All objects in the order of objects; complete for those that exist throughout. An interval of names that is damaged is
-    /// an error, after which the stream goes on behind it.
-    pub fn list(&self) -> List {
-        List::new(self.clone())
-    }
-
-    /// What the pool holds.
-    pub async fn usage(&self) -> Result<Usage> {
-        self.call(|pool| async move { pool.usage() }).await
-    }
-}
-
-/// What a read handle's engine side is asked.
-struct ReadJob {
-    offset: u64,
-    /// None: as many as a chunk of a stream has.
-    bytes: Option<u64>,
-    answer: oneshot::Sender<Result<Bytes>>,
-}
-
-/// The engine's side of a read handle; ends when the other side is dropped.
-async fn serve_reads(read: LocalRead, jobs: Receiver<ReadJob>, runtime: Rc<dyn seabed_device::Runtime>) {
-    let (read, turns) = (Rc::new(read), Semaphore::new(READS_AT_ONCE));
-    loop {
-        let turn = turns.acquire(1).await;
-        let Ok(job) = jobs.recv().await else { return };
-        let read = Rc::clone(&read);
-        let task = async move {
-            let bytes = job.bytes.unwrap_or_else(|| read.chunk_bytes());
-            let answer = read.read_at(job.offset, bytes).await;
-            let _ = job.answer.send(answer);
-            drop(turn);
-        };
-        runtime.spawn(Class::Foreground, Box::pin(task));
-    }
-}
-
-/// A read handle: an object as it was when it was opened, read in bounded memory. Dropped, it lets go of all that it keeps.
-///
-/// It shows one version whatever is written meanwhile, as long as the store can afford to: [`Error::Expired`].
-///
-/// ```no_run
-/// # async fn copy(pool: seabed::Pool) -> seabed::Result<()> {
-/// let mut read = pool.open_read("film").await?;
-/// println!("{} bytes", read.size());
-/// while let Some(chunk) = read.next_chunk().await? {
-///     // At most 1 MiB at a time.
-///     drop(chunk);
-/// }
-/// # Ok(())
-/// # }
-/// ```
-pub struct ReadHandle {
-    jobs: Sender<ReadJob>,
-    stat: Stat,
-    version: u64,
-    position: u64,
-}
-
-impl fmt::Debug for ReadHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadHandle")
-            .field("size", &self.stat.size)
-            .field("version", &self.version)
-            .finish_non_exhaustive()
-    }
-}
-
-impl ReadHandle {
-    /// Bytes of the object.
-    pub fn size(&self) -> u64 {
-        self.stat.size
-    }
-
-    /// What the object was when it was opened.
-    pub fn stat(&self) -> Stat {
-        self.stat
-    }
-
-    /// Which state of the store it shows: two handles of one version show the same bytes. It grows with each transaction of the
-    /// store, and counts from 0 when the store is opened.
-    pub fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// The bytes from `offset` on, at most `bytes` and at most up to the object's end; holes are zeros.
-    ///
-    /// Errors: [`Error::Expired`], [`Error::ReadTooLarge`], [`Error::Closed`]. Cancel safety: dropping the future loses nothing.
-    pub async fn read_at(&self, offset: u64, bytes: u64) -> Result<Bytes> {
-        self.ask(offset, Some(bytes)).await
-    }
-
-    async fn ask(&self, offset: u64, bytes: Option<u64>) -> Result<Bytes> {
-        let (answer, answered) = oneshot::channel();
-        self.jobs.send(ReadJob { offset, bytes, answer }).await.map_err(|_| Error::Closed)?;
-        answered.await.unwrap_or(Err(Error::Closed))
-    }
-
-    /// The next bytes, at most 1 MiB; none at the end. After an error, or if the future is dropped, the same bytes can be asked
-    /// for again.
-    pub async fn next_chunk(&mut self) -> Result<Option<Bytes>> {
-        if self.position >= self.stat.size {
-            return Ok(None);
-        }
-        let chunk = self.ask(self.position, None).await?;
-        self.position += chunk.len() as u64;
-        Ok(Some(chunk))
-    }
-
-    /// All bytes that [`ReadHandle::next_chunk`] has not given, as a stream; an error ends it.
-    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes>> + Send + 'static {
-        futures::stream::try_unfold(self, |mut read| async move {
-            Ok(read.next_chunk().await?.map(|chunk| (chunk, read)))
-        })
-    }
-}
-
-/// What a streaming put's engine side is sent.
-enum PutPart {
-    /// Bytes, and if they are many a word when the engine is done with them.
-    Data(Bytes, Option<oneshot::Sender<()>>),
-    /// Bytes that are left out.
-    Hole(u64),
-    Finish(Vec<(Vec<u8>, Bytes)>, Box<Transaction>),
-}
-
-/// Writes of a streaming put that have more wait until the engine has taken them, so that no more of them lies in the queue.
-const QUEUED_BYTES: usize = 16 << 10;
-
-/// The engine's side of a streaming put: ends without an object if the other side is dropped.
-async fn stream(mut put: crate::put::LocalPut, parts: Receiver<PutPart>) -> Result<()> {
-    while let Ok(part) = parts.recv().await {
-        match part {
-            PutPart::Data(data, taken) => {
-                put.write(data).await?;
-                if let Some(taken) = taken {
-                    let _ = taken.send(());
-                }
-            }
-            PutPart::Hole(bytes) => put.skip(bytes).await?,
-            PutPart::Finish(attributes, other) => return put.finish_with(attributes, *other).await,
-        }
-    }
-    Err(Error::Closed)
-}
-
-/// A put that takes its bytes as they come. Dropped before it is finished nothing is made.
-pub struct PutStream {
-    parts: Sender<PutPart>,
-    done: oneshot::Receiver<Result<()>>,
-}
-
-impl fmt::Debug for PutStream {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PutStream").finish_non_exhaustive()
-    }
-}
-
-impl PutStream {
-    /// Adds bytes at the end; waits while the engine is behind. An error ends the put; nothing is made.
-    pub async fn write(&mut self, data: impl IntoData) -> Result<()> {
-        let data = data.into_data();
-        let (sender, taken) = oneshot::channel();
-        let is_queued = data.len() <= QUEUED_BYTES;
-        let part = PutPart::Data(data, Some(sender).filter(|_| !is_queued));
-        self.send(part, (!is_queued).then_some(taken)).await
-    }
-
-    /// Leaves out `bytes` bytes, which read as zeros; whole chunks of 4 KiB among them take no space. An error ends the put;
-    /// nothing is made.
-    pub async fn skip(&mut self, bytes: u64) -> Result<()> {
-        self.send(PutPart::Hole(bytes), None).await
-    }
-
-    /// Hands a part to the engine and waits until it has been taken, if `taken` notifies of that.
-    async fn send(&mut self, part: PutPart, taken: Option<oneshot::Receiver<()>>) -> Result<()> {
-        let is_sent = self.parts.send(part).await.is_ok();
-        let is_taken = match taken {
-            Some(taken) if is_sent => taken.await.is_ok(),
-            _ => is_sent,
-        };
-        if is_taken {
-            return Ok(());
-        }
-        (&mut self.done).await.unwrap_or(Err(Error::Closed))
-    }
-
-    /// Makes the object, in place of one that has the name. Durable when it returns.
-    pub async fn finish(self, attributes: Vec<(Vec<u8>, Bytes)>) -> Result<()> {
-        self.finish_with(attributes, Transaction::new()).await
-    }
-
-    /// As [`PutStream::finish`], together with a transaction on objects of the same collection: all of it happens, or
-    /// nothing. The conditions ([`Transaction::expect`]) that the transaction begins with are looked at before the object is
-    /// made; its other operations come after that. An error that names an operation names one of `other`, or 0.
-    pub async fn finish_with(self, attributes: Vec<(Vec<u8>, Bytes)>, other: Transaction) -> Result<()> {
-        // A put that failed has told why, or tells now.
-        let _ = self.parts.send(PutPart::Finish(attributes, Box::new(other))).await;
-        self.done.await.unwrap_or(Err(Error::Closed))
-    }
 }
