@@ -48,7 +48,7 @@ impl Device for Watched {
         unreachable!("a store that is only read is not written to")
     }
     fn flush(&self) -> Local<Result<(), DeviceError>> {
-        unreachable!("a store that is only read is not flushed")
+        self.device.flush()
     }
     fn discard(&self, _: u64, _: u64) -> Local<Result<(), DeviceError>> {
         unreachable!("a store that is only read is not discarded")
