@@ -21,13 +21,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT, fchmod,
-    futimens, mkdirat, open, openat, openat2, readlinkat, renameat, statat, symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid,
+    chownat, fchmod, fchown, fstat, futimens, mkdirat, open, openat, openat2, readlinkat, renameat, statat,
+    symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use crate::identity::Identity;
-use crate::posix::Mtime;
+use crate::posix::{Mtime, Owner};
 
 /// How the names of files that are being written begin.
 const TEMPORARY: &str = ".seabed-part-";
@@ -252,14 +253,14 @@ impl Place<'_, '_> {
     /// Sets mode and time of a directory, when nothing is added to it any more.
     pub(crate) fn finish_directory(
         &self,
-        mode: Option<u32>,
+        rights: &Rights,
         mtime: Option<Mtime>,
-    ) -> Result<(), BeneathError> {
+    ) -> Result<Lacks, BeneathError> {
         // Through a descriptor, since a mode cannot be set without following a link that stands there.
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let directory = openat(self.parent(), self.last, flags, Mode::empty())
             .map_err(BeneathError::io("opening the directory"))?;
-        finish(directory.as_fd(), mode, mtime)
+        finish(directory.as_fd(), rights, mtime)
     }
 
     /// A new file that takes this place when it is finished.
@@ -277,17 +278,29 @@ impl Place<'_, '_> {
     }
 
     /// Makes a link and puts it in this place.
-    pub(crate) fn place_link(&self, target: &[u8], mtime: Option<Mtime>) -> Result<(), BeneathError> {
+    pub(crate) fn place_link(
+        &self,
+        target: &[u8],
+        mtime: Option<Mtime>,
+        owner: Option<Owner>,
+    ) -> Result<Lacks, BeneathError> {
         let name = self.temporary_name();
         self.retry_without_leftover(&name, "making the link", || {
             symlinkat(OsStr::from_bytes(target), self.parent(), &*name)
         })?;
         let part = Part { parent: self.parent(), name, is_placed: false };
+        let mut lacks = Lacks::default();
+        if let Some(owner) = owner {
+            let (user, group) = (Uid::from_raw(owner.user), Gid::from_raw(owner.group));
+            let owned = chownat(part.parent, &*part.name, Some(user), Some(group), AtFlags::SYMLINK_NOFOLLOW);
+            lacks.owner = owned.err().map(Into::into);
+        }
         if let Some(mtime) = mtime {
             utimensat(part.parent, &*part.name, &timestamps(mtime), AtFlags::SYMLINK_NOFOLLOW)
                 .map_err(BeneathError::io("setting the time of the link"))?;
         }
-        part.place(self.last)
+        part.place(self.last)?;
+        Ok(lacks)
     }
 
     /// Carries out what makes a new name; if a killed run has left that name, once more without it.
@@ -379,22 +392,68 @@ impl PartFile<'_> {
             .map_err(|error| BeneathError::Io { doing: "making it as long as it was", error })
     }
 
-    /// Sets mode and time and puts it in its place.
-    pub(crate) fn finish(self, mode: u32, mtime: Option<Mtime>) -> Result<(), BeneathError> {
-        finish(self.file.as_fd(), Some(mode), mtime)?;
-        self.part.place(self.last)
+    /// Sets owner, mode and time and puts it in its place.
+    pub(crate) fn finish(self, rights: &Rights, mtime: Option<Mtime>) -> Result<Lacks, BeneathError> {
+        let lacks = finish(self.file.as_fd(), rights, mtime)?;
+        self.part.place(self.last)?;
+        Ok(lacks)
     }
 }
 
-/// Mode first: only a file of one's own can have its time set once it may not be written.
-fn finish(fd: BorrowedFd<'_>, mode: Option<u32>, mtime: Option<Mtime>) -> Result<(), BeneathError> {
-    if let Some(mode) = mode {
+/// Set-user-ID and set-group-ID.
+const SET_ID_BITS: u32 = 0o6000;
+
+/// Mode and owner that a file or directory is to have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rights {
+    pub(crate) mode: Option<u32>,
+    /// The owner that the mode was made for.
+    pub(crate) recorded: Option<Owner>,
+    /// Whether to make that the owner.
+    pub(crate) gives_owner: bool,
+    /// Whether a file may get set-id bits, which it does only if it has the recorded owner.
+    pub(crate) may_set_id: bool,
+}
+
+/// What could not be restored.
+#[derive(Default, Debug)]
+pub(crate) struct Lacks {
+    pub(crate) owner: Option<io::Error>,
+    pub(crate) set_id: bool,
+}
+
+impl Rights {
+    /// A mode without set-id bits.
+    pub(crate) fn plain(mode: u32) -> Self {
+        Self { mode: Some(mode), recorded: None, gives_owner: false, may_set_id: false }
+    }
+
+    /// The mode for a file that has this owner now. On a directory set-id bits give no rights.
+    pub(crate) fn mode_for(&self, mode: u32, stat: &Stat) -> u32 {
+        let is_directory = FileType::from_raw_mode(stat.st_mode) == FileType::Directory;
+        let is_owned = self.recorded == Some(Owner::of(stat));
+        if is_directory || (self.may_set_id && is_owned) { mode } else { mode & !SET_ID_BITS }
+    }
+}
+
+/// Owner first, as a change of it takes set-id bits away, and these follow from it. Mode before the time: only a file of
+/// one's own can have its time set once it may not be written.
+fn finish(fd: BorrowedFd<'_>, rights: &Rights, mtime: Option<Mtime>) -> Result<Lacks, BeneathError> {
+    let mut lacks = Lacks::default();
+    if let (true, Some(owner)) = (rights.gives_owner, rights.recorded) {
+        let owned = fchown(fd, Some(Uid::from_raw(owner.user)), Some(Gid::from_raw(owner.group)));
+        lacks.owner = owned.err().map(Into::into);
+    }
+    if let Some(mode) = rights.mode {
+        let stat = fstat(fd).map_err(BeneathError::io("looking at it"))?;
+        let (wanted, mode) = (mode, rights.mode_for(mode, &stat));
+        lacks.set_id = mode != wanted;
         fchmod(fd, Mode::from_raw_mode(mode)).map_err(BeneathError::io("setting its mode"))?;
     }
     if let Some(mtime) = mtime {
         futimens(fd, &timestamps(mtime)).map_err(BeneathError::io("setting its time"))?;
     }
-    Ok(())
+    Ok(lacks)
 }
 
 fn timestamps(mtime: Mtime) -> Timestamps {
@@ -494,10 +553,12 @@ mod tests {
         let path = Relative::parse(b"a").expect("plain");
         let place = tree.place(&path, Parents::Make).expect("a place");
         assert!(place.open_file().is_err(), "reading follows no link");
-        assert!(place.finish_directory(Some(0o777), None).is_err());
+        assert!(place.finish_directory(&Rights::plain(0o777), None).is_err());
         let mut file = place.create_file().expect("a file");
         file.write(b"new").expect("room");
-        file.finish(0o4751, Some(Mtime { seconds: -1, nanoseconds: 5 })).expect("renamed");
+        let own = Owner::of(&rustix::fs::stat(directory.path()).expect("there"));
+        let rights = Rights { recorded: Some(own), may_set_id: true, ..Rights::plain(0o4751) };
+        file.finish(&rights, Some(Mtime { seconds: -1, nanoseconds: 5 })).expect("renamed");
         assert_eq!(fs::read_to_string(&victim).expect("untouched"), "precious");
         let metadata = fs::symlink_metadata(directory.path().join("inside/a")).expect("there");
         assert!(metadata.is_file());
@@ -505,7 +566,9 @@ mod tests {
             (metadata.permissions().mode() & 0o7777, metadata.mtime(), metadata.mtime_nsec()),
             (0o4751, -1, 5)
         );
-        place.place_link(b"../outside/victim", Some(Mtime { seconds: 7, nanoseconds: 8 })).expect("a link");
+        place
+            .place_link(b"../outside/victim", Some(Mtime { seconds: 7, nanoseconds: 8 }), None)
+            .expect("a link");
         let metadata = fs::symlink_metadata(directory.path().join("inside/a")).expect("there");
         assert!(metadata.is_symlink());
         assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (7, 8));
@@ -531,8 +594,8 @@ mod tests {
         fs::write(directory.path().join("inside/f"), "x").expect("a file");
         let (a, f) = (Relative::parse(b"a").expect("plain"), Relative::parse(b"f").expect("plain"));
         let place = tree.place(&a, Parents::Make).expect("a place");
-        assert!(place.create_file().expect("a file").finish(0o644, None).is_err());
-        assert!(place.place_link(b"x", None).is_err());
+        assert!(place.create_file().expect("a file").finish(&Rights::plain(0o644), None).is_err());
+        assert!(place.place_link(b"x", None, None).is_err());
         assert_eq!(fs::read_dir(directory.path().join("inside")).expect("readable").count(), 2);
         let place = tree.place(&f, Parents::Make).expect("a place");
         assert!(matches!(place.make_directory(), Err(BeneathError::NotADirectory(_))));

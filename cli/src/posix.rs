@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `posix.type` | `file`, `directory` or `symlink` |
 //! | `posix.mode` | permission bits in octal with setuid, setgid and sticky: `0644`, `4755` |
+//! | `posix.uid`, `posix.gid` | numbers of owner and group |
 //! | `posix.mtime` | seconds since 1970 and nine digits of nanoseconds: `1700000000.000000001` |
 //!
 //! Before 1970 the seconds are negative and the nanoseconds still count forward, as in the kernel: half a second before
@@ -17,6 +18,8 @@ use rustix::fs::{FileType, Stat};
 const TYPE: &[u8] = b"posix.type";
 const MODE: &[u8] = b"posix.mode";
 const MTIME: &[u8] = b"posix.mtime";
+const UID: &[u8] = b"posix.uid";
+const GID: &[u8] = b"posix.gid";
 
 /// The bits that a mode has besides the type.
 const MODE_BITS: u32 = 0o7777;
@@ -36,12 +39,26 @@ pub(crate) struct Mtime {
     pub(crate) nanoseconds: u32,
 }
 
-/// Type, mode and time of a file.
+/// Owner and group by number.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Owner {
+    pub(crate) user: u32,
+    pub(crate) group: u32,
+}
+
+impl Owner {
+    pub(crate) fn of(stat: &Stat) -> Self {
+        Self { user: stat.st_uid, group: stat.st_gid }
+    }
+}
+
+/// Type, mode, time and owner of a file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Posix {
     pub(crate) kind: Kind,
     pub(crate) mode: u32,
     pub(crate) mtime: Mtime,
+    pub(crate) owner: Owner,
 }
 
 /// What an object's attributes say; what they do not say, or not in a way that can be read, is `None`.
@@ -50,6 +67,7 @@ pub(crate) struct Recorded {
     pub(crate) kind: Kind,
     pub(crate) mode: Option<u32>,
     pub(crate) mtime: Option<Mtime>,
+    pub(crate) owner: Option<Owner>,
 }
 
 impl Posix {
@@ -67,7 +85,7 @@ impl Posix {
         };
         let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
         let mtime = Mtime { seconds: stat.st_mtime, nanoseconds };
-        Ok(Self { kind, mode: stat.st_mode & MODE_BITS, mtime })
+        Ok(Self { kind, mode: stat.st_mode & MODE_BITS, mtime, owner: Owner::of(stat) })
     }
 
     pub(crate) fn to_attributes(self) -> Vec<(Vec<u8>, Bytes)> {
@@ -81,12 +99,17 @@ impl Posix {
             (TYPE.to_vec(), Bytes::from_static(kind)),
             (MODE.to_vec(), Bytes::from(format!("{:04o}", self.mode))),
             (MTIME.to_vec(), Bytes::from(mtime)),
+            (UID.to_vec(), Bytes::from(self.owner.user.to_string())),
+            (GID.to_vec(), Bytes::from(self.owner.group.to_string())),
         ]
     }
 
     /// Whether an object's attributes say just this.
     pub(crate) fn is(&self, recorded: &Recorded) -> bool {
-        self.kind == recorded.kind && Some(self.mode) == recorded.mode && Some(self.mtime) == recorded.mtime
+        self.kind == recorded.kind
+            && Some(self.mode) == recorded.mode
+            && Some(self.mtime) == recorded.mtime
+            && Some(self.owner) == recorded.owner
     }
 }
 
@@ -102,7 +125,11 @@ impl Recorded {
             _ => Kind::File,
         };
         let mode = find(MODE).and_then(|text| u32::from_str_radix(text, 8).ok());
-        Self { kind, mode: mode.filter(|mode| *mode <= MODE_BITS), mtime: find(MTIME).and_then(parse_mtime) }
+        // The largest number means "leave it" to chown.
+        let id = |name| find(name).and_then(|text| text.parse().ok()).filter(|id| *id != u32::MAX);
+        let owner = id(UID).zip(id(GID)).map(|(user, group)| Owner { user, group });
+        let mode = mode.filter(|mode| *mode <= MODE_BITS);
+        Self { kind, mode, mtime: find(MTIME).and_then(parse_mtime), owner }
     }
 }
 
@@ -124,7 +151,8 @@ mod tests {
             for (mode, seconds, nanoseconds) in
                 [(0o644, 0, 0), (0o7777, -1, 500_000_000), (0, i64::MAX, 999_999_999), (0o4755, i64::MIN, 1)]
             {
-                let posix = Posix { kind, mode, mtime: Mtime { seconds, nanoseconds } };
+                let owner = Owner { user: mode, group: u32::MAX - 1 };
+                let posix = Posix { kind, mode, mtime: Mtime { seconds, nanoseconds }, owner };
                 let recorded = Recorded::of(&posix.to_attributes());
                 assert!(posix.is(&recorded), "{posix:?} {recorded:?}");
                 let other = Posix { mode: mode ^ 1, ..posix };
@@ -135,7 +163,7 @@ mod tests {
 
     #[test]
     fn attributes_of_others_are_read_with_care() {
-        let none = Recorded { kind: Kind::File, mode: None, mtime: None };
+        let none = Recorded { kind: Kind::File, mode: None, mtime: None, owner: None };
         assert_eq!(Recorded::of::<Vec<u8>>(&[]), none);
         let given = |name: &[u8], value: &'static str| {
             Recorded::of(&[(name.to_vec(), Bytes::from_static(value.as_bytes()))])
@@ -147,5 +175,10 @@ mod tests {
             assert_eq!(given(MODE, value), none, "{value}");
         }
         assert_eq!(given(TYPE, "fifo"), none);
+        for value in ["", "-1", "4294967295", "4294967296", "root"] {
+            let pair = |name: &[u8]| (name.to_vec(), Bytes::from_static(value.as_bytes()));
+            assert_eq!(Recorded::of(&[pair(UID), pair(GID)]), none, "{value}");
+        }
+        assert_eq!(given(UID, "0"), none, "an owner without a group");
     }
 }

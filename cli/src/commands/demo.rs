@@ -12,7 +12,7 @@ use std::time::Instant;
 use clap::Args;
 use seabed::FormatOptions;
 
-use super::export::Export;
+use super::export::{Export, Policy};
 use super::import::{Import, open_tree, walk};
 use super::{export, format, import};
 use crate::args::Global;
@@ -103,8 +103,14 @@ fn copy_out(
     let session = Session::read(store, global)?;
     let pool = session.pool(POOL)?;
     let tree = open_tree(&copy)?;
-    let export =
-        Export { pool: &pool, tree: &tree, jobs: export::JOBS, store: Identity::of_path(store), interrupt };
+    let export = Export {
+        pool: &pool,
+        tree: &tree,
+        jobs: export::JOBS,
+        store: Identity::of_path(store),
+        policy: Policy::of(store),
+        interrupt,
+    };
     let exported = export.run(global)?;
     drop(pool);
     session.close()?;

@@ -5,6 +5,10 @@
 //! temporary name and renamed. Modes and times of directories are set at the end, the deepest first, since making files
 //! in them changes their times and may need more rights than they end up with.
 //!
+//! As root, owner and group are restored too. A file gets set-id bits only if it has the owner and group that it had, and
+//! nobody but the user and root could have written the store: else a store made by somebody else would give its maker the
+//! user's rights. Devices are never made.
+//!
 //! Nothing is ever written outside the directory (`beneath`): objects whose names would lead there are refused by name.
 //! So are snapshots and objects of namespaces, which a path cannot tell apart.
 //!
@@ -15,6 +19,7 @@ mod place;
 
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -34,6 +39,7 @@ use crate::run::{Run, Tally};
 use crate::session::{Session, about};
 use crate::threads;
 use place::Exporter;
+pub(crate) use place::Policy;
 
 /// Objects of one page of the listing.
 const PAGE: usize = 512;
@@ -53,6 +59,12 @@ pub(crate) struct ExportArgs {
     /// How many objects are carried over at the same time
     #[arg(long, default_value_t = JOBS, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
+    /// Leave owner and group as those of the user; only root can restore them
+    #[arg(long)]
+    no_owner: bool,
+    /// Restore set-user-ID and set-group-ID bits although another user could have written the store
+    #[arg(long)]
+    set_id: bool,
 }
 
 pub(crate) fn run(args: &ExportArgs, global: &Global) -> Outcome<Exit> {
@@ -63,8 +75,11 @@ pub(crate) fn run(args: &ExportArgs, global: &Global) -> Outcome<Exit> {
         .map_err(|error| Failure::io(&args.directory, "making the directory", &error))?;
     let tree = open_tree(&args.directory)?;
     let store = Identity::of_path(&args.store.store);
-    let outcome =
-        Export { pool: &pool, tree: &tree, jobs: args.jobs, store, interrupt: &interrupt }.run(global);
+    let mut policy = Policy::of(&args.store.store);
+    policy.gives_owner &= !args.no_owner;
+    policy.may_set_id |= args.set_id;
+    let outcome = Export { pool: &pool, tree: &tree, jobs: args.jobs, store, policy, interrupt: &interrupt }
+        .run(global);
     let closed = session.close();
     let tally = outcome?;
     closed?;
@@ -83,6 +98,7 @@ pub(crate) struct Export<'a> {
     pub(crate) jobs: u16,
     /// The store: no object takes its place.
     pub(crate) store: Option<Identity>,
+    pub(crate) policy: Policy,
     pub(crate) interrupt: &'a Interrupt,
 }
 
@@ -97,6 +113,8 @@ impl Export<'_> {
             pool: self.pool,
             tree: self.tree,
             store: self.store,
+            policy: self.policy,
+            without_set_id: AtomicU64::new(0),
             progress: &run.progress,
             usual_mode: usual_file_mode(),
             directories: Mutex::new(Vec::new()),
@@ -130,6 +148,13 @@ impl Export<'_> {
         });
         if !run.is_over() {
             exporter.finish_directories(&run);
+        }
+        let without_set_id = exporter.without_set_id.load(Ordering::Relaxed);
+        if without_set_id > 0 {
+            run.progress.say(&format!(
+                "seabed: {without_set_id} files: set-id bits were not restored, since the owner was not, or another user \
+                 could have written the store; see --set-id"
+            ));
         }
         run.end(start)
     }

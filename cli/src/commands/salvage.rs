@@ -8,8 +8,8 @@
 //! | `manifest.jsonl` | a line for each: its file, holes, attributes, omap |
 //!
 //! A pool whose name is lost, or is no path, is called `pool-ID`. Nothing is written outside of DIR (`beneath`), and nothing at
-//! all to the store. Files have the modes and times, and links the targets, that their attributes tell; directories are as
-//! new ones are, so that all can be put into them.
+//! all to the store. Files have the modes, but no set-id bits, and times, and links the targets, that their attributes tell;
+//! directories are as new ones are, so that all can be put into them. Owners are in the manifest only.
 //!
 //! Exit code 0 if all was found and is whole, else 5.
 //!
@@ -26,7 +26,9 @@ use serde_json::{Map, Value, json};
 use super::import::open_tree;
 use super::list::is_plain;
 use crate::args::{Global, StoreArg};
-use crate::beneath::{BeneathError, Parents, PartFile, Place, Relative, Tree, make_root, usual_file_mode};
+use crate::beneath::{
+    BeneathError, Parents, PartFile, Place, Relative, Rights, Tree, make_root, usual_file_mode,
+};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::image::LockedImage;
 use crate::interrupt::Interrupt;
@@ -135,7 +137,7 @@ pub(crate) fn run(args: &SalvageArgs, global: &Global) -> Outcome<Exit> {
     steps.end();
     outcome?;
     let Saver { counts, manifest, .. } = saver;
-    manifest.finish(usual_file_mode(), None).map_err(|error| of(MANIFEST, &error))?;
+    manifest.finish(&Rights::plain(usual_file_mode()), None).map_err(|error| of(MANIFEST, &error))?;
     report(&salvage, &counts, args)?;
     if let Some(exit) = interrupt.exit() {
         global.say("interrupted; what was saved so far is whole, but not all");
@@ -218,7 +220,7 @@ impl Saver<'_> {
         if recorded.kind == Kind::Symlink && has_all && (1..=TARGET_BYTES_MAX).contains(&found.size) {
             let mut target = ToMemory::default();
             if self.salvage.data(found, &mut target)?.is_empty() && target.0.len() as u64 == found.size {
-                place.place_link(&target.0, recorded.mtime)?;
+                place.place_link(&target.0, recorded.mtime, None)?;
                 self.counts.bytes += found.size;
                 return Ok(Some((path.to_vec(), Vec::new())));
             }
@@ -227,7 +229,7 @@ impl Saver<'_> {
         let (part, holes, bytes) = self.part(found, &place)?;
         let is_whole = holes.is_empty() && has_all;
         if is_whole {
-            part.finish(recorded.mode.unwrap_or(self.usual_mode), recorded.mtime)?;
+            part.finish(&Rights::plain(recorded.mode.unwrap_or(self.usual_mode)), recorded.mtime)?;
             self.counts.bytes += bytes;
             return Ok(Some((path.to_vec(), holes)));
         }
@@ -259,7 +261,7 @@ impl Saver<'_> {
         let relative = Relative::parse(path)?;
         let place = self.tree.place(&relative, Parents::Make)?;
         let (part, holes, bytes) = self.part(found, &place)?;
-        part.finish(recorded.mode.unwrap_or(self.usual_mode), recorded.mtime)?;
+        part.finish(&Rights::plain(recorded.mode.unwrap_or(self.usual_mode)), recorded.mtime)?;
         self.counts.bytes += bytes;
         Ok(holes)
     }

@@ -1,7 +1,7 @@
 //! Export: nothing outside the directory, whatever objects are called and whatever stands in the way.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
 use crate::world::World;
 
@@ -88,6 +88,91 @@ fn objects_that_were_put_become_usual_files() {
     world.seabed(["attr", "set", "store", "pool", "new/folder/file", "posix.mtime", "yesterday"]).is(0);
     world.seabed(["export", "store", "pool", "out"]).is(0);
     assert_eq!(fs::read(world.path("out/new/folder/file")).expect("there"), b"x");
+}
+
+fn rights(world: &World, path: &str) -> (u32, u32, u32) {
+    let metadata = fs::symlink_metadata(world.path(path)).expect("there");
+    (metadata.uid(), metadata.gid(), metadata.mode() & 0o7777)
+}
+
+/// A set-user-id file of another user came back as a set-user-id file of root.
+#[test]
+fn owners_are_restored_and_set_id_bits_only_with_them() {
+    let world = World::new();
+    fs::create_dir_all(world.path("tree/d")).expect("a directory");
+    symlink("tool", world.path("tree/link")).expect("a link");
+    for name in ["tool", "own", "group", "d/file"] {
+        fs::write(world.path("tree").join(name), "x").expect("a file");
+    }
+    let is_root = std::os::unix::fs::lchown(world.path("tree/link"), Some(12345), Some(12346)).is_ok();
+    if is_root {
+        for name in ["tool", "group", "d", "d/file"] {
+            chown(world.path("tree").join(name), Some(12345), Some(12346)).expect("root may");
+        }
+    }
+    for (name, mode) in
+        [("tool", 0o4755), ("own", 0o6755), ("group", 0o2711), ("d", 0o2775), ("d/file", 0o600)]
+    {
+        fs::set_permissions(world.path("tree").join(name), fs::Permissions::from_mode(mode)).expect("ours");
+    }
+    let names = ["tool", "own", "group", "d", "d/file", "link"];
+    let of = |directory: &str| names.map(|name| rights(&world, &format!("{directory}/{name}")));
+    world.seabed(["import", "store", "pool", "tree"]).is(0);
+    world.seabed(["export", "store", "pool", "copy"]).is(0);
+    assert_eq!(of("tree"), of("copy"));
+    world.seabed(["export", "store", "pool", "copy"]).is(0).says("exported 0 items");
+    if !is_root {
+        return;
+    }
+    // Only a change of owner; the export changes the time of the directory, which it sets again.
+    chown(world.path("tree/d/file"), Some(4), Some(5)).expect("root may");
+    world.seabed(["import", "store", "pool", "tree"]).is(0).says("imported 1 items");
+    world.seabed(["export", "store", "pool", "copy"]).is(0).says("exported 2 items");
+    assert_eq!(of("tree"), of("copy"));
+    let own = rights(&world, "tree/own");
+    world.seabed(["export", "store", "pool", "mine", "--no-owner"]).is(0).says("2 files: set-id bits");
+    assert_eq!(rights(&world, "mine/tool"), (own.0, own.1, 0o755));
+    assert_eq!(rights(&world, "mine/group"), (own.0, own.1, 0o711));
+    assert_eq!(rights(&world, "mine/own"), own);
+    world.seabed(["export", "store", "pool", "mine", "--no-owner"]).is(0).says("exported 0 items");
+}
+
+/// A store that another user made must not give that user the rights of root.
+#[test]
+fn a_store_of_another_user_sets_no_ids() {
+    let world = World::new();
+    for (name, user) in [("evil", "0"), ("wrap", "4294967295"), ("none", "x")] {
+        world.seabed_with(["put", "store", "pool", name], b"#!/bin/sh").is(0);
+        for (attribute, value) in [("posix.mode", "6755"), ("posix.uid", user), ("posix.gid", user)] {
+            world.seabed(["attr", "set", "store", "pool", name, attribute, value]).is(0);
+        }
+    }
+    for kind in ["fifo", "block-device", "character-device"] {
+        world.seabed_with(["put", "store", "pool", kind], b"x").is(0);
+        world.seabed(["attr", "set", "store", "pool", kind, "posix.type", kind]).is(0);
+    }
+    // Anyone may write it; or it belongs to another user.
+    fs::set_permissions(world.path("store"), fs::Permissions::from_mode(0o666)).expect("ours");
+    let refused = |out: &str| {
+        world.seabed(["export", "store", "pool", out]).is(0).says("3 files: set-id bits");
+        for name in ["evil", "wrap", "none"] {
+            assert_eq!(rights(&world, &format!("{out}/{name}")).2, 0o755, "{name}");
+        }
+        for kind in ["fifo", "block-device", "character-device"] {
+            assert!(fs::symlink_metadata(world.path(out).join(kind)).expect("there").is_file(), "{kind}");
+        }
+    };
+    refused("one");
+    fs::set_permissions(world.path("store"), fs::Permissions::from_mode(0o600)).expect("ours");
+    let me = rustix::process::geteuid().as_raw();
+    if chown(world.path("store"), Some(12345), None).is_ok() {
+        refused("two");
+        world.seabed(["export", "store", "pool", "three", "--set-id"]).is(0).says("2 files: set-id bits");
+        assert_eq!(rights(&world, "three/evil").2, if me == 0 { 0o6755 } else { 0o755 });
+    }
+    // What is salvaged never has them.
+    world.seabed(["salvage", "store", "saved"]).is(0);
+    assert_eq!(rights(&world, "saved/objects/pool/evil").2, 0o755);
 }
 
 fn names_in(world: &World, directory: &str) -> Vec<String> {

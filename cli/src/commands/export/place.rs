@@ -6,17 +6,18 @@ use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::Stat;
 use seabed::{ObjectId, Pool};
 
 use super::at;
-use crate::beneath::{BeneathError, Parents, Place, Relative, Tree};
+use crate::beneath::{BeneathError, Lacks, Parents, Place, Relative, Rights, Tree};
 use crate::commands::get::{Piece, get};
-use crate::exit::{Failure, Outcome};
+use crate::exit::{Failure, Outcome, plain};
 use crate::identity::Identity;
-use crate::posix::{Kind, Posix, Recorded};
+use crate::posix::{Kind, Owner, Posix, Recorded};
 use crate::progress::Progress;
 use crate::run::{Carried, Run};
 use crate::session::wait_for;
@@ -31,6 +32,9 @@ pub(super) struct Exporter<'a> {
     /// No object takes its place.
     pub(super) store: Option<Identity>,
     pub(super) progress: &'a Progress,
+    pub(super) policy: Policy,
+    /// Files whose set-id bits were not restored.
+    pub(super) without_set_id: AtomicU64,
     /// The mode of a file whose object tells none.
     pub(super) usual_mode: u32,
     /// Directories whose mode and time are still to be set.
@@ -61,7 +65,7 @@ impl Exporter<'_> {
         if there.is_some() && self.store.is_some_and(|store| place.leads_to() == Some(store)) {
             return Err(at(name, &"its place is the store itself; refused, it would destroy the store"));
         }
-        if there.is_some_and(|stat| is_there(&stat, &recorded, size)) {
+        if there.is_some_and(|stat| self.is_there(&stat, &recorded, size)) {
             self.progress.bytes(size);
             return Ok(Some(Carried::Skipped));
         }
@@ -83,8 +87,36 @@ impl Exporter<'_> {
             self.progress.bytes(written.map_err(|error| of(name, &error))?);
             Ok(())
         })?;
-        file.finish(recorded.mode.unwrap_or(self.usual_mode), recorded.mtime)
-            .map_err(|error| of(name, &error))
+        let mode = recorded.mode.unwrap_or(self.usual_mode);
+        let rights = self.policy.rights(Some(mode), recorded);
+        let lacks = file.finish(&rights, recorded.mtime).map_err(|error| of(name, &error))?;
+        self.settle(name, lacks)
+    }
+
+    /// Counts set-id bits that were left out; an owner that could not be set is a failure of the object.
+    fn settle(&self, name: &[u8], lacks: Lacks) -> Outcome<()> {
+        if lacks.set_id {
+            self.without_set_id.fetch_add(1, Ordering::Relaxed);
+        }
+        match lacks.owner {
+            None => Ok(()),
+            Some(error) => {
+                let why = plain(&error);
+                Err(at(name, &format!("it is there, but its owner could not be set: {why}; see --no-owner")))
+            }
+        }
+    }
+
+    /// Whether what is in the place is what would be made of the object. A link's own mode means nothing.
+    fn is_there(&self, stat: &Stat, recorded: &Recorded, size: u64) -> bool {
+        let Ok(posix) = Posix::of(stat) else { return false };
+        let has_size = posix.kind == Kind::Directory || u64::try_from(stat.st_size) == Ok(size);
+        let rights = self.policy.rights(recorded.mode, recorded);
+        let has_mode = posix.kind == Kind::Symlink
+            || recorded.mode.is_some_and(|mode| rights.mode_for(mode, stat) == posix.mode);
+        let has_owner = !self.policy.gives_owner || recorded.owner.is_none_or(|owner| owner == posix.owner);
+        let has_time = recorded.mtime == Some(posix.mtime);
+        posix.kind == recorded.kind && has_size && has_mode && has_owner && has_time
     }
 
     fn link(&self, name: &[u8], size: u64, recorded: &Recorded, place: &Place<'_, '_>) -> Outcome<()> {
@@ -103,36 +135,59 @@ impl Exporter<'_> {
             }
             Ok(())
         })?;
-        place.place_link(&target, recorded.mtime).map_err(|error| of(name, &error))
+        let owner: Option<Owner> = recorded.owner.filter(|_| self.policy.gives_owner);
+        let lacks = place.place_link(&target, recorded.mtime, owner).map_err(|error| of(name, &error))?;
+        self.settle(name, lacks)
     }
 
     /// Sets modes and times of the directories, the deepest first: a mode may forbid to go deeper.
-    pub(super) fn finish_directories(self, run: &Run<'_>) {
-        let mut directories = self.directories.into_inner().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn finish_directories(&self, run: &Run<'_>) {
+        let mut directories =
+            std::mem::take(&mut *self.directories.lock().unwrap_or_else(PoisonError::into_inner));
         let depth = |directory: &Directory| directory.name.split(|byte| *byte == b'/').count();
         directories.sort_by_key(|directory| std::cmp::Reverse(depth(directory)));
         for Directory { name, recorded } in directories {
-            run.settle(&name, finish(self.tree, &name, &recorded));
+            run.settle(&name, self.finish_directory(&name, &recorded));
         }
     }
-}
 
-fn finish(tree: &Tree, name: &[u8], recorded: &Recorded) -> Outcome<Carried> {
-    let path = Relative::parse(name).map_err(|error| at(name, &error))?;
-    let place = tree.place(&path, Parents::MustExist).map_err(|error| of(name, &error))?;
-    if place.stat().map_err(|error| of(name, &error))?.is_some_and(|stat| is_there(&stat, recorded, 0)) {
-        return Ok(Carried::Skipped);
+    fn finish_directory(&self, name: &[u8], recorded: &Recorded) -> Outcome<Carried> {
+        let path = Relative::parse(name).map_err(|error| at(name, &error))?;
+        let place = self.tree.place(&path, Parents::MustExist).map_err(|error| of(name, &error))?;
+        let there = place.stat().map_err(|error| of(name, &error))?;
+        if there.is_some_and(|stat| self.is_there(&stat, recorded, 0)) {
+            return Ok(Carried::Skipped);
+        }
+        let rights = self.policy.rights(recorded.mode, recorded);
+        let lacks = place.finish_directory(&rights, recorded.mtime).map_err(|error| of(name, &error))?;
+        self.settle(name, lacks)?;
+        Ok(Carried::Done { bytes: 0 })
     }
-    place.finish_directory(recorded.mode, recorded.mtime).map_err(|error| of(name, &error))?;
-    Ok(Carried::Done { bytes: 0 })
 }
 
-/// Whether what is in the place is what the object tells. A link's own mode means nothing.
-fn is_there(stat: &Stat, recorded: &Recorded, size: u64) -> bool {
-    let Ok(posix) = Posix::of(stat) else { return false };
-    let has_size = posix.kind == Kind::Directory || u64::try_from(stat.st_size) == Ok(size);
-    let mode = if posix.kind == Kind::Symlink { recorded.mode.unwrap_or(posix.mode) } else { posix.mode };
-    has_size && Posix { mode, ..posix }.is(recorded)
+/// What is restored besides bytes, modes and times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    /// Files get the owner and group that they had.
+    pub(crate) gives_owner: bool,
+    /// Files that have the owner and group that they had get their set-id bits.
+    pub(crate) may_set_id: bool,
+}
+
+impl Policy {
+    /// The usual: root restores owners; set-id bits come only from a store that nobody else could have written.
+    pub(crate) fn of(store: &Path) -> Self {
+        let user = rustix::process::geteuid();
+        let is_own = rustix::fs::stat(store).is_ok_and(|stat| {
+            (stat.st_uid == user.as_raw() || stat.st_uid == 0) && stat.st_mode & 0o002 == 0
+        });
+        Self { gives_owner: user.is_root(), may_set_id: is_own }
+    }
+
+    fn rights(self, mode: Option<u32>, recorded: &Recorded) -> Rights {
+        let Self { gives_owner, may_set_id } = self;
+        Rights { mode, recorded: recorded.owner, gives_owner, may_set_id }
+    }
 }
 
 /// A failure below the directory: of this object, or, if the file system is full, of all.
