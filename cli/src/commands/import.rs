@@ -2,7 +2,8 @@
 //!
 //! One thread walks the tree, `--jobs` threads carry the entries over: each reads a file and waits until its object is
 //! durable, and the engine acknowledges many of them with one write. An entry whose type, size, mode and time are those
-//! of the object is skipped, so that a second run only does what is left. Hard links become copies.
+//! of the object is skipped, so that a second run only does what is left. Hard links become copies; these and
+//! extended attributes, which are not stored, are counted and reported.
 //!
 //! An entry that cannot be carried over is named and counted, and the rest goes on; a failure that all others would
 //! meet too (no space, a broken device) ends the run. So does Ctrl-C, when what is in flight is done. The store itself and
@@ -13,6 +14,7 @@
 
 mod ack_log;
 mod entry;
+mod left_out;
 pub(crate) mod walk;
 
 use std::path::{Path, PathBuf};
@@ -34,6 +36,7 @@ use crate::session::Session;
 use crate::threads;
 use ack_log::AckLog;
 use entry::Importer;
+use left_out::LeftOut;
 
 /// Entries that the walk may be ahead.
 const QUEUE: usize = 1024;
@@ -113,6 +116,7 @@ impl Import<'_> {
             progress: &run.progress,
             is_empty: usage.objects == 0,
             own_files: &self.own_files,
+            left_out: LeftOut::default(),
         };
         threads::require(usize::from(self.jobs) + 1)?;
         let (sender, receiver) = async_channel::bounded::<Vec<u8>>(QUEUE);
@@ -151,6 +155,9 @@ impl Import<'_> {
             );
             drop(sender);
         });
+        for line in importer.left_out.lines() {
+            run.progress.say(&line);
+        }
         run.end(start)
     }
 }

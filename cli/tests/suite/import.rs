@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, setxattr, utimensat};
 
 use crate::world::{World, noise};
 
@@ -122,6 +122,26 @@ fn what_cannot_be_carried_over_is_named() {
     let deep = world.path("tree").join(vec!["d".repeat(200); 11].join("/"));
     fs::create_dir_all(deep).expect("directories");
     world.seabed(["import", "store", "pool", "tree"]).is(1).says("3 failed");
+}
+
+/// ACLs, capabilities and hard links went without a word.
+#[test]
+fn what_objects_do_not_keep_is_counted() {
+    let world = World::new();
+    fs::create_dir_all(world.path("tree/d")).expect("a directory");
+    fs::write(world.path("tree/one"), "x").expect("a file");
+    let plain = world.seabed(["import", "store", "plain", "tree"]).is(0);
+    assert!(!plain.stderr.contains("files with"), "{}", plain.stderr);
+    fs::hard_link(world.path("tree/one"), world.path("tree/d/two")).expect("a link");
+    let has_attributes = ["tree/one", "tree/d"]
+        .iter()
+        .all(|path| setxattr(world.path(path), "user.colour", b"red", XattrFlags::empty()).is_ok());
+    let imported = world.seabed(["import", "store", "pool", "tree"]).is(0);
+    let imported = imported.says("2 files with several hard links");
+    if has_attributes {
+        // The file by both of its names, and the directory.
+        imported.says("3 files with extended attributes");
+    }
 }
 
 #[test]

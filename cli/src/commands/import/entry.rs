@@ -13,6 +13,7 @@ use bytes::Bytes;
 use rustix::fs::{Stat, fstat};
 use seabed::{Error, ObjectId, Pool};
 
+use super::left_out::LeftOut;
 use crate::beneath::{BeneathError, Parents, Place, Relative, Tree};
 use crate::buffers::{BUFFER_BYTES, Buffers, SMALL_BYTES};
 use crate::exit::{Exit, Failure, Outcome, plain};
@@ -34,6 +35,7 @@ pub(super) struct Importer<'a> {
     pub(super) is_empty: bool,
     /// Files that this import writes to, and what they are: none of them is imported.
     pub(super) own_files: &'a [(Identity, &'static str)],
+    pub(super) left_out: LeftOut,
 }
 
 impl Importer<'_> {
@@ -55,6 +57,10 @@ impl Importer<'_> {
         }
         match posix.kind {
             Kind::Directory => {
+                // One that may not be read fails in the walk.
+                if let Ok(directory) = place.open_file() {
+                    self.left_out.look(Kind::Directory, &directory, &stat);
+                }
                 self.put(name, Bytes::new(), posix)?;
                 Ok(Carried::Done { bytes: 0 })
             }
@@ -103,6 +109,7 @@ impl Importer<'_> {
         if posix.kind != Kind::File || self.own_file(&before).is_some() {
             return Err(at(name, &"it was replaced while it was looked at"));
         }
+        self.left_out.look(Kind::File, &file, &before);
         let size = file_bytes(&before);
         let mut source = Source::new(file, &before, self.buffers.turn(size), Until::Size);
         let bytes = if size <= SMALL_BYTES as u64 || (size <= BUFFER_BYTES as u64 && !source.is_sparse()) {
