@@ -20,12 +20,12 @@ use seabed_journal::CollectionId;
 use seabed_object::graves::{Drained, drain};
 use seabed_object::read::{self, ReadError};
 use seabed_object::{Effects, Limits, Outcome, Rows, Stop, Transaction, execute};
-
 use seabed_types::Lsn;
 
 use crate::admit::Purpose;
 use crate::mounted::{Held, Mounted};
 use crate::submit::{Also, is_too_large, need_of};
+use crate::view::View;
 use crate::{Error, Result};
 
 const SLICE_ROWS: usize = 64;
@@ -144,15 +144,49 @@ impl Mounted {
 
     /// Removes some objects of a removed pool. No caller can see them, so it stands in no line either.
     async fn remove_objects(self: &Rc<Self>, id: CollectionId) -> Result<Slice> {
-        let mut count = SLICE_OBJECTS;
+        let remove = |view: &View<'_>, count| {
+            let next_id = self.world.borrow().collection(id).next_id;
+            let removed = remove_first(view, count, next_id, &self.limits)?;
+            Ok(removed.map(|effects| (effects, ())))
+        };
+        let Some(()) = self.apply_slice(id, SLICE_OBJECTS, remove).await? else { return Ok(Slice::Nothing) };
+        if self.world.borrow().collection(id).removed_in == Some(Lsn(0)) {
+            seabed_types::reached!(PoolDrained);
+        }
+        Ok(Slice::Done)
+    }
+
+    async fn drain_slice(self: &Rc<Self>, id: CollectionId) -> Result<Slice> {
+        let is_kept = |family| {
+            self.streaming.has(id, family) && !seabed_types::seeded!(45) || self.past.keeps_family(id, family)
+        };
+        let drain = |view: &View<'_>, rows| match drain(view, &is_kept, rows)? {
+            Drained::Nothing => Ok(None),
+            Drained::Slice { effects, is_last, .. } => Ok(Some((effects, is_last))),
+        };
+        let Some(is_last) = self.apply_slice(id, SLICE_ROWS, drain).await? else { return Ok(Slice::Nothing) };
+        if !is_last {
+            seabed_types::reached!(GraveLeft);
+        }
+        Ok(Slice::Done)
+    }
+
+    /// Applies a slice of at most `count` rows or objects, fewer if they do not fit a record. None: `slice` found nothing.
+    ///
+    /// `slice` computes the effects of so many of them from the rows in memory, and what else the caller wants to know; it
+    /// runs again whenever it has to wait.
+    async fn apply_slice<T>(
+        self: &Rc<Self>,
+        id: CollectionId,
+        mut count: usize,
+        slice: impl Fn(&View<'_>, usize) -> std::result::Result<Option<(Effects, T)>, Stop>,
+    ) -> Result<Option<T>> {
         let mut held = Held::new(self);
         loop {
-            let next_id = self.world.borrow().collection(id).next_id;
-            let (removed, wanted) =
-                self.look(id, &held, |view| remove_first(view, count, next_id, &self.limits));
-            let effects = match removed {
-                Ok(None) => return Ok(Slice::Nothing),
-                Ok(Some(effects)) => effects,
+            let (found, wanted) = self.look(id, &held, |view| slice(view, count));
+            let (effects, found) = match found {
+                Ok(None) => return Ok(None),
+                Ok(Some(found)) => found,
                 Err(stop) => {
                     self.load_or_fail(id, stop, wanted, &mut held).await?;
                     continue;
@@ -176,52 +210,7 @@ impl Mounted {
                 continue;
             }
             self.apply(id, effects, &need, Also::Nothing)?;
-            if self.world.borrow().collection(id).removed_in == Some(Lsn(0)) {
-                seabed_types::reached!(PoolDrained);
-            }
-            return Ok(Slice::Done);
-        }
-    }
-
-    async fn drain_slice(self: &Rc<Self>, id: CollectionId) -> Result<Slice> {
-        let mut rows = SLICE_ROWS;
-        let mut held = Held::new(self);
-        loop {
-            let is_kept = |family| {
-                self.streaming.has(id, family) && !seabed_types::seeded!(45)
-                    || self.past.keeps_family(id, family)
-            };
-            let (drained, wanted) = self.look(id, &held, |view| drain(view, &is_kept, rows));
-            let (effects, is_last) = match drained {
-                Ok(Drained::Nothing) => return Ok(Slice::Nothing),
-                Ok(Drained::Slice { effects, is_last, .. }) => (effects, is_last),
-                Err(stop) => {
-                    self.load_or_fail(id, stop, wanted, &mut held).await?;
-                    continue;
-                }
-            };
-            let need = need_of(&effects);
-            match self.journal()?.check(&need) {
-                Ok(()) => {}
-                Err(error) if is_too_large(&error) && rows > 1 => {
-                    rows /= 2;
-                    continue;
-                }
-                Err(error) => return Err(error.into()),
-            }
-            if !held.admits(need.entries, Purpose::Remove).await? {
-                continue;
-            }
-            let wanted = self.ways_to(id, &effects);
-            if !wanted.is_empty() {
-                self.load(id, wanted, &mut held).await?;
-                continue;
-            }
-            self.apply(id, effects, &need, Also::Nothing)?;
-            if !is_last {
-                seabed_types::reached!(GraveLeft);
-            }
-            return Ok(Slice::Done);
+            return Ok(Some(found));
         }
     }
 }

@@ -265,8 +265,8 @@ impl Shard {
         }
     }
 
-    /// Submits a transaction to a pool other than pool 0; its place in the order is taken in this moment. The future answers when it is durable
-    /// or refused. Dropping it changes nothing.
+    /// Submits a transaction to a pool other than pool 0; its place in the order is taken in this moment. The future
+    /// returns when it is durable or rejected. Dropping it changes nothing.
     pub fn submit(
         &self,
         pool: PoolId,

@@ -110,9 +110,7 @@ impl StoreInfo {
     pub fn pools_max(&self) -> usize {
         crate::pools::pools_max(&self.superblock.layout)
     }
-}
 
-impl StoreInfo {
     pub(crate) fn new(superblock: Superblock, mount: MountReport) -> Self {
         Self { superblock, mount }
     }
