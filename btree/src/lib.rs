@@ -30,4 +30,4 @@ pub use page::format::{
 };
 pub use tree::image::MemoryNode;
 pub use tree::verify::Census;
-pub use tree::{Found, Inserted, Leaf, Removed, Spot, Tree, Way};
+pub use tree::{Found, Inserted, Leaf, LookupHint, Removed, Tree, Way};

@@ -73,7 +73,7 @@ pub struct Found<'a> {
     /// The key's value, if there is such a row.
     pub value: Option<&'a [u8]>,
     /// Where in the leaf that is.
-    pub spot: Spot,
+    pub hint: LookupHint,
 }
 
 /// Where a look-up ended, for a change of the same row soon after: that finds the row there without going down the tree
@@ -83,12 +83,12 @@ pub struct Found<'a> {
 /// of its leaf. For the same reason the pointers of nodes that were dropped must not be given to nodes of other trees as long as
 /// spots are kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Spot {
+pub struct LookupHint {
     leaf: NodePtr,
     found: Result<u16, u16>,
 }
 
-impl Spot {
+impl LookupHint {
     fn new(leaf: NodePtr, found: Result<usize, usize>) -> Self {
         let short = |index| u16::try_from(index).expect("a page has fewer rows than bytes");
         Self { leaf, found: found.map(short).map_err(short) }
@@ -221,7 +221,7 @@ impl Tree {
         let Some((leaf, page)) = self.descend(nodes, |page| page.child_index(key))? else { return Ok(None) };
         let found = page.search(key);
         let value = found.ok().map(|index| page.value(index));
-        Ok(Some(Found { leaf, value, spot: Spot::new(leaf, found) }))
+        Ok(Some(Found { leaf, value, hint: LookupHint::new(leaf, found) }))
     }
 
     /// The way to a leaf that [`Tree::locate`] gave, before structure is changed along it.
@@ -239,9 +239,9 @@ impl Tree {
         &self,
         nodes: &'n N,
         key: &[u8],
-        spot: Option<Spot>,
+        hint: Option<LookupHint>,
     ) -> Result<Option<Located<'n>>, Stop> {
-        if let Some(Spot { leaf, found }) = spot
+        if let Some(LookupHint { leaf, found }) = hint
             && let Ok(page) = nodes.node(leaf)
         {
             let found = found.map(usize::from).map_err(usize::from);

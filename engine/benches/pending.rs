@@ -10,7 +10,7 @@ use divan::{Bencher, black_box};
 use smallvec::SmallVec;
 
 #[expect(dead_code, unused_imports, reason = "all of it is used by the engine and by tests")]
-#[path = "../src/pending/buckets.rs"]
+#[path = "../src/rows/pending/buckets.rs"]
 mod buckets;
 
 use buckets::Buckets;

@@ -29,6 +29,9 @@
 //! Cost: two slots, one body, the window, and the nodes that list removed pools are read; before it serves, the first and the
 //! last block of every segment outside the window, 64 segments at a time. Memory: the pending changes of the window.
 
+pub(crate) mod format;
+pub(crate) mod superblocks;
+
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -43,14 +46,15 @@ use seabed_object::Change;
 use seabed_segment::{RecordHeader, SEGMENT_HEADER_BYTES, SealBlock, SegmentHeader, SlotCopy, Superblock};
 use seabed_types::{BLOCK_BYTES, Crc, Epoch, Lsn, Malformed, Paddr, PoolId, SegmentId, ShardId, Term};
 
-use crate::mounted::{MountReport, Mounted, Parts};
+use crate::io::mount_device::MountDevice;
+use crate::io::streams::Hold;
+use crate::operate::put::Streaming;
 use crate::options::{Access, ShardOptions};
-use crate::put::Streaming;
-use crate::request::{Applied, Settling};
-use crate::stats::{Counters, MountDevice};
-use crate::streams::Hold;
-use crate::table::Table;
-use crate::world::{Collection, World, slot as tree_slot};
+use crate::rows::{Collection, Rows, slot as tree_slot};
+use crate::shard::mounted::{MountReport, Mounted, Parts};
+use crate::shard::request::{Applied, Settling};
+use crate::space::segments::SegmentTable;
+use crate::stats::Counters;
 use crate::{Error, Result};
 
 /// Headers of segments that a mount reads at once.
@@ -72,14 +76,14 @@ struct Found {
 
 /// What a replay builds.
 struct Replay {
-    world: World,
-    table: Rc<Table>,
+    rows: Rows,
+    table: Rc<SegmentTable>,
     end: Lsn,
     places: VecDeque<Place>,
     logged: u64,
 }
 
-impl World {
+impl Rows {
     /// Numbers that the mount before gave out are not given out again, whether the log knows of them or not. A removal of a pool
     /// is known from the mount before if its record, below `durable`, was durable; else it is carried out again.
     fn inherit(&mut self, before: &Self, durable: Lsn) {
@@ -119,20 +123,20 @@ impl Replay {
             EntryRef::Delta(delta) => {
                 let hash = delta.key.get(..4).and_then(|hash| hash.try_into().ok()).map(u32::from_be_bytes);
                 let hash = hash.ok_or(bad("a delta's key without a hash"))?;
-                let id = self.world.collection_of(delta.pool, hash.reverse_bits()).map(|found| found.id);
+                let id = self.rows.collection_of(delta.pool, hash.reverse_bits()).map(|found| found.id);
                 let id = id.ok_or(bad("a delta of a collection that is not there"))?;
                 let change = match delta.change {
                     ChangeRef::Set(value) => Change::Set(value.to_vec()),
                     ChangeRef::Patch(patch) => Change::Patch(patch.to_vec()),
                     ChangeRef::Gone => Change::Gone,
                 };
-                let World { collections, ages, .. } = &mut self.world;
+                let Rows { collections, ages, .. } = &mut self.rows;
                 let collection = collections.get_mut(&id).expect("found above");
                 collection.pending[tree_slot(delta.tree)].add(delta.key, change, lsn, ages)
             }
             EntryRef::NewCollection { collection, term } => {
-                if !self.world.collections.contains_key(collection) {
-                    self.world.add_collection(*collection, *term);
+                if !self.rows.collections.contains_key(collection) {
+                    self.rows.add_collection(*collection, *term);
                 }
                 Ok(())
             }
@@ -153,7 +157,7 @@ impl Replay {
                 Ok(())
             }
             EntryRef::Tally { collection, next_id, change } => {
-                let found = self.world.collections.get_mut(collection);
+                let found = self.rows.collections.get_mut(collection);
                 let found = found.ok_or(bad("a tally of a collection that is not there"))?;
                 found.tally.add(change);
                 found.next_id = found.next_id.max(if seabed_types::seeded!(46) { 0 } else { *next_id });
@@ -339,7 +343,7 @@ impl Mounted {
     pub(crate) async fn in_place(home: &Home, last: &mut Rc<Self>) -> Result<()> {
         let before = &*last;
         // Its nodes are of no use to anyone any more, but for reads that go on.
-        before.world.borrow_mut().cache.shrink(0, before.durable_below());
+        before.rows.borrow_mut().cache.shrink(0, before.durable_below());
         let base = Base {
             slot: before.durable_slot.borrow().clone(),
             sequence: before.sequence.get(),
@@ -371,8 +375,8 @@ impl Mounted {
         let layout = superblock.layout;
         let body = read_body(&machine, &superblock, &base.slot).await?;
         let mut replay = Replay {
-            world: World::new(layout.node_bytes as usize, &body.collections),
-            table: Table::new(&layout, &body.segments),
+            rows: Rows::new(layout.node_bytes as usize, &body.collections),
+            table: SegmentTable::new(&layout, &body.segments),
             end: body.end,
             places: VecDeque::new(),
             logged: body.clock,
@@ -391,13 +395,13 @@ impl Mounted {
         let mut end = scan(of, begin, &mut |header, entries| replay.record(header, entries))
             .await
             .map_err(|error| Error::of_scan(&error, id))?;
-        let Replay { mut world, table, places, logged, .. } = replay;
-        let needed = world.pending_bytes();
+        let Replay { mut rows, table, places, logged, .. } = replay;
+        let needed = rows.pending_bytes();
         if before.is_none() && needed > (options.memory_bytes / 2).max(REPLAY_MEMORY_MIN) {
             return Err(Error::MemoryBudget { needed: needed * 2, given: options.memory_bytes });
         }
         let corrupt = |what| Error::Corrupt { at: body.start_at, what };
-        world.grow_rootless().map_err(corrupt)?;
+        rows.grow_rootless().map_err(corrupt)?;
         let report = MountReport {
             records: end.records,
             bytes_read: end.bytes_read,
@@ -413,7 +417,7 @@ impl Mounted {
         let holds = bodies.map(|part| Hold::new(&table, part.at.segment)).collect();
         if let Some(before) = before {
             table.inherit(&before.table);
-            world.inherit(&before.world.borrow(), before.durable_below());
+            rows.inherit(&before.rows.borrow(), before.durable_below());
         }
         table.pass_lost_uses(base.epoch.0.saturating_sub(body.epoch.0));
         table.free_all_unused();
@@ -458,7 +462,7 @@ impl Mounted {
             table,
             journal,
             applied,
-            world,
+            rows,
             slot,
             durable_slot: base.slot.clone(),
             sequence: base.sequence,

@@ -21,6 +21,10 @@
 //! Crash: as in a mount after a crash; both slots are written as there.
 //! Cost: a replay of the window. Memory: for that time the pending changes of both mounts.
 
+pub(crate) mod mounted;
+pub(crate) mod queue;
+pub(crate) mod request;
+
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::poll_fn;
@@ -36,15 +40,15 @@ use seabed_object::{Limits, Transaction};
 use seabed_segment::Superblock;
 use seabed_types::{PoolId, ShardId};
 
-use crate::guest::InEngine;
-use crate::limits::StoreLimits;
+use crate::face::guest::InEngine;
+use crate::face::limits::StoreLimits;
 use crate::mount::Home;
-use crate::mounted::{MountReport, Mounted, limits_of};
+use crate::operate::put::Streaming;
+use crate::operate::submit::SystemEffect;
 use crate::options::{Access, ShardOptions};
-use crate::put::Streaming;
-use crate::request::{Request, Work};
+use crate::shard::mounted::{MountReport, Mounted, limits_of};
+use crate::shard::request::{Request, Work};
 use crate::stats::{Counters, Stats};
-use crate::submit::Also;
 use crate::{Error, Result};
 
 /// The error number of an operation that was given up.
@@ -175,7 +179,7 @@ impl Shard {
 
     /// How many pools the store may have, removed ones included: a checkpoint names every collection in one segment.
     pub fn pools_max(&self) -> usize {
-        crate::pools::pools_max(&self.home.superblock.layout)
+        crate::face::pools::pools_max(&self.home.superblock.layout)
     }
 
     /// The limits as users of a store see them.
@@ -272,12 +276,17 @@ impl Shard {
         pool: PoolId,
         txn: Transaction,
     ) -> impl Future<Output = Result<()>> + 'static + use<> {
-        let submitted =
-            crate::pools::of_user(pool).and_then(|pool| self.submit_with(pool, txn, Also::Nothing));
+        let submitted = crate::face::pools::of_user(pool)
+            .and_then(|pool| self.submit_with(pool, txn, SystemEffect::None));
         async move { submitted?.answer().await }
     }
 
-    pub(crate) fn submit_with(&self, pool: PoolId, txn: Transaction, also: Also) -> Result<Submitted> {
+    pub(crate) fn submit_with(
+        &self,
+        pool: PoolId,
+        txn: Transaction,
+        system: SystemEffect,
+    ) -> Result<Submitted> {
         self.writable()?;
         let Some(first) = txn.objects().first() else { return Ok(Submitted::Empty) };
         self.limits.check_items(&txn)?;
@@ -286,7 +295,7 @@ impl Shard {
             let why = seabed_object::Refused::Invalid { what: "objects of several collections" };
             return Err(Error::Refused { op, why });
         }
-        Ok(Submitted::Sent(self.send(id, Work::Transaction(txn, also))))
+        Ok(Submitted::Sent(self.send(id, Work::Transaction(txn, system))))
     }
 
     /// Ends all work after a task of the engine panicked: all that wait are answered with that, and so is what comes. The next
@@ -374,14 +383,14 @@ impl Shard {
 
     /// What is to be carried out again, in its order, and then what came meanwhile.
     fn unanswered(&self, mounted: &Mounted) -> Vec<Rc<Request>> {
-        let lines: Vec<_> = mounted
-            .world
+        let queues: Vec<_> = mounted
+            .rows
             .borrow()
             .collections
             .values()
-            .map(|collection| Rc::clone(&collection.line))
+            .map(|collection| Rc::clone(&collection.queue))
             .collect();
-        let left = lines.iter().flat_map(|line| line.unanswered.take());
+        let left = queues.iter().flat_map(|queue| queue.unanswered.take());
         left.chain(self.waiting.take()).collect()
     }
 

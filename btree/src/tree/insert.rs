@@ -8,7 +8,7 @@
 
 use seabed_types::NodePtr;
 
-use super::{Inserted, Path, PathStep, Spot, Tree};
+use super::{Inserted, LookupHint, Path, PathStep, Tree};
 use crate::page::{KeyBuf, Page};
 use crate::{NodesMut, Stop};
 
@@ -29,14 +29,14 @@ impl Tree {
         nodes: &mut N,
         key: &[u8],
         value: &[u8],
-        spot: Option<Spot>,
+        hint: Option<LookupHint>,
     ) -> Result<Inserted, Stop>
     where
         N: NodesMut + ?Sized,
     {
         assert!(key.len() <= self.key_bytes_max(), "the caller keeps to the limit of keys");
         assert!(value.len() <= self.value_bytes_max(), "the caller keeps to the limit of values");
-        let Some((leaf, page, found)) = self.locate(nodes, key, spot)? else {
+        let Some((leaf, page, found)) = self.locate(nodes, key, hint)? else {
             let mut page = Page::new(self.node_bytes, 0);
             assert!(page.put(Err(0), key, value), "an empty page has room for a row");
             let leaf = nodes.add(page, None);
@@ -57,13 +57,13 @@ impl Tree {
         &mut self,
         nodes: &mut N,
         key: &[u8],
-        spot: Option<Spot>,
+        hint: Option<LookupHint>,
         edit: impl FnOnce(&mut [u8]) -> T,
     ) -> Result<Option<T>, Stop>
     where
         N: NodesMut + ?Sized,
     {
-        let Some((leaf, _, Ok(index))) = self.locate(nodes, key, spot)? else { return Ok(None) };
+        let Some((leaf, _, Ok(index))) = self.locate(nodes, key, hint)? else { return Ok(None) };
         Ok(Some(edit(nodes.node_mut(leaf).value_mut(index))))
     }
 

@@ -10,7 +10,7 @@
 
 use seabed_types::NodePtr;
 
-use super::{Path, PathStep, Removed, Spot, Tree};
+use super::{LookupHint, Path, PathStep, Removed, Tree};
 use crate::page::{KeyBuf, Page};
 use crate::{Nodes, NodesMut, Stop};
 
@@ -28,9 +28,9 @@ impl Tree {
         &mut self,
         nodes: &mut N,
         key: &[u8],
-        spot: Option<Spot>,
+        hint: Option<LookupHint>,
     ) -> Result<Removed, Stop> {
-        let Some((leaf, page, found)) = self.locate(nodes, key, spot)? else {
+        let Some((leaf, page, found)) = self.locate(nodes, key, hint)? else {
             return Ok(Removed { found: false, leaf: None });
         };
         let Ok(index) = found else { return Ok(Removed { found: false, leaf: Some(leaf) }) };

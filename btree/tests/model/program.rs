@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::{Bound, ControlFlow};
 
 use fastrand::Rng;
-use seabed_btree::{Census, Cursor, Direction, Ended, Nodes, Spot, Step, Stop, Tree};
+use seabed_btree::{Census, Cursor, Direction, Ended, LookupHint, Nodes, Step, Stop, Tree};
 use seabed_types::NodePtr;
 
 use crate::keeper::Keeper;
@@ -23,7 +23,7 @@ pub(crate) struct Program {
     tree: Tree,
     model: BTreeMap<Vec<u8>, Vec<u8>>,
     /// Where keys were once looked up.
-    spots: BTreeMap<Vec<u8>, Spot>,
+    hints: BTreeMap<Vec<u8>, LookupHint>,
     keys: KeyShape,
     values: ValueShape,
     check: Check,
@@ -46,7 +46,7 @@ impl Program {
             keeper: Keeper::new(seed + 1),
             tree: Tree::new(None, node_bytes),
             model: BTreeMap::new(),
-            spots: BTreeMap::new(),
+            hints: BTreeMap::new(),
             keys,
             values,
             check,
@@ -81,10 +81,10 @@ impl Program {
             let key = if self.rng.bool() { self.known_key() } else { self.new_key() };
             let value = self.values.value(&mut self.rng, self.tree.value_bytes_max());
             let kind = self.rng.u8(..8);
-            let spot = self.spot(&key);
+            let hint = self.hint(&key);
             let outcome = self.try_with_loads(|tree, keeper| match kind {
-                0..3 => tree.insert_at(keeper, &key, &value, spot).map(|_| ()),
-                3..5 => tree.remove_at(keeper, &key, spot).map(|_| ()),
+                0..3 => tree.insert_at(keeper, &key, &value, hint).map(|_| ()),
+                3..5 => tree.remove_at(keeper, &key, hint).map(|_| ()),
                 5 => tree.get(keeper, &key).map(|_| ()),
                 6 => tree.leaf_of(keeper, &key).map(|_| ()),
                 _ => {
@@ -210,25 +210,25 @@ impl Program {
     }
 
     /// Where the key is, or was when it was last looked up, or where another key was, or nothing.
-    fn spot(&mut self, key: &[u8]) -> Option<Spot> {
-        let fresh = self.tree.find(&self.keeper, key).ok().flatten().map(|found| found.spot);
-        let others = self.spots.range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded));
-        let spot = match self.rng.u8(..4) {
+    fn hint(&mut self, key: &[u8]) -> Option<LookupHint> {
+        let fresh = self.tree.find(&self.keeper, key).ok().flatten().map(|found| found.hint);
+        let others = self.hints.range::<[u8], _>((Bound::Excluded(key), Bound::Unbounded));
+        let hint = match self.rng.u8(..4) {
             0 => fresh,
-            1 => self.spots.get(key).copied(),
-            2 => others.map(|(_, spot)| *spot).next(),
+            1 => self.hints.get(key).copied(),
+            2 => others.map(|(_, hint)| *hint).next(),
             _ => None,
         };
         if let Some(fresh) = fresh.filter(|_| self.rng.bool()) {
-            self.spots.insert(key.to_vec(), fresh);
+            self.hints.insert(key.to_vec(), fresh);
         }
-        spot
+        hint
     }
 
     fn insert(&mut self, key: &[u8]) {
         let value = self.values.value(&mut self.rng, self.tree.value_bytes_max());
-        let spot = self.spot(key);
-        let inserted = self.with_loads(|tree, keeper| tree.insert_at(keeper, key, &value, spot));
+        let hint = self.hint(key);
+        let inserted = self.with_loads(|tree, keeper| tree.insert_at(keeper, key, &value, hint));
         self.keeper.row_changed(inserted.leaf, key);
         let found = self.tree.find(&self.keeper, key).expect("in memory").expect("a leaf");
         assert_eq!((found.leaf, found.value), (inserted.leaf, Some(value.as_slice())));
@@ -236,8 +236,8 @@ impl Program {
     }
 
     fn remove(&mut self, key: &[u8]) {
-        let spot = self.spot(key);
-        let removed = self.with_loads(|tree, keeper| tree.remove_at(keeper, key, spot));
+        let hint = self.hint(key);
+        let removed = self.with_loads(|tree, keeper| tree.remove_at(keeper, key, hint));
         if let (true, Some(leaf)) = (removed.found, removed.leaf) {
             self.keeper.row_changed(leaf, key);
             assert_eq!(self.tree.find(&self.keeper, key).expect("in memory").expect("a leaf").leaf, leaf);

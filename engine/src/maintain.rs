@@ -1,0 +1,7 @@
+//! Maintain: the work that a shard does for itself: journal trimming, checkpoints, compaction of nodes, admission.
+
+pub(crate) mod admit;
+pub(crate) mod checkpoint;
+pub(crate) mod compact_nodes;
+pub(crate) mod packing;
+pub(crate) mod trim;
