@@ -8,18 +8,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates that each may depend on; `types` may be used by all. Nothing else is an arrow.
-const ARROWS: [(&str, &[&str]); 11] = [
+const ARROWS: [(&str, &[&str]); 12] = [
     ("types", &[]),
     ("device", &[]),
     ("segment", &["device"]),
     ("journal", &["device", "segment"]),
     ("btree", &[]),
     ("object", &[]),
-    ("engine", &["device", "segment", "journal", "btree", "object"]),
+    ("cleaner", &[]),
+    ("engine", &["device", "segment", "journal", "btree", "object", "cleaner"]),
     ("check", &["segment", "journal", "btree", "object"]),
-    ("bench", &["engine"]),
+    ("bench", &["cleaner", "engine"]),
     ("cli", &["engine", "check", "bench"]),
-    ("tests", &["device", "segment", "journal", "btree", "object", "engine", "check", "bench", "cli"]),
+    (
+        "tests",
+        &["device", "segment", "journal", "btree", "object", "cleaner", "engine", "check", "bench", "cli"],
+    ),
 ];
 
 /// The crates that may name glommio. The engine may pass it on, in one line.
