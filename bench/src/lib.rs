@@ -5,12 +5,13 @@
 //!
 //! `job` reads what to do from fio's job files, `run` does it, `report` says how it went, for people and in fio's JSON.
 //! `blocks` and its neighbours are the kinds of workloads. `overwrite` is one workload on its own, the shortest way to a
-//! figure. `compare` does the same work on other stores.
+//! figure. `compare` does the same work on other stores. `cleaner_sim` needs no store: it simulates policies of cleaning.
 //!
 //! Not here: the command line (cli/).
 #![forbid(unsafe_code)]
 
 mod blocks;
+pub mod cleaner_sim;
 pub mod compare;
 mod distribution;
 mod endings;

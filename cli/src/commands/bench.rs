@@ -1,6 +1,7 @@
 //! `bench`: measures. Jobs as fio's (`jobs`), one workload by itself (`overwrite`), Seabed beside others
-//! (`compare`).
+//! (`compare`), policies of cleaning in a simulator (`cleaner_sim`).
 
+mod cleaner_sim;
 mod compare;
 mod jobs;
 mod options;
@@ -28,6 +29,8 @@ enum BenchCommand {
     Overwrite(overwrite::OverwriteArgs),
     /// Seabed beside others: the raw device (by fio), files, and, in builds with `--features peers`, RocksDB, redb, fjall
     Compare(compare::CompareArgs),
+    /// Policies of cleaning on synthetic loads, simulated: write amplification
+    CleanerSim(cleaner_sim::CleanerSimArgs),
     /// One trial of `compare`
     #[command(hide = true)]
     Trial(compare::TrialArgs),
@@ -37,6 +40,7 @@ pub(crate) fn run(args: &BenchArgs, global: &Global) -> Outcome<Exit> {
     match &args.command {
         Some(BenchCommand::Overwrite(args)) => overwrite::run(args, global),
         Some(BenchCommand::Compare(args)) => compare::run(args, global),
+        Some(BenchCommand::CleanerSim(args)) => cleaner_sim::run(args, global),
         Some(BenchCommand::Trial(args)) => compare::trial(args),
         None => jobs::run(&args.jobs, global),
     }

@@ -46,6 +46,24 @@ fn overwrite_takes_a_store_of_its_own() {
 }
 
 #[test]
+fn cleaner_sim_prints_a_table_and_needs_no_store() {
+    let world = World::empty();
+    let small = ["bench", "cleaner-sim", "--data", "8M", "--segment-size", "64K", "--load", "uniform,90/10"];
+    let ended = world.seabed([&small[..], &["--fill", "0.8"]].concat()).is(0);
+    let text = ended.text();
+    assert_eq!(text.lines().count(), 4, "a head, two loads, what the figures are: {text}");
+    assert!(text.contains("90/10") && text.contains("64.0 KiB"), "{text}");
+    let ended = world.seabed([&small[..], &["--fill", "0.7,0.8", "--json"]].concat()).is(0);
+    let report: serde_json::Value = serde_json::from_slice(&ended.stdout).expect("JSON");
+    assert_eq!(report["rows"].as_array().map(Vec::len), Some(4));
+    for wrong in
+        [["--fill", "1"], ["--fill", "x"], ["--load", "zipf"], ["--segment-size", "6K"], ["--data", "1M"]]
+    {
+        world.seabed([&small[..2], &wrong].concat()).is(2);
+    }
+}
+
+#[test]
 fn a_polite_signal_ends_the_first_writes() {
     let world = World::empty();
     world.seabed(["format", "store", "--size", "4G", "--sparse"]).is(0);
