@@ -26,6 +26,7 @@ use crate::machine::{CrashMode, DiskImage, SimOptions, Simulation, TaskOrder, Tr
 const DEVICE_BYTES: u64 = 6 << 20;
 const SEGMENT_BYTES: u32 = 64 << 10;
 const OBJECTS: u8 = 12;
+const OBJECTS_FILLED: u8 = 40;
 /// Random cuts of each boundary.
 const CUTS: usize = 5;
 /// So many states with an incomplete superblock are mounted with cuts in the mount.
@@ -44,14 +45,28 @@ pub enum Over {
     Larger,
     /// A store that ends before the device does; the new one does not.
     Smaller,
+    /// A store that is as large as the device and has data in what is the last block of the new one.
+    Filled,
     /// A store of format version 2.
     OlderVersion,
 }
 
 impl Over {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Nothing, Self::Same, Self::OtherSegments, Self::Larger, Self::Smaller, Self::OlderVersion];
+    pub const ALL: [Self; 7] = [
+        Self::Nothing,
+        Self::Same,
+        Self::OtherSegments,
+        Self::Larger,
+        Self::Smaller,
+        Self::Filled,
+        Self::OlderVersion,
+    ];
+
+    /// Objects of the old store.
+    fn objects(self) -> u8 {
+        if self == Self::Filled { OBJECTS_FILLED } else { OBJECTS }
+    }
 }
 
 fn superblock_of(which: u8, device_bytes: u64, segment_bytes: u32) -> Superblock {
@@ -66,7 +81,9 @@ fn superblocks(over: Over) -> (Superblock, Superblock) {
     let (old_bytes, new_bytes) = match over {
         Over::Larger => (DEVICE_BYTES, shorter),
         Over::Smaller => (shorter, DEVICE_BYTES),
-        Over::Nothing | Over::Same | Over::OtherSegments | Over::OlderVersion => (DEVICE_BYTES, DEVICE_BYTES),
+        Over::Nothing | Over::Same | Over::OtherSegments | Over::Filled | Over::OlderVersion => {
+            (DEVICE_BYTES, DEVICE_BYTES)
+        }
     };
     let old_segment_bytes = if over == Over::OtherSegments { 2 * SEGMENT_BYTES } else { SEGMENT_BYTES };
     let old = superblock_of(1, old_bytes, old_segment_bytes);
@@ -121,12 +138,23 @@ fn before(seed: u64, over: Over, old: &Superblock) -> Result<DiskImage, Broken> 
         seabed::format_device(&machine, old).await?;
         let shard = Shard::mount(machine, *old, ShardId(0), shard_options(Access::ReadWrite)).await?;
         let pool = LocalStore::new(Rc::clone(&shard)).create_pool("old").await?;
-        for number in 0..OBJECTS {
+        for number in 0..over.objects() {
             pool.put([number], Bytes::from(bytes_of(number))).await?;
         }
         shard.close().await
     })?;
     Ok(at_end(seed, &trace))
+}
+
+/// Where the last block ends that holds nothing but data of an object.
+fn end_of_data(image: &DiskImage) -> Option<u64> {
+    let is_data = |at: &u64| {
+        let mut block = vec![0; BLOCK_BYTES];
+        image.read_durable(*at, &mut block);
+        block[0] > 0 && block.iter().all(|byte| *byte == block[0])
+    };
+    let blocks = (0..image.bytes()).step_by(BLOCK_BYTES);
+    blocks.filter(is_data).last().map(|at| at + BLOCK_BYTES as u64)
 }
 
 /// As an open looks for it: the three places at the front, and the last block of the device.
@@ -152,6 +180,7 @@ fn copies(image: &DiskImage, superblock: &Superblock) -> usize {
 
 struct Suite {
     seed: u64,
+    over: Over,
     old: Superblock,
     new: Superblock,
     rng: fastrand::Rng,
@@ -165,10 +194,15 @@ struct Suite {
 /// Cuts off a format everywhere: how many states were no store, the old one, the new one, and the new one with an incomplete
 /// superblock.
 pub fn formats(seed: u64, over: Over) -> Result<[u64; 4], Broken> {
-    let (old, new) = superblocks(over);
+    let (old, mut new) = superblocks(over);
     let base = before(seed, over, &old)?;
+    if over == Over::Filled {
+        let end = end_of_data(&base).ok_or_else(|| wrong("the old store has no block of data"))?;
+        new = superblock_of(2, end, SEGMENT_BYTES);
+    }
     let mut suite = Suite {
         seed,
+        over,
         old,
         new,
         rng: fastrand::Rng::with_seed(seed),
@@ -240,7 +274,7 @@ impl Suite {
         let (is_whole, _) = on(self.seed, image, async |machine| {
             let shard = Shard::mount(machine, self.old, ShardId(0), shard_options(Access::ReadOnly)).await?;
             let pool = LocalStore::new(shard).pool("old").await?;
-            for number in 0..OBJECTS {
+            for number in 0..self.over.objects() {
                 if pool.get([number]).await? != bytes_of(number) {
                     return Ok(false);
                 }

@@ -119,4 +119,5 @@ pub const BUGS: &[Bug] = &[
     bug(84, "memory budget", "engine/src/operate/put.rs", "a part of a streaming put gives its memory back before it is stored", Suite::Streams, 1),
     bug(85, "order", "object/src/stream.rs", "the conditions of a streaming put are looked at after its object is made", Suite::Streams, 1),
     bug(86, "slow requests", "engine/src/operate/bulk.rs", "data that is stored ahead is copied and summed in one go", Suite::LargeRequests, 1),
+    bug(87, "format", "engine/src/mount/format.rs", "a format clears the place of its last superblock while the old store still opens", Suite::Formats, 3),
 ];
