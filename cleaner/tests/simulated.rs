@@ -1,7 +1,8 @@
 //! The policies in the simulator: against the closed form, against each other, against the bounds.
 
+use seabed_cleaner::Classes;
 use seabed_cleaner::simulate::bound::greedy_uniform;
-use seabed_cleaner::simulate::{Bound, Geometry, Load, Measured, Plan, Victims, run};
+use seabed_cleaner::simulate::{Bound, Geometry, Load, Measured, Plan, Store, Victims, run};
 
 /// 65,536 chunks in segments of 64, 1,280 of them at 0.80. Write amplification is within 2 % of what larger stores have.
 fn geometry(fill: f64) -> Geometry {
@@ -105,6 +106,32 @@ fn cleaning_is_spread_over_writes() {
             assert!(free_min > 0, "{load} at {fill}: no segment was free");
         }
     }
+}
+
+/// From the first write to the steady state no window copies much more than the steady state does: cleaning sets in gently.
+#[test]
+fn nothing_comes_all_at_once_when_a_store_becomes_full() {
+    let geometry = geometry(0.8);
+    let mut store = Store::new(geometry, Plan::ENGINE, Classes::with_groups(3), 1);
+    store.begin_measuring();
+    for chunk in 0..geometry.chunks {
+        store.write(chunk).expect("there is space");
+    }
+    let filled = store.measured();
+    assert!(
+        (filled.write_amplification - 1.0).abs() < 1e-9,
+        "nothing is copied while it is filled: {filled:?}"
+    );
+    let mut state = 1_u64;
+    for _ in 0..6 * geometry.chunks {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        store.write((state >> 48) as usize % geometry.chunks).expect("there is space");
+    }
+    // 1.7 copies a write in the steady state. At first it is more: segments that were filled together are all as full when
+    // space runs out, and none of them is cheap.
+    let Measured { copies_worst, free_min, .. } = store.measured();
+    assert!(copies_worst < 3.0, "{copies_worst} copies a write in the worst window");
+    assert!(free_min > 0, "no segment was free");
 }
 
 #[test]
