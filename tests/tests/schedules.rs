@@ -478,6 +478,21 @@ fn what_waits_behind_a_write_is_not_answered_without_it() {
 }
 
 #[test]
+fn a_read_handle_expires_when_the_shard_mounts_itself_in_place() {
+    let (mut runs, mut mounted) = (0, 0);
+    for landed in [Landed::Everything, Landed::Nothing] {
+        let fail = Effect::FailWrite { errno: EIO, landed };
+        for seed in 1..9 {
+            let fault = Fault::on(IoKind::Write, fail).after(seed % 4);
+            let story = in_place::handle_across_a_mount(seed, fault.clone());
+            let mounts = story.unwrap_or_else(|broken| panic!("seed {seed}, {fault:?}: {broken}"));
+            (runs, mounted) = (runs + 1, mounted + mounts.min(1));
+        }
+    }
+    assert!(mounted > 3 && mounted < runs, "{mounted} of {runs}");
+}
+
+#[test]
 fn nobody_needs_the_block_where_a_record_could_not_be_written() {
     let mut mounted = 0;
     for seed in 1..4 {

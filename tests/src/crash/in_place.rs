@@ -213,3 +213,43 @@ pub fn removed_behind_a_large_write(seed: u64, fault: Fault) -> Result<u64, Brok
         Err(error) => Err(broken(Rule::Wrong, error)),
     }
 }
+
+/// A handle is open while an operation fails and its object is written over: how often the shard mounted itself in place. Then
+/// the handle has expired, though all that it kept is still on the device, and stays expired; one that is opened afterwards
+/// shows the new version. Without such a mount it shows the old version.
+pub fn handle_across_a_mount(seed: u64, fault: Fault) -> Result<u64, Broken> {
+    let plan = Plan { memory_bytes: 1 << 20, bulk_bytes: 16 << 10, disk_bytes: 6 << 20, ..Plan::of(seed) };
+    let plan = Plan { window_segments: 4, node_bytes: 4096, inline_bytes: 512, ..plan };
+    let base = formatted(seed, &plan)?;
+    let superblock = superblock(seed, &plan);
+    let sim = Simulation::from_image(seed, &base, sim_options(&plan, Faults::none()));
+    let machine = sim.machine();
+    let [old, new] = [stamped(seed, STREAM_BYTES / 3), stamped(seed + 1, STREAM_BYTES / 3)];
+    let run = async {
+        let shard = Shard::mount(machine, superblock, ShardId(0), shard_options(&plan)).await?;
+        let pool = LocalStore::new(Rc::clone(&shard)).create_pool("pool").await?;
+        pool.put("object", Bytes::from(old.clone())).await?;
+        let handle = pool.open_read("object").await?;
+        sim.with_faults(|faults| faults.plan(fault));
+        pool.put("object", Bytes::from(new.clone())).await?;
+        let mounted = shard.stats().mounted_in_place;
+        let mut is_right = true;
+        for _ in 0..2 {
+            is_right &= match handle.read_at(0, handle.size()).await {
+                Ok(read) => mounted == 0 && read == old,
+                Err(Error::Expired) => mounted > 0,
+                Err(error) => return Err(error),
+            };
+        }
+        let later = pool.open_read("object").await?;
+        is_right &= later.read_at(0, later.size()).await? == new;
+        Ok::<_, Error>((is_right, mounted))
+    };
+    match sim.run(run).map_err(|stuck| broken(Rule::Stuck, stuck))? {
+        Ok((true, mounted)) => Ok(mounted),
+        Ok((false, mounted)) => {
+            Err(broken(Rule::Wrong, format!("a handle showed what it must not, after {mounted} mounts")))
+        }
+        Err(error) => Err(broken(Rule::Wrong, error)),
+    }
+}
