@@ -15,7 +15,6 @@ use crate::Page;
 
 /// Why an operation did not go on. It changed nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum Stop {
     /// The node is not in memory: load it and call again.
     #[error("node {0} is not in memory")]

@@ -55,6 +55,9 @@ pub enum DeviceError {
     /// A write to a device that was opened for reading.
     #[error("the device was opened read-only")]
     ReadOnly,
+    /// A write to a device whose user has stopped after a failure of its own.
+    #[error("the device takes no more writes: its user has stopped")]
+    Stopped,
 }
 
 /// What a machine lacks, or does not give the process, that an engine needs. The text says what to do.

@@ -3,7 +3,7 @@
 mod kind;
 
 use seabed_device::{DeviceError, OpenError};
-use seabed_journal::{JournalError, ScanError};
+use seabed_journal::{FenceCause, ScanError};
 use seabed_object::{Refusal, Refused};
 use seabed_segment::{LayoutError, SuperblockError};
 use seabed_types::{Lsn, Paddr, PoolId, ShardId};
@@ -151,17 +151,17 @@ pub enum Error {
         /// What they may take before further calls fail.
         max: usize,
     },
-    /// A record or flush failed before: nothing more is acknowledged until the store is opened again.
-    #[error("the store stopped after a failure of its device: {0}")]
-    Fenced(DeviceError),
+    /// The store has stopped: nothing more is acknowledged until it is opened again.
+    #[error("the store stopped after a failure: {0}")]
+    Fenced(#[from] FenceCause),
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// Stored bytes are damaged; other ranges are not affected.
-    #[error("corrupt at {at}: {what}")]
+    #[error("{}: {what}", match at { Some(at) => format!("corrupt at {at}"), None => "corrupt".into() })]
     Corrupt {
-        /// Where.
-        at: Paddr,
+        /// The location, where it is known.
+        at: Option<Paddr>,
         /// What is wrong.
         what: &'static str,
     },
@@ -201,27 +201,61 @@ impl From<Refusal> for Error {
     }
 }
 
-impl From<JournalError> for Error {
-    fn from(error: JournalError) -> Self {
-        match error {
-            JournalError::TooLarge { bytes, max } => Self::TooLarge {
-                what: "bytes of a record, with data that is not stored ahead",
-                size: bytes as u64,
-                max: max as u64,
-            },
-            JournalError::Fenced(error) => Self::Fenced(error),
-            JournalError::NoSegment => Self::NoSpace { live: 0, usable: 0, free_segments: 0 },
-            _ => Self::Closed,
+impl Error {
+    /// The error of a transaction that fits no record.
+    pub(crate) fn too_large_for_a_record(bytes: usize, max: usize) -> Self {
+        Self::TooLarge {
+            what: "bytes of a record, with data that is not stored ahead",
+            size: bytes as u64,
+            max: max as u64,
         }
     }
-}
 
-impl Error {
+    /// Why a mount ends in which this error stopped a task that the mount cannot do without. `what` failed, if neither the
+    /// device, nor stored bytes, nor a lack of space did.
+    pub(crate) fn fence_cause(&self, what: &'static str) -> FenceCause {
+        match self {
+            Self::Device(error) => FenceCause::Device(*error),
+            Self::Fenced(cause) => *cause,
+            Self::Corrupt { at, what } => FenceCause::Corrupt { at: *at, what },
+            Self::Damaged { at, what, .. } => FenceCause::Corrupt { at: Some(*at), what },
+            Self::NoSpace { .. } => FenceCause::NoSpace,
+            Self::Open(_)
+            | Self::Superblock(_)
+            | Self::Layout(_)
+            | Self::WrongSize { .. }
+            | Self::Refused { .. }
+            | Self::NotFound
+            | Self::NoSuchAttr
+            | Self::NoSuchPool { .. }
+            | Self::NoSuchPoolId { .. }
+            | Self::SystemPool
+            | Self::PoolExists { .. }
+            | Self::TooManyPools { .. }
+            | Self::Invalid { .. }
+            | Self::TooLarge { .. }
+            | Self::TooManyStreams { .. }
+            | Self::ReadTooLarge { .. }
+            | Self::Expired
+            | Self::TooManyHandles { .. }
+            | Self::ReadOnly
+            | Self::Closed
+            | Self::Panicked { .. }
+            | Self::WouldBlock
+            | Self::Backlog { .. }
+            | Self::MemoryBudget { .. } => FenceCause::Internal { what },
+        }
+    }
+
+    /// Corrupt stored bytes at a known location.
+    pub(crate) fn corrupt(at: Paddr, what: &'static str) -> Self {
+        Self::Corrupt { at: Some(at), what }
+    }
+
     pub(crate) fn of_scan(error: &ScanError, shard: ShardId) -> Self {
         match error {
             ScanError::Device(error) => Self::Device(*error),
             ScanError::Damaged { at, lsn, what } => Self::Damaged { shard, at: *at, lsn: *lsn, what },
-            _ => Self::Closed,
         }
     }
 }

@@ -140,6 +140,7 @@ pub use shard::mounted::MountReport;
 pub use stats::Stats;
 
 pub use seabed_device as device;
+pub use seabed_journal::FenceCause;
 pub use seabed_object::read::{Range, Stat};
 pub use seabed_object::{
     Condition, Direction, Hint, HintFlags, IntoData, Limits, ObjectId, Op, Refused, Transaction, Usage,

@@ -204,7 +204,7 @@ async fn find_slots(machine: &Machine, superblock: &Superblock, id: ShardId) -> 
     let newest = slots.iter().max_by_key(|(copy, slot)| (slot.sequence, *copy == SlotCopy::A)).cloned();
     let (Some((copy, newest)), Some(proven), Some(epoch)) = (newest, proven, epoch) else {
         let at = Paddr::of_device_offset(layout.slot(id, SlotCopy::A), layout.segment_bytes);
-        return Err(failed.unwrap_or(Error::Corrupt { at, what: "both checkpoint slots are damaged" }));
+        return Err(failed.unwrap_or(Error::corrupt(at, "both checkpoint slots are damaged")));
     };
     let older = if copy == SlotCopy::A { SlotCopy::B } else { SlotCopy::A };
     if slots.len() == 1 {
@@ -215,13 +215,12 @@ async fn find_slots(machine: &Machine, superblock: &Superblock, id: ShardId) -> 
 
 async fn read_body(machine: &Machine, superblock: &Superblock, slot: &Slot) -> Result<Body> {
     let layout = superblock.layout;
-    let mut failed = Error::Corrupt { at: Paddr::default(), what: "the checkpoint names no body" };
+    let mut failed = Error::Corrupt { at: None, what: "the checkpoint names no body" };
     'copies: for copy in slot.body.iter().filter(|copy| !copy.is_empty()) {
         let mut bytes = Vec::new();
         for part in copy {
             if !layout.contains(part.at, u64::from(part.bytes)) {
-                failed =
-                    Error::Corrupt { at: part.at, what: "a checkpoint body outside the store's segments" };
+                failed = Error::corrupt(part.at, "a checkpoint body outside the store's segments");
                 continue 'copies;
             }
             let skip = part.at.offset as usize % BLOCK_BYTES;
@@ -236,7 +235,7 @@ async fn read_body(machine: &Machine, superblock: &Superblock, slot: &Slot) -> R
                 };
             let part_bytes = &read[skip..skip + part.bytes as usize];
             if Crc::of(part_bytes) != part.crc && !seabed_types::seeded!(51) {
-                failed = Error::Corrupt { at: part.at, what: "a checkpoint body: checksum" };
+                failed = Error::corrupt(part.at, "a checkpoint body: checksum");
                 continue 'copies;
             }
             bytes.extend_from_slice(part_bytes);
@@ -248,7 +247,7 @@ async fn read_body(machine: &Machine, superblock: &Superblock, slot: &Slot) -> R
                 }
                 return Ok(body);
             }
-            Err(malformed) => failed = Error::Corrupt { at: copy[0].at, what: malformed.what },
+            Err(malformed) => failed = Error::corrupt(copy[0].at, malformed.what),
         }
     }
     Err(failed)
@@ -400,7 +399,7 @@ impl Mounted {
         if before.is_none() && needed > (options.memory_bytes / 2).max(REPLAY_MEMORY_MIN) {
             return Err(Error::MemoryBudget { needed: needed * 2, given: options.memory_bytes });
         }
-        let corrupt = |what| Error::Corrupt { at: body.start_at, what };
+        let corrupt = |what| Error::corrupt(body.start_at, what);
         rows.grow_rootless().map_err(corrupt)?;
         let report = MountReport {
             records: end.records,

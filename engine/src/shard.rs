@@ -34,8 +34,8 @@ use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use seabed_device::local::Notify;
-use seabed_device::{Class, DeviceError, IoKind, Local, Machine, OpenError};
-use seabed_journal::CollectionId;
+use seabed_device::{Class, Local, Machine, OpenError};
+use seabed_journal::{CollectionId, FenceCause};
 use seabed_object::{Limits, Transaction};
 use seabed_segment::Superblock;
 use seabed_types::{PoolId, ShardId};
@@ -51,8 +51,6 @@ use crate::shard::request::{Request, Work};
 use crate::stats::{Counters, Stats};
 use crate::{Error, Result};
 
-/// The error number of an operation that was given up.
-const CANCELED: i32 = 125;
 /// How often a mount in place is tried.
 const TRIES: u32 = 3;
 /// The pause before the second try; before each later one ten times as long.
@@ -66,7 +64,7 @@ enum Phase {
     /// It mounts itself in place.
     Mounting,
     /// It changes nothing any more.
-    Fenced(DeviceError),
+    Fenced(FenceCause),
 }
 
 /// A mounted shard.
@@ -264,7 +262,7 @@ impl Shard {
             return Err(Error::Closed);
         }
         match self.phase.get() {
-            Phase::Fenced(error) => Err(Error::Fenced(error)),
+            Phase::Fenced(cause) => Err(Error::Fenced(cause)),
             Phase::Serving | Phase::Mounting => Ok(()),
         }
     }
@@ -301,7 +299,7 @@ impl Shard {
     /// Ends all work after a task of the engine panicked: all that wait are answered with that, and so is what comes. The next
     /// open shows what was carried out.
     pub(crate) fn stop(&self) {
-        let cause = DeviceError::Io { kind: IoKind::Write, at: 0, bytes: 0, errno: CANCELED };
+        let cause = FenceCause::Panicked;
         self.stopped.set(true);
         self.closed.set(true);
         self.phase.set(Phase::Fenced(cause));
@@ -353,7 +351,7 @@ impl Shard {
     }
 
     /// The next mount; none if there cannot be one.
-    async fn mount_again(&self, failed: &Rc<Mounted>, cause: DeviceError) -> Option<Rc<Mounted>> {
+    async fn mount_again(&self, failed: &Rc<Mounted>, cause: FenceCause) -> Option<Rc<Mounted>> {
         let mut last = Rc::clone(failed);
         last.has_ended().await;
         let is_fruitless = last.durable_below() <= last.begins_at;

@@ -80,13 +80,52 @@ impl Need {
     }
 }
 
-/// The log cannot go on.
+/// Why a journal has ended: the first failure after which nothing more may be acknowledged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
+pub enum FenceCause {
+    /// A write or a flush failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// Stored bytes that every later checkpoint needs are corrupt.
+    #[error("{}: {what}", match at { Some(at) => format!("corrupt at {at}"), None => "corrupt".into() })]
+    Corrupt {
+        /// The location, where it is known.
+        at: Option<Paddr>,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// A checkpoint that has to be written has no space.
+    #[error("no space for a checkpoint")]
+    NoSpace,
+    /// The engine cannot continue, although neither the device nor stored bytes are at fault.
+    #[error("internal error: {what}")]
+    Internal {
+        /// What failed.
+        what: &'static str,
+    },
+    /// A task of the engine panicked.
+    #[error("a task of the engine panicked")]
+    Panicked,
+}
+
+impl FenceCause {
+    /// The error of writes that are issued after the failure.
+    pub const fn of_later_writes(self) -> DeviceError {
+        match self {
+            Self::Device(error) => error,
+            Self::Corrupt { .. } | Self::NoSpace | Self::Internal { .. } | Self::Panicked => {
+                DeviceError::Stopped
+            }
+        }
+    }
+}
+
+/// Why a transaction does not join the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum JournalError {
-    /// A record or flush failed before, and this journal has ended.
+    /// The journal has ended.
     #[error("the journal has failed: {0}")]
-    Fenced(DeviceError),
+    Fenced(#[from] FenceCause),
     /// It does not fit any record.
     #[error("a transaction of {bytes} bytes does not fit a record of {max}")]
     TooLarge {
@@ -211,7 +250,7 @@ pub struct Journal {
     state: RefCell<State>,
     /// All records below this are durable.
     durable: Cell<Lsn>,
-    failed: Cell<Option<DeviceError>>,
+    failed: Cell<Option<FenceCause>>,
     closing: Cell<bool>,
     work: Notify,
     /// How often something joined a batch.
@@ -492,7 +531,7 @@ impl Journal {
                 self.durable.set(lsn.next());
                 self.space.settled(Settled { lsn, live, bytes });
             }
-            Err(error) => self.fail(error),
+            Err(error) => self.fail(error.into()),
         }
     }
 
@@ -527,10 +566,10 @@ impl Journal {
 
     /// Ends this journal: nothing more is issued, and nothing acknowledged but a record whose write succeeds all the same. What
     /// waits for memory that its batches have gets it.
-    pub fn fail(&self, error: DeviceError) {
+    pub fn fail(&self, cause: FenceCause) {
         if self.failed.get().is_none() {
-            tracing::error!(%error, shard = self.shard.0, "the journal has failed");
-            self.failed.set(Some(error));
+            tracing::error!(%cause, shard = self.shard.0, "the journal has failed");
+            self.failed.set(Some(cause));
         }
         let permits: Vec<Permit> = {
             let state = &mut *self.state.borrow_mut();
@@ -561,7 +600,7 @@ impl Journal {
     }
 
     /// Waits until record `lsn` is durable. Dropping the future takes nothing back.
-    pub async fn durable(&self, lsn: Lsn) -> Result<(), JournalError> {
+    pub async fn durable(&self, lsn: Lsn) -> Result<(), FenceCause> {
         // Its waker's place among those of the record, which are only added to until all are taken.
         let mut place: Option<usize> = None;
         poll_fn(|context| {
@@ -585,8 +624,8 @@ impl Journal {
     }
 
     /// Whether it still takes records.
-    pub fn healthy(&self) -> Result<(), JournalError> {
-        self.failed.get().map_or(Ok(()), |error| Err(JournalError::Fenced(error)))
+    pub fn healthy(&self) -> Result<(), FenceCause> {
+        self.failed.get().map_or(Ok(()), Err)
     }
 
     /// Lets [`Journal::run`] return once all that joined is durable.

@@ -20,7 +20,9 @@ mod slot;
 mod state;
 
 pub use body::{Body, CollectionState, JournalSegment, Roots, SegmentState};
-pub use commit::{Joined, Journal, JournalError, JournalStart, LogCut, Need, Place, Settled, Space};
+pub use commit::{
+    FenceCause, Joined, Journal, JournalError, JournalStart, LogCut, Need, Place, Settled, Space,
+};
 pub use end::{Evidence, Found, Verdict, verdict};
 pub use entry::{ChangeRef, DeltaRef, EntryRef};
 pub use scan::{Begin, ScanEnd, ScanError, Torn, Visit, scan};

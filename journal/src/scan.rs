@@ -103,7 +103,6 @@ pub struct Torn {
 
 /// The window cannot be read to its end.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ScanError {
     /// The device failed.
     #[error("journal window: {0}")]

@@ -31,7 +31,6 @@ use crate::view::{Direction, Rows, Stop};
 
 /// Why a read has no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ReadError {
     /// The object does not exist.
     #[error("the object does not exist")]

@@ -180,6 +180,30 @@ pub enum Op {
     },
 }
 
+impl Op {
+    /// Whether it can only free space.
+    pub const fn only_removes(&self) -> bool {
+        match self {
+            Self::Remove
+            | Self::Truncate { .. }
+            | Self::RemoveAttr { .. }
+            | Self::OmapRemove { .. }
+            | Self::OmapRemoveRange { .. }
+            | Self::OmapClear
+            | Self::Expect { .. } => true,
+            Self::Touch
+            | Self::Create
+            | Self::Write { .. }
+            | Self::Append { .. }
+            | Self::Zero { .. }
+            | Self::SetAttrs { .. }
+            | Self::OmapInsert { .. }
+            | Self::OmapSetHeader { .. }
+            | Self::SetHint { .. } => false,
+        }
+    }
+}
+
 /// One step of a transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Operation {
@@ -354,6 +378,11 @@ impl Transaction {
         self
     }
 
+    /// Whether all its operations can only free space, so that it may use the space reserved for removals.
+    pub fn only_removes(&self) -> bool {
+        self.operations.iter().all(|operation| operation.op.only_removes())
+    }
+
     /// Replaces what operation `index` does, on the same object.
     pub(crate) fn replace(&mut self, index: usize, op: Op) {
         self.operations[index].op = op;
@@ -428,6 +457,17 @@ impl Op {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_condition_does_not_make_a_removal_one_that_stores() {
+        let id = ObjectId::new("a");
+        let mut txn = Transaction::new();
+        txn.push(&id, Op::Expect { condition: Condition::Exists }).push(&id, Op::Truncate { size: 1 });
+        txn.push(&id, Op::Remove);
+        assert!(txn.only_removes());
+        txn.push(&id, Op::Zero { offset: 0, bytes: 1 });
+        assert!(!txn.only_removes(), "zeroing makes an object that does not exist");
+    }
 
     #[test]
     fn each_object_once() {

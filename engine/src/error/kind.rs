@@ -191,7 +191,7 @@ mod tests {
         let failed = DeviceError::Io { kind: read, at: 0, bytes: 4096, errno: 5 };
         assert!(Error::Device(failed).is_retryable());
         // Whether what was being written when the engine stopped is there, only the next open shows.
-        assert!(!Error::Fenced(failed).is_retryable());
+        assert!(!Error::Fenced(failed.into()).is_retryable());
         assert!(!Error::NotFound.is_retryable());
         assert!(!Error::Refused { op: 0, why: Refused::PreconditionFailed }.is_retryable());
     }
@@ -203,6 +203,20 @@ mod tests {
         let inside = error.get_ref().and_then(|inside| inside.downcast_ref::<Error>());
         assert_eq!(inside, Some(&Error::PoolExists { name: "p".into() }));
         assert_eq!(error.to_string(), Error::PoolExists { name: "p".into() }.to_string());
+    }
+
+    #[test]
+    fn only_known_locations_are_named() {
+        use seabed_journal::FenceCause;
+        use seabed_types::{Paddr, SegmentId};
+        let what = "a tree node: checksum";
+        let at = Paddr::new(SegmentId(7), 4096);
+        let known = Error::corrupt(at, what).to_string();
+        assert_eq!(known, format!("corrupt at {at}: {what}"));
+        assert_eq!(Error::Corrupt { at: None, what }.to_string(), format!("corrupt: {what}"));
+        let fenced = Error::from(FenceCause::Corrupt { at: Some(at), what });
+        assert_eq!(fenced.to_string(), format!("the store stopped after a failure: {known}"));
+        assert_eq!(fenced.kind(), ErrorKind::Stopped);
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn encode_pool(id: PoolId) -> Vec<u8> {
 }
 
 fn decode_pool(value: &[u8]) -> Result<PoolId> {
-    let corrupt = || Error::Corrupt { at: seabed_types::Paddr::default(), what: "a pool's row" };
+    let corrupt = || Error::Corrupt { at: None, what: "a pool's row" };
     let mut cursor = Cursor::new(value);
     if cursor.u8("pool: version").map_err(|_| corrupt())? != POOL_VERSION {
         return Err(corrupt());

@@ -13,7 +13,7 @@ use crate::stats::Counters;
 pub(crate) struct MountDevice {
     pub(crate) device: Rc<dyn Device>,
     pub(crate) counters: Rc<Counters>,
-    /// Why the mount has ended.
+    /// The error of changes that are issued after the mount has ended.
     pub(crate) ended: Cell<Option<DeviceError>>,
 }
 

@@ -439,7 +439,7 @@ impl Mounted {
                         self.load(id, vec![Wanted::Node(tree, node)], &mut guard).await?;
                     }
                     Err(_) => {
-                        return Err(Error::Corrupt { at: ptr.at, what: "the way to a node" });
+                        return Err(Error::corrupt(ptr.at, "the way to a node"));
                     }
                 }
             }

@@ -34,12 +34,12 @@ use seabed_journal::CollectionId;
 use seabed_journal::entry::SMALL_ENTRY_BYTES;
 use seabed_types::{NodePtr, SegmentId, TreeKind};
 
+use crate::Result;
 use crate::maintain::packing::{Gain, Packing, Slack};
 use crate::rows::slot;
 use crate::rows::view::Wanted;
 use crate::shard::mounted::{Mounted, OpGuard};
 use crate::space::segments::Claimer;
-use crate::{Error, Result};
 
 /// The share of the memory budget for what is known of nodes to be moved, and what is known of one.
 const MEMORY_SHARE: usize = 16;
@@ -97,7 +97,7 @@ impl Mounted {
                 self.images_in_bounds().await;
                 self.look_at_io().await;
                 if self.trim_must_end() {
-                    return Err(Error::Closed);
+                    return Err(self.ended_error());
                 }
             }
         }
@@ -162,7 +162,7 @@ impl Mounted {
                     None => break,
                 }
                 if self.trim_must_end() {
-                    return Err(Error::Closed);
+                    return Err(self.ended_error());
                 }
                 self.look_at_io().await;
             }

@@ -154,16 +154,7 @@ impl Mounted {
 
     /// An error that trimming met ends the shard: what it could not read or write is part of every later checkpoint.
     fn fence_by(&self, error: &Error) {
-        if let Error::Device(error) | Error::Fenced(error) = error {
-            self.fence(*error);
-        } else {
-            let bytes = u64::from(self.layout.node_bytes);
-            self.fence(seabed_device::DeviceError::OutOfRange {
-                kind: seabed_device::IoKind::Read,
-                at: 0,
-                bytes,
-            });
-        }
+        self.fence(error.fence_cause("trimming failed"));
     }
 
     pub(crate) fn trim_must_end(&self) -> bool {
@@ -310,7 +301,7 @@ impl Mounted {
             .wake
             .until(|| due() || self.trim.forced.get() || self.is_pressed() || self.trim_must_end())
             .await;
-        if self.trim_must_end() { Err(Error::Closed) } else { Ok(()) }
+        if self.trim_must_end() { Err(self.ended_error()) } else { Ok(()) }
     }
 
     /// Handles the leaf that a pending change belongs to; returns where the next one begins.
@@ -332,7 +323,7 @@ impl Mounted {
                     }
                 }
                 Step::Corrupt(at, what) => {
-                    return self.trim_unreadable((id, tree, key), first, &Error::Corrupt { at, what });
+                    return self.trim_unreadable((id, tree, key), first, &Error::corrupt(at, what));
                 }
                 Step::NoSpace if *full => return Ok((Bound::Excluded(Key::from_slice(key)), 1)),
                 Step::NoSpace => *full = true,
@@ -375,7 +366,6 @@ impl Mounted {
             Ok(None) => return self.trim_empty(id, tree, key, first),
             Err(TreeStop::Absent(ptr)) => return Ok(Step::Load(ptr)),
             Err(TreeStop::Corrupt { node, what }) => return Ok(Step::Corrupt(node.at, what)),
-            Err(_) => return Err(Error::Closed),
         };
         let rows = {
             let rows = self.rows.borrow();
@@ -397,7 +387,6 @@ impl Mounted {
             Ok(()) => {}
             Err(TreeStop::Absent(ptr)) => return Ok(Step::Load(ptr)),
             Err(TreeStop::Corrupt { node, what }) => return Ok(Step::Corrupt(node.at, what)),
-            Err(_) => return Err(Error::Closed),
         }
         // The nodes above may have right checksums and not agree on whose the leaf is.
         let found = {
@@ -409,7 +398,6 @@ impl Mounted {
             Ok(false) => return Ok(Step::Corrupt(leaf.ptr.at, "a leaf that begins in another's interval")),
             Err(TreeStop::Absent(ptr)) => return Ok(Step::Load(ptr)),
             Err(TreeStop::Corrupt { node, what }) => return Ok(Step::Corrupt(node.at, what)),
-            Err(_) => return Err(Error::Closed),
         }
         let bounds = (0, leaf.lower.as_slice(), leaf.upper.as_deref());
         let placed = self.place_image(id, tree, bounds, leaf.ptr, Claimer::Trim);
@@ -473,8 +461,8 @@ impl Mounted {
         for ((key, change), size) in old.iter().zip(sizes) {
             let need = Need { entries: size, ..Need::default() };
             let change = change_ref(change);
-            let (lsn, ()) =
-                journal.join(&need, |joined| joined.delta((id.pool, tree), key, change, (&[], &[])))?;
+            let joined = journal.join(&need, |joined| joined.delta((id.pool, tree), key, change, (&[], &[])));
+            let (lsn, ()) = joined.map_err(|error| self.not_logged(error))?;
             pending.logged_again(key, lsn, &mut rows.ages);
         }
         seabed_types::reached!(LoggedAgain);

@@ -195,9 +195,7 @@ impl Mounted {
     ) -> Result<()> {
         match stop {
             seabed_object::Stop::Absent => self.load(id, wanted, guard).await,
-            seabed_object::Stop::Corrupt { at, what } => {
-                Err(Error::Corrupt { at: at.unwrap_or_default(), what })
-            }
+            seabed_object::Stop::Corrupt { at, what } => Err(Error::Corrupt { at, what }),
         }
     }
 

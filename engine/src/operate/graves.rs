@@ -135,7 +135,7 @@ impl Mounted {
                 self.trim.moved.notify_all();
                 self.machine.runtime.yield_io().await;
                 if self.grave_work_must_end() {
-                    return Err(Error::Closed);
+                    return Err(self.ended_error());
                 }
             }
         }
@@ -199,7 +199,7 @@ impl Mounted {
                     count /= 2;
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.not_logged(error)),
             }
             if !guard.admits(need.entries, Purpose::Remove).await? {
                 continue;
@@ -225,7 +225,9 @@ fn remove_first(
     let page = match read::list(rows, &[], None, count) {
         Ok(page) => page,
         Err(ReadError::Stop(stop)) => return Err(stop),
-        Err(_) => return Err(Stop::Corrupt { at: None, what: "the objects of a removed pool" }),
+        Err(ReadError::NotFound | ReadError::NoSuchAttr | ReadError::Invalid { .. }) => {
+            return Err(Stop::Corrupt { at: None, what: "the objects of a removed pool" });
+        }
     };
     if page.objects.is_empty() {
         return Ok(None);

@@ -124,7 +124,7 @@ impl Mounted {
             let is_full = page.objects.len() + page.damaged.len() < limit.items;
             list.add(page.objects);
             for (key, what) in page.damaged {
-                let error = Error::Corrupt { at: seabed_types::Paddr::default(), what };
+                let error = Error::Corrupt { at: None, what };
                 let to = Some(behind(&key).into());
                 list.page.damaged.push(DamagedInterval { from: key.to_vec().into(), to, error });
             }
@@ -141,8 +141,7 @@ impl Mounted {
                         }
                         // It names no object, so the next page cannot begin with it.
                         Err(malformed) => {
-                            let error =
-                                Error::Corrupt { at: seabed_types::Paddr::default(), what: malformed.what };
+                            let error = Error::Corrupt { at: None, what: malformed.what };
                             start = behind(&next);
                             let to = Some(start.clone().into());
                             list.page.damaged.push(DamagedInterval { from: next.to_vec().into(), to, error });

@@ -630,7 +630,7 @@ impl Mounted {
         guard: &mut OpGuard,
     ) -> Result<Option<Lsn>> {
         let need = need_of(&effects);
-        self.journal()?.check(&need)?;
+        self.journal()?.check(&need).map_err(|error| self.not_logged(error))?;
         let bytes = need.pieces + need.entries;
         if !guard.admits(bytes, purpose).await? {
             return Ok(None);

@@ -630,7 +630,7 @@ impl Mounted {
                 if Crc::of(chunk) != *crc && !seabed_types::seeded!(47) {
                     let offset =
                         u32::try_from(group * STEP_BYTES + index * CHUNK_BYTES).expect("within a run");
-                    return Err(Error::Corrupt { at: run.at.plus(offset), what: "data: checksum" });
+                    return Err(Error::corrupt(run.at.plus(offset), "data: checksum"));
                 }
             }
             pace.step(bytes.len()).await;
@@ -661,10 +661,8 @@ pub(crate) fn refused(error: ReadError) -> Error {
         ReadError::NotFound => Error::NotFound,
         ReadError::NoSuchAttr => Error::NoSuchAttr,
         ReadError::Invalid { what } => Error::Invalid { what },
-        ReadError::Stop(seabed_object::Stop::Corrupt { at, what }) => {
-            Error::Corrupt { at: at.unwrap_or_default(), what }
-        }
-        ReadError::Stop(_) | _ => Error::Invalid { what: "the question" },
+        ReadError::Stop(seabed_object::Stop::Corrupt { at, what }) => Error::Corrupt { at, what },
+        ReadError::Stop(seabed_object::Stop::Absent) => unreachable!("what is absent was loaded"),
     }
 }
 

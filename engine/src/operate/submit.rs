@@ -24,7 +24,7 @@ use seabed_btree::Stop as TreeStop;
 use seabed_device::Class;
 use seabed_device::local::Permit;
 use seabed_journal::entry::SMALL_ENTRY_BYTES;
-use seabed_journal::{ChangeRef, CollectionId, JournalError, Need};
+use seabed_journal::{ChangeRef, CollectionId, FenceCause, JournalError, Need};
 use seabed_object::{
     Change, Checksums, Effects, Laid, Outcome, Placed, Prepared, Runs, Stored, Transaction, execute,
     execute_prepared,
@@ -221,7 +221,7 @@ impl Mounted {
                     return Err(refusal.into());
                 }
                 Outcome::Corrupt { at, what } => {
-                    return Err(Error::Corrupt { at: at.unwrap_or_default(), what });
+                    return Err(Error::Corrupt { at, what });
                 }
                 Outcome::Stale => {
                     stale_when_first += 1;
@@ -237,8 +237,8 @@ impl Mounted {
                 Outcome::Ready(effects) if effects.is_empty() && system == SystemEffect::None => {
                     // Those before it may have given up their places because this mount has failed; the next one carries
                     // them out, and then this may change something.
-                    if let Some(error) = self.failure() {
-                        return Err(Error::Fenced(error));
+                    if let Some(cause) = self.failure() {
+                        return Err(Error::Fenced(cause));
                     }
                     drop(ticket);
                     return self.settled(settled).await;
@@ -249,7 +249,7 @@ impl Mounted {
                         // How large it is depends on what was seen, so this is a refusal like any other.
                         drop(ticket);
                         self.settled(settled).await?;
-                        return Err(refused.into());
+                        return Err(self.not_logged(refused));
                     }
                     let bytes = need.pieces + need.entries;
                     if !guard.admits(bytes, purpose_of(&txn, &effects)).await? {
@@ -363,18 +363,11 @@ impl Mounted {
             }
             Ok(())
         });
-        let out_of_space = |error: JournalError| {
-            if error == JournalError::NoSegment { self.no_space() } else { error.into() }
-        };
-        let (lsn, applied) = joined.map_err(out_of_space)?;
+        let (lsn, applied) = joined.map_err(|error| self.not_logged(error))?;
         if let Err(what) = applied {
             // Rows that the pass above decoded do not decode now: the batch must not be written.
-            self.fence(seabed_device::DeviceError::OutOfRange {
-                kind: seabed_device::IoKind::Read,
-                at: 0,
-                bytes: 0,
-            });
-            return Err(Error::Corrupt { at: seabed_types::Paddr::default(), what });
+            self.fence(FenceCause::Corrupt { at: None, what });
+            return Err(Error::Corrupt { at: None, what });
         }
         if has_expired {
             self.watch_ended();
@@ -408,25 +401,8 @@ impl Mounted {
 
 /// What the space of a transaction is for.
 fn purpose_of(txn: &Transaction, effects: &Effects) -> Purpose {
-    let removes = effects.piece_bytes() == 0 && removes(txn) && !seabed_types::seeded!(59);
+    let removes = effects.piece_bytes() == 0 && txn.only_removes() && !seabed_types::seeded!(59);
     if removes { Purpose::Remove } else { Purpose::Store }
-}
-
-/// Whether a transaction only takes away, so that it may use the reserve kept for that.
-fn removes(txn: &Transaction) -> bool {
-    use seabed_object::Op;
-    txn.operations().iter().all(|operation| {
-        matches!(
-            operation.op,
-            Op::Remove
-                | Op::Truncate { .. }
-                | Op::RemoveAttr { .. }
-                | Op::OmapRemove { .. }
-                | Op::OmapRemoveRange { .. }
-                | Op::OmapClear
-                | Op::Expect { .. }
-        )
-    })
 }
 
 /// A change as the journal takes it.

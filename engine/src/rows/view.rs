@@ -109,7 +109,6 @@ impl<'a> View<'a> {
         match stop {
             TreeStop::Absent(ptr) => self.want(Wanted::Node(tree, ptr)),
             TreeStop::Corrupt { node, what } => Stop::Corrupt { at: Some(node.at), what },
-            _ => Stop::Corrupt { at: None, what: "a tree node" },
         }
     }
 }

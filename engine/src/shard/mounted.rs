@@ -20,7 +20,7 @@ use rustc_hash::FxHashMap;
 use seabed_btree::Page;
 use seabed_device::local::{Notify, Semaphore};
 use seabed_device::{Class, DeviceError, Durability, IoKind, Local, Machine, ReadBuf, WriteOpts};
-use seabed_journal::{CollectionId, Journal, JournalError, Slot, Torn};
+use seabed_journal::{CollectionId, FenceCause, Journal, JournalError, Slot, Torn};
 use seabed_object::{Limits, PieceRef};
 use seabed_segment::{Identity, Layout, SegmentHeader, SlotCopy, StreamKind, Superblock};
 use seabed_types::{BLOCK_BYTES, Crc, Epoch, Incarnation, Lsn, NodePtr, Paddr, SegmentId, ShardId, TreeKind};
@@ -269,7 +269,7 @@ impl Mounted {
                     Ok(lsn) => journal.durable(lsn).await.map_err(Error::from),
                     // Without it the log's last record is only not proven.
                     Err(JournalError::NoSegment) => Ok(()),
-                    Err(error) => Err(error.into()),
+                    Err(error) => Err(self.not_logged(error)),
                 };
             }
             journal.close();
@@ -307,29 +307,41 @@ impl Mounted {
     }
 
     /// Ends the mount: nothing more is issued or acknowledged. The shard is mounted again in place, or fenced.
-    pub(crate) fn fence(&self, error: DeviceError) -> Error {
+    pub(crate) fn fence(&self, cause: impl Into<FenceCause>) -> Error {
+        let cause = cause.into();
         if let Some(journal) = &self.journal {
-            journal.fail(error);
+            journal.fail(cause);
         }
         self.wake_all();
-        Error::Fenced(error)
+        Error::Fenced(cause)
+    }
+
+    /// The error of a transaction that the journal did not take.
+    pub(crate) fn not_logged(&self, error: JournalError) -> Error {
+        match error {
+            JournalError::Fenced(cause) => Error::Fenced(cause),
+            JournalError::TooLarge { bytes, max } => Error::too_large_for_a_record(bytes, max),
+            JournalError::NoSegment => self.no_space(),
+        }
+    }
+
+    /// The error of work that ends because this mount has failed or closes.
+    pub(crate) fn ended_error(&self) -> Error {
+        self.failure().map_or(Error::Closed, Error::Fenced)
     }
 
     /// Why the mount has ended, if it failed.
-    pub(crate) fn failure(&self) -> Option<DeviceError> {
-        match self.journal.as_ref()?.healthy() {
-            Err(JournalError::Fenced(error)) => Some(error),
-            _ => None,
-        }
+    pub(crate) fn failure(&self) -> Option<FenceCause> {
+        self.journal.as_ref()?.healthy().err()
     }
 
     /// Waits until nothing of a mount that failed is in the kernel, nor will be, and what it acknowledged is known.
     pub(crate) async fn has_ended(&self) {
-        let Some(error) = self.failure() else { return };
-        self.device.ended.set(Some(error));
+        let Some(cause) = self.failure() else { return };
+        self.device.ended.set(Some(cause.of_later_writes()));
         self.data.borrow_mut().limit(0);
         // A segment into which a write failed is not written into again.
-        if let DeviceError::Io { kind: IoKind::Write, at, .. } = error {
+        if let FenceCause::Device(DeviceError::Io { kind: IoKind::Write, at, .. }) = cause {
             let segment = Paddr::of_device_offset(at, self.layout.segment_bytes).segment;
             if self.layout.has_segment(segment) {
                 self.table.quarantine(segment);
@@ -409,10 +421,7 @@ impl OpGuard {
         if self.strays.iter().filter(|stray| **stray == ptr).count() < STRAYS_MAX {
             return Ok(());
         }
-        Err(Error::Corrupt {
-            at: ptr.at,
-            what: "a tree node: rows outside the interval that its parent names",
-        })
+        Err(Error::corrupt(ptr.at, "a tree node: rows outside the interval that its parent names"))
     }
 
     /// Begins anew after [`OpGuard::let_go`].
@@ -519,7 +528,7 @@ impl Mounted {
         self.counters.count(|stats| stats.node_loads += 1);
         let node_bytes = self.layout.node_bytes as usize;
         let bytes = self.read(ptr.at, node_bytes).await?;
-        let corrupt = |what| Error::Corrupt { at: ptr.at, what };
+        let corrupt = |what| Error::corrupt(ptr.at, what);
         let page: Box<[u8]> = bytes[..node_bytes].into();
         if Crc::of(&page) != ptr.crc && !seabed_types::seeded!(48) {
             return Err(corrupt("a tree node: checksum"));
@@ -549,7 +558,7 @@ impl Mounted {
         let (bytes, skip) = self.read_covering(piece.at, piece.bytes).await?;
         let bytes = &bytes[skip..skip + piece.bytes as usize];
         if Crc::of(bytes) != piece.crc && !seabed_types::seeded!(54) {
-            return Err(Error::Corrupt { at: piece.at, what: "data: checksum" });
+            return Err(Error::corrupt(piece.at, "data: checksum"));
         }
         Ok(bytes::Bytes::copy_from_slice(bytes))
     }
@@ -557,7 +566,7 @@ impl Mounted {
     /// Reads the blocks that cover `bytes` bytes at `at`; with the bytes to skip at the beginning.
     pub(crate) async fn read_covering(&self, at: Paddr, bytes: u32) -> Result<(ReadBuf, usize)> {
         if !self.layout.contains(at, u64::from(bytes)) {
-            return Err(Error::Corrupt { at, what: "an address outside the store's segments" });
+            return Err(Error::corrupt(at, "an address outside the store's segments"));
         }
         let skip = at.offset as usize % BLOCK_BYTES;
         let start = Paddr::new(at.segment, at.offset - u32::try_from(skip).expect("within a block"));
@@ -567,7 +576,7 @@ impl Mounted {
 
     async fn read(&self, at: Paddr, bytes: usize) -> Result<ReadBuf> {
         if !self.layout.contains(at, bytes as u64) || !(at.offset as usize).is_multiple_of(BLOCK_BYTES) {
-            return Err(Error::Corrupt { at, what: "an address outside the store's segments" });
+            return Err(Error::corrupt(at, "an address outside the store's segments"));
         }
         let mut tries = 0;
         loop {

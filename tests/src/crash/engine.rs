@@ -258,8 +258,7 @@ pub(super) async fn dump_object(pool: &LocalPool, id: &object::ObjectId) -> Resu
     }
     let counts = (dumped.contents.size(), dumped.attributes.len() as u64, dumped.omap.len() as u64);
     if counts != (stat.size, stat.attributes, stat.omap) {
-        let at = seabed::types::Paddr::default();
-        return Err(Error::Corrupt { at, what: "the counts of an object are not those of its parts" });
+        return Err(Error::Corrupt { at: None, what: "the counts of an object are not those of its parts" });
     }
     Ok(dumped)
 }
