@@ -48,6 +48,8 @@ use seabed_types::{BLOCK_BYTES, Crc, Epoch, Lsn, Malformed, Paddr, PoolId, Segme
 
 use crate::io::mount_device::MountDevice;
 use crate::io::streams::Hold;
+use crate::maintain::checkpoint::Checkpointed;
+use crate::maintain::trim::TrimMode;
 use crate::operate::put::Streaming;
 use crate::options::{Access, ShardOptions};
 use crate::rows::{Collection, Rows, slot as tree_slot};
@@ -512,15 +514,10 @@ impl Mounted {
                 self.sure_slot.set(None);
             }
             seabed_types::reached!(MountTrimmed);
-            self.trim.logs.set(false);
-            self.trim.first_slot.set(base.first);
-            let completed = self.counters.stats.borrow().checkpoints;
-            self.cycle().await?;
+            let checkpointed = self.cycle(TrimMode::Mounting { first_slot: base.first }).await?;
             self.images_written().await?;
             self.leave_streams();
-            self.trim.logs.set(true);
-            self.trim.first_slot.set(SlotCopy::A);
-            if self.counters.stats.borrow().checkpoints == completed {
+            if checkpointed == Checkpointed::NoSpace {
                 // No space for a checkpoint. The head can be written alone if the list of cuts has room for it.
                 if slot.cuts.len() > seabed_journal::CUTS_MAX {
                     return Err(self.no_space());

@@ -69,6 +69,8 @@ struct ImageRecord {
     images: Vec<PlacedImage>,
     /// How often writes of what is in it failed.
     failures: u32,
+    /// The claimer for its images if its write fails.
+    claimer_again: Claimer,
 }
 
 /// An image on its way, and the node that it is of.
@@ -162,6 +164,7 @@ impl Mounted {
         streams: &mut Streams,
         stream: StreamKind,
         (bytes, listed): (usize, usize),
+        claimer: Claimer,
         reserve: usize,
     ) -> bool {
         let open = streams.open(stream);
@@ -170,7 +173,7 @@ impl Mounted {
         }
         let Some((segment, incarnation)) = self.table.claim(stream, reserve, 0) else { return false };
         let mut logged_in = None;
-        if self.trim.logs.get()
+        if claimer.is_logged()
             && let Some(journal) = &self.journal
         {
             let need = Need { entries: 2 * SMALL_ENTRY_BYTES, ..Need::default() };
@@ -218,7 +221,7 @@ impl Mounted {
         let listed: usize = pieces.iter().map(|piece| listed_bytes(&piece.what)).sum();
         let packed = packed_bytes(pieces.iter().map(|piece| piece.bytes.len()));
         let bytes_max = record_bytes_of(packed, listed);
-        if !self.make_room(streams, stream, (bytes_max, listed), reserve) {
+        if !self.make_room(streams, stream, (bytes_max, listed), claimer, reserve) {
             return None;
         }
         let open = streams.open(stream).as_mut().expect("there is room in it");
@@ -324,13 +327,18 @@ impl Mounted {
         if !fits {
             self.write_images(streams);
             let first = record_bytes_of(node_bytes, listed);
-            if !self.make_room(streams, StreamKind::Nodes, (first, listed), reserve) {
+            if !self.make_room(streams, StreamKind::Nodes, (first, listed), claimer, reserve) {
                 return false;
             }
             let at = streams.nodes.as_ref().expect("there is room in it").at();
             let device = Rc::clone(&self.machine.device);
             let record = RecordBuilder::new(device, at, self.layout.record_bytes_max(), 8 * node_bytes);
-            streams.images = Some(ImageRecord { record, images: Vec::new(), failures: 0 });
+            streams.images = Some(ImageRecord {
+                record,
+                images: Vec::new(),
+                failures: 0,
+                claimer_again: claimer.for_another_try(),
+            });
         }
         let open = streams.images.as_mut().expect("opened above");
         let page = rows.cache.page_mut(old).expect("an image is made of a node in memory");
@@ -380,7 +388,9 @@ impl Mounted {
 
     /// Begins to write the images that were gathered: at once, or when few enough others are on their way.
     fn write_images(self: &Rc<Self>, streams: &mut Streams) {
-        let Some(ImageRecord { record, images, failures }) = streams.images.take() else { return };
+        let Some(ImageRecord { record, images, failures, claimer_again }) = streams.images.take() else {
+            return;
+        };
         let open = streams.nodes.as_mut().expect("images are gathered in an open segment");
         let hold = Hold::new(&self.table, open.segment);
         let (at, buf, opts) = self.close_record(open, record, Durability::Cached, Class::Background);
@@ -400,7 +410,9 @@ impl Mounted {
                 }
                 Err(error) => {
                     shard.give_up_segment(&hold, error);
-                    if failures + 1 >= WRITE_TRIES || shard.place_again(images, failures + 1).await.is_err() {
+                    if failures + 1 >= WRITE_TRIES
+                        || shard.place_again(images, failures + 1, claimer_again).await.is_err()
+                    {
                         shard.fence(error);
                     }
                 }
@@ -412,7 +424,12 @@ impl Mounted {
     }
 
     /// Places images elsewhere whose write failed, as far as they are still their nodes' images, and begins to write them.
-    async fn place_again(self: &Rc<Self>, images: Vec<PlacedImage>, failures: u32) -> Result<()> {
+    async fn place_again(
+        self: &Rc<Self>,
+        images: Vec<PlacedImage>,
+        failures: u32,
+        claimer: Claimer,
+    ) -> Result<()> {
         self.write_images(&mut self.streams.borrow_mut());
         for PlacedImage { ptr, id, tree, level, lower } in images {
             let mut guard = OpGuard::new(self);
@@ -424,7 +441,7 @@ impl Mounted {
                 match self.way_above(id, tree, level, &lower) {
                     Ok(upper) => {
                         let bounds = (level, lower.as_slice(), upper.as_deref());
-                        if !self.place_image(id, tree, bounds, ptr, Claimer::Checkpoint) {
+                        if !self.place_image(id, tree, bounds, ptr, claimer) {
                             return Err(self.no_space());
                         }
                         let streams = &mut *self.streams.borrow_mut();

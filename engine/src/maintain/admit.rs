@@ -69,14 +69,12 @@ impl Mounted {
     /// others are moved together in.
     pub(crate) fn reserve_against(&self, claimer: Claimer) -> usize {
         match claimer {
-            Claimer::Checkpoint => JOURNAL_SEGMENTS,
-            Claimer::Trim if seabed_types::seeded!(43) => 0,
+            Claimer::Checkpoint | Claimer::MountCheckpoint => JOURNAL_SEGMENTS,
+            Claimer::Trim | Claimer::MountTrim if seabed_types::seeded!(43) => 0,
             Claimer::Compact => JOURNAL_SEGMENTS + self.checkpoint_segments() - 1,
-            // A mount logs nothing and moves nothing.
-            Claimer::Trim if self.trim.logs.get() => {
-                JOURNAL_SEGMENTS + self.checkpoint_segments() - 1 + self.moving_segments()
-            }
-            Claimer::Trim | Claimer::User => JOURNAL_SEGMENTS + self.checkpoint_segments(),
+            Claimer::Trim => JOURNAL_SEGMENTS + self.checkpoint_segments() - 1 + self.moving_segments(),
+            // A mount that does not serve yet logs nothing and moves nothing.
+            Claimer::MountTrim | Claimer::User => JOURNAL_SEGMENTS + self.checkpoint_segments(),
         }
     }
 

@@ -18,6 +18,7 @@ use seabed_types::{BLOCK_BYTES, Lsn, SegmentId, TreeKind};
 use std::rc::Rc;
 
 use crate::io::streams::{Append, Hold, WRITE_TRIES};
+use crate::maintain::trim::TrimMode;
 use crate::mount::states_durable;
 use crate::rows::slot;
 use crate::shard::mounted::Mounted;
@@ -47,6 +48,16 @@ pub(crate) fn collections_max(layout: &Layout) -> usize {
     (room / COLLECTION_STATE_BYTES).max(COLLECTIONS_MIN)
 }
 
+/// The outcome of an attempt to write a checkpoint.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Checkpointed {
+    /// Both slots name it.
+    Written,
+    /// There is no space for its images or its body; the checkpoint before stays the newest.
+    NoSpace,
+}
+
 /// The state at E.
 struct Captured {
     cut: LogCut,
@@ -56,11 +67,13 @@ struct Captured {
 }
 
 impl Mounted {
-    /// Writes a checkpoint. Without space for the images it writes none, and the window stays; that is no error.
-    pub(crate) async fn checkpoint(self: &Rc<Self>) -> Result<()> {
+    /// Writes a checkpoint, if there is space for its images and body; else the window stays.
+    pub(crate) async fn checkpoint(self: &Rc<Self>, mode: TrimMode) -> Result<Checkpointed> {
         let mut captured = loop {
             let moved = self.streams.borrow().moved;
-            let Some(captured) = self.capture()? else { return Ok(()) };
+            let Some(captured) = self.capture(mode.checkpoint_claimer())? else {
+                return Ok(Checkpointed::NoSpace);
+            };
             self.images_written().await?;
             if self.streams.borrow().moved == moved {
                 break captured;
@@ -75,10 +88,10 @@ impl Mounted {
         let first =
             captured.body.journal.first().expect("a body names the segment that its window begins in");
         let place = (at, first.incarnation);
-        let Some((parts, holds)) = self.write_body(&captured.body).await? else {
+        let Some((parts, holds)) = self.write_body(&captured.body, mode.checkpoint_claimer()).await? else {
             // The images are there and counted; the next checkpoint that finds space for its body publishes them.
             self.streams.borrow_mut().dead_uncounted.extend(captured.dead);
-            return Ok(());
+            return Ok(Checkpointed::NoSpace);
         };
         if !seabed_types::seeded!(4) {
             self.flush_or_fence().await?;
@@ -100,7 +113,7 @@ impl Mounted {
         if seabed_types::seeded!(22) {
             self.table.leave_window(&self.journal()?.release_before(captured.start, at));
         }
-        self.write_slots(next, self.trim.first_slot.get()).await?;
+        self.write_slots(next, mode.first_slot()).await?;
         self.rows.borrow_mut().ages.published(captured.start);
         self.table.published(&captured.dead);
         self.table.proven(captured.cut.lsn);
@@ -111,11 +124,11 @@ impl Mounted {
         let released = self.journal()?.release_before(captured.start, at);
         self.table.leave_window(&released);
         self.counters.count(|stats| stats.checkpoints += 1);
-        Ok(())
+        Ok(Checkpointed::Written)
     }
 
     /// Gives every node an image and notes the state, in one moment. None: there is no space for the images.
-    fn capture(self: &Rc<Self>) -> Result<Option<Captured>> {
+    fn capture(self: &Rc<Self>, claimer: Claimer) -> Result<Option<Captured>> {
         let journal = Rc::clone(self.journal()?);
         journal.healthy()?;
         let ids: Vec<_> = self.rows.borrow().collections.keys().copied().collect();
@@ -130,7 +143,7 @@ impl Mounted {
                 for node in nodes {
                     let upper = self.upper_of(*id, tree, node.level, &node.lower);
                     let bounds = (node.level, node.lower.as_slice(), upper.as_deref());
-                    if !self.place_image(*id, tree, bounds, node.ptr, Claimer::Checkpoint) {
+                    if !self.place_image(*id, tree, bounds, node.ptr, claimer) {
                         return Ok(None);
                     }
                 }
@@ -188,7 +201,11 @@ impl Mounted {
     }
 
     /// Writes a body twice, in different segments. None: no space.
-    async fn write_body(self: &Rc<Self>, body: &Body) -> Result<Option<([Vec<BodyPart>; 2], Vec<Hold>)>> {
+    async fn write_body(
+        self: &Rc<Self>,
+        body: &Body,
+        claimer: Claimer,
+    ) -> Result<Option<([Vec<BodyPart>; 2], Vec<Hold>)>> {
         let bytes = body.encode();
         let part_bytes = self.layout.record_bytes_max() - 2 * BLOCK_BYTES;
         assert!(bytes.len().div_ceil(part_bytes) <= PARTS_MAX, "a body is bounded by the number of segments");
@@ -198,7 +215,9 @@ impl Mounted {
             for (index, part) in (0..).zip(bytes.chunks(part_bytes)) {
                 let what = ListedWhat::Body { lsn: body.end, index };
                 let piece = [Append { what, bytes: part, summing: Summing::Whole }];
-                let Some((part, hold)) = self.write_part(stream, &piece).await? else { return Ok(None) };
+                let Some((part, hold)) = self.write_part(stream, &piece, claimer).await? else {
+                    return Ok(None);
+                };
                 copy.push(part);
                 holds.push(hold);
             }
@@ -215,9 +234,10 @@ impl Mounted {
         self: &Rc<Self>,
         stream: StreamKind,
         piece: &[Append<'_>; 1],
+        claimer: Claimer,
     ) -> Result<Option<(BodyPart, Hold)>> {
         for tries in 1.. {
-            let appended = self.append(stream, piece, Durability::Cached, Claimer::Checkpoint);
+            let appended = self.append(stream, piece, Durability::Cached, claimer);
             let Some(appended) = appended else { return Ok(None) };
             match appended.written.await {
                 Ok(()) => {

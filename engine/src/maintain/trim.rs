@@ -28,6 +28,7 @@ use seabed_object::Change;
 use seabed_segment::SlotCopy;
 use seabed_types::{Lsn, NodePtr, TreeKind};
 
+use crate::maintain::checkpoint::Checkpointed;
 use crate::maintain::packing::Slack;
 use crate::operate::submit::change_ref;
 use crate::rows::pending::Key;
@@ -75,10 +76,51 @@ pub(crate) struct TrimState {
     pub(crate) without_space: Cell<bool>,
     /// The table's losses and free segments when it ended.
     ended_at: Cell<(u64, usize)>,
-    /// False while a mount trims.
-    pub(crate) logs: Cell<bool>,
-    /// The slot that a checkpoint writes first.
-    pub(crate) first_slot: Cell<SlotCopy>,
+}
+
+/// What a trim cycle, with its checkpoint, is part of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum TrimMode {
+    /// The shard serves.
+    Serving,
+    /// A mount shortens its window before it serves: it logs nothing, waits for no turn, and its checkpoint writes this slot
+    /// first.
+    Mounting {
+        /// The copy that does not hold the slot that counts.
+        first_slot: SlotCopy,
+    },
+}
+
+impl TrimMode {
+    const fn is_serving(self) -> bool {
+        match self {
+            Self::Serving => true,
+            Self::Mounting { .. } => false,
+        }
+    }
+
+    const fn trim_claimer(self) -> Claimer {
+        match self {
+            Self::Serving => Claimer::Trim,
+            Self::Mounting { .. } => Claimer::MountTrim,
+        }
+    }
+
+    /// The claimer for the checkpoint's images and body.
+    pub(crate) const fn checkpoint_claimer(self) -> Claimer {
+        match self {
+            Self::Serving => Claimer::Checkpoint,
+            Self::Mounting { .. } => Claimer::MountCheckpoint,
+        }
+    }
+
+    /// The slot that the checkpoint writes first.
+    pub(crate) const fn first_slot(self) -> SlotCopy {
+        match self {
+            Self::Serving => SlotCopy::A,
+            Self::Mounting { first_slot } => first_slot,
+        }
+    }
 }
 
 impl Default for TrimState {
@@ -101,8 +143,6 @@ impl Default for TrimState {
             exhausted_at: Cell::new(None),
             without_space: Cell::new(false),
             ended_at: Cell::new((0, 0)),
-            logs: Cell::new(true),
-            first_slot: Cell::new(SlotCopy::A),
         }
     }
 }
@@ -134,6 +174,13 @@ enum Step {
     NoSpace,
 }
 
+/// A cycle: what it is part of, and the oldest record whose pending changes it leaves.
+#[derive(Clone, Copy)]
+struct Cycle {
+    mode: TrimMode,
+    first: Lsn,
+}
+
 impl Mounted {
     /// The task that trims while the shard serves.
     pub(crate) async fn trim_loop(self: Rc<Self>) {
@@ -142,7 +189,7 @@ impl Mounted {
             if self.trim_must_end() {
                 return;
             }
-            if let Err(error) = self.cycle().await {
+            if let Err(error) = self.cycle(TrimMode::Serving).await {
                 if !self.trim_must_end() {
                     tracing::error!(%error, "trimming failed");
                     self.fence_by(&error);
@@ -200,12 +247,13 @@ impl Mounted {
     }
 
     /// One cycle and its checkpoint.
-    pub(crate) async fn cycle(self: &Rc<Self>) -> Result<()> {
+    pub(crate) async fn cycle(self: &Rc<Self>, mode: TrimMode) -> Result<Checkpointed> {
         let forced = self.trim.forced.replace(false);
         let is_for_space = self.trim.is_for_space.replace(false);
         self.trim.writes_only.set(self.lacks_memory());
         self.trim.begun.set(self.trim.begun.get() + 1);
         let first = self.journal()?.next_lsn();
+        let cycle = Cycle { mode, first };
         let begun_at = self.logged();
         self.trim.begun_at.set(begun_at);
         let ids: Vec<CollectionId> = self.rows.borrow().collections.keys().copied().collect();
@@ -217,28 +265,27 @@ impl Mounted {
                 let mut from = Bound::Unbounded;
                 while let Some(key) = self.next_old(id, tree, &from, first) {
                     let rows;
-                    (from, rows) = self.trim_leaf(id, tree, &key, first, &mut full).await?;
+                    (from, rows) = self.trim_leaf(id, tree, &key, cycle, &mut full).await?;
                     handled += rows;
                     if self.trim.writes_only.get() {
                         self.trim.moved.notify_all();
                     }
                     // Without node space as few records as possible are to hold what is logged again.
                     if !full {
-                        self.keep_pace(forced, handled, total, begun_at).await?;
+                        self.keep_pace(mode, forced, handled, total, begun_at).await?;
                     }
                 }
             }
         }
         let is_short = is_for_space || full || self.lacks_moving_room();
-        if is_short && self.trim.logs.get() {
+        if is_short && mode.is_serving() {
             self.compact_nodes(full).await?;
         }
         // What was logged again may have filled segments of the journal; held, they could not become free.
         self.write_segment_ends();
-        let checkpoints = self.counters.stats.borrow().checkpoints;
-        self.checkpoint().await?;
+        let checkpointed = self.checkpoint(mode).await?;
         self.write_segment_ends();
-        self.trim.without_space.set(full || self.counters.stats.borrow().checkpoints == checkpoints);
+        self.trim.without_space.set(full || checkpointed == Checkpointed::NoSpace);
         self.trim.ended_at.set(self.space_seen());
         self.note_slack();
         let is_given_back = self.table.cooling_count() > 0 || !self.lacks_moving_room();
@@ -246,7 +293,7 @@ impl Mounted {
         self.trim.completed.set(self.trim.completed.get() + 1);
         self.shrink_cache();
         self.trim.moved.notify_all();
-        Ok(())
+        Ok(checkpointed)
     }
 
     /// What must stay free follows from the images that there are, which only cycles write.
@@ -282,9 +329,16 @@ impl Mounted {
     }
 
     /// Waits until as much of the cycle is due as was done.
-    async fn keep_pace(&self, forced: bool, handled: usize, total: usize, begun_at: u64) -> Result<()> {
+    async fn keep_pace(
+        &self,
+        mode: TrimMode,
+        forced: bool,
+        handled: usize,
+        total: usize,
+        begun_at: u64,
+    ) -> Result<()> {
         self.images_in_bounds().await;
-        if !self.trim.logs.get() {
+        if !mode.is_serving() {
             return Ok(());
         }
         self.look_at_io().await;
@@ -310,20 +364,20 @@ impl Mounted {
         id: CollectionId,
         tree: TreeKind,
         key: &[u8],
-        first: Lsn,
+        cycle: Cycle,
         full: &mut bool,
     ) -> Result<(Bound<Key>, usize)> {
         let mut guard = OpGuard::new(self);
         loop {
-            match self.trim_step(id, tree, key, first, *full)? {
+            match self.trim_step(id, tree, key, cycle, *full)? {
                 Step::Done(next, rows) => return Ok((next, rows)),
                 Step::Load(ptr) => {
                     if let Err(error) = self.load(id, vec![Wanted::Node(tree, ptr)], &mut guard).await {
-                        return self.trim_unreadable((id, tree, key), first, &error);
+                        return self.trim_unreadable((id, tree, key), cycle, &error);
                     }
                 }
                 Step::Corrupt(at, what) => {
-                    return self.trim_unreadable((id, tree, key), first, &Error::corrupt(at, what));
+                    return self.trim_unreadable((id, tree, key), cycle, &Error::corrupt(at, what));
                 }
                 Step::NoSpace if *full => return Ok((Bound::Excluded(Key::from_slice(key)), 1)),
                 Step::NoSpace => *full = true,
@@ -335,16 +389,16 @@ impl Mounted {
     fn trim_unreadable(
         &self,
         (id, tree, key): (CollectionId, TreeKind, &[u8]),
-        first: Lsn,
+        cycle: Cycle,
         error: &Error,
     ) -> Result<(Bound<Key>, usize)> {
         self.journal()?.healthy()?;
         tracing::warn!(%error, "a node that cannot be read keeps its changes in the log");
-        if self.trim.logs.get() {
+        if cycle.mode.is_serving() {
             let mut upper = key.to_vec();
             upper.push(0);
             let row = Leaf { ptr: NodePtr::memory(0), lower: key.to_vec(), upper: Some(upper) };
-            self.log_again(id, tree, &row, first, true)?;
+            self.log_again(id, tree, &row, cycle.first, true)?;
         }
         Ok((Bound::Excluded(Key::from_slice(key)), 1))
     }
@@ -354,7 +408,7 @@ impl Mounted {
         id: CollectionId,
         tree: TreeKind,
         key: &[u8],
-        first: Lsn,
+        cycle: Cycle,
         full: bool,
     ) -> Result<Step> {
         let leaf = {
@@ -363,7 +417,7 @@ impl Mounted {
         };
         let leaf = match leaf {
             Ok(Some(leaf)) => leaf,
-            Ok(None) => return self.trim_empty(id, tree, key, first),
+            Ok(None) => return self.trim_empty(id, tree, key, cycle.first),
             Err(TreeStop::Absent(ptr)) => return Ok(Step::Load(ptr)),
             Err(TreeStop::Corrupt { node, what }) => return Ok(Step::Corrupt(node.at, what)),
         };
@@ -375,8 +429,9 @@ impl Mounted {
             Some(upper) => Bound::Included(Key::from_slice(upper)),
             None => Bound::Excluded(Key::from_slice(&[0xff; 64])),
         };
-        let may_log = self.trim.logs.get() && (full || leaf.ptr.is_image() && !self.trim.writes_only.get());
-        if may_log && self.log_again(id, tree, &leaf, first, full)? {
+        let may_log =
+            cycle.mode.is_serving() && (full || leaf.ptr.is_image() && !self.trim.writes_only.get());
+        if may_log && self.log_again(id, tree, &leaf, cycle.first, full)? {
             return Ok(Step::Done(next, rows));
         }
         if full {
@@ -400,7 +455,7 @@ impl Mounted {
             Err(TreeStop::Corrupt { node, what }) => return Ok(Step::Corrupt(node.at, what)),
         }
         let bounds = (0, leaf.lower.as_slice(), leaf.upper.as_deref());
-        let placed = self.place_image(id, tree, bounds, leaf.ptr, Claimer::Trim);
+        let placed = self.place_image(id, tree, bounds, leaf.ptr, cycle.mode.trim_claimer());
         if placed {
             seabed_types::reached!(LeafWritten);
         }

@@ -43,8 +43,8 @@ use seabed_journal::{JournalSegment, SegmentState, Settled, Space};
 use seabed_segment::{Layout, OpenSegment, StreamKind};
 use seabed_types::{Incarnation, Lsn, SegmentId};
 
-/// Who asks for a segment. The later in the order, the deeper into the reserve it may go.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+/// What a segment is claimed for, which decides how many have to stay free.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Claimer {
     /// Data of users, beside the journal.
     User,
@@ -54,6 +54,25 @@ pub(crate) enum Claimer {
     Compact,
     /// A checkpoint: the images that it must have, and its body.
     Checkpoint,
+    /// Trimming by a mount that does not serve yet.
+    MountTrim,
+    /// The checkpoint of a mount that does not serve yet.
+    MountCheckpoint,
+}
+
+impl Claimer {
+    /// Whether the claim is logged. A mount that does not serve yet logs nothing: its checkpoint names what it claimed.
+    pub(crate) const fn is_logged(self) -> bool {
+        match self {
+            Self::User | Self::Trim | Self::Compact | Self::Checkpoint => true,
+            Self::MountTrim | Self::MountCheckpoint => false,
+        }
+    }
+
+    /// The claimer for images that are placed again after a failed write: they may use what a checkpoint may.
+    pub(crate) const fn for_another_try(self) -> Self {
+        if self.is_logged() { Self::Checkpoint } else { Self::MountCheckpoint }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
