@@ -89,9 +89,7 @@ impl Mounted {
         let mut guard = OpGuard::new(self);
         let appends = |operation: &seabed_object::Operation| matches!(&operation.op, Op::Append { data } if data.len() >= threshold);
         if txn.operations().iter().any(appends) {
-            guard.let_go();
-            ticket.reached().await;
-            guard.enter_again();
+            guard.released(ticket.reached()).await;
             let resolved = loop {
                 let (resolved, wanted) =
                     self.look(id, &guard, |view| resolve_appends(view, &txn, &staged.laid));
@@ -121,12 +119,11 @@ impl Mounted {
             };
             if let Some(refusal) = plan.too_large {
                 // Those before it may remove an object that it then makes, which has no such limit.
-                guard.let_go();
                 if !ticket.is_first() {
-                    ticket.reached().await;
-                    guard.enter_again();
+                    guard.released(ticket.reached()).await;
                     continue;
                 }
+                drop(guard);
                 self.settled(settled).await?;
                 return Err(refusal.into());
             }
@@ -136,9 +133,7 @@ impl Mounted {
             if staged.creates.is_some() {
                 break plan;
             }
-            guard.let_go();
-            self.creating.until_free(&made, ticket).await;
-            guard.enter_again();
+            guard.released(self.creating.until_free(&made, ticket)).await;
         };
         drop(guard);
         {

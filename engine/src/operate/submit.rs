@@ -209,9 +209,7 @@ impl Mounted {
                     self.load(id, wanted, &mut guard).await?;
                 }
                 _ if !ticket.is_first() => {
-                    guard.let_go();
-                    ticket.reached().await;
-                    guard.enter_again();
+                    guard.released(ticket.reached()).await;
                 }
                 Outcome::Refused(refusal) => {
                     drop(ticket);
@@ -229,10 +227,8 @@ impl Mounted {
                         return Err(Error::Invalid { what: "the put's data is not there any more" });
                     };
                     staged = begun();
-                    // Storing may wait for space, and what is held may be what is waited for.
-                    guard.let_go();
-                    txn = self.store_ahead(id, txn, threshold, &ticket, &mut staged).await?;
-                    guard.enter_again();
+                    let storing = self.store_ahead(id, txn, threshold, &ticket, &mut staged);
+                    txn = guard.released(storing).await?;
                 }
                 Outcome::Ready(effects) if effects.is_empty() && system == SystemEffect::None => {
                     // Those before it may have given up their places because this mount has failed; the next one carries

@@ -384,8 +384,17 @@ impl OpGuard {
         Self { shard: Rc::clone(shard), pins, strays, pieces: Pieces::default(), running }
     }
 
-    /// Lets go of everything, before a wait for space: what is held may be what is waited for.
-    pub(crate) fn let_go(&mut self) {
+    /// Waits for something with nothing held: what is held may be what is waited for. What was seen before is outdated then.
+    ///
+    /// The only way to wait for another operation or for space beside [`OpGuard::admits`]; without it a full device deadlocks.
+    pub(crate) async fn released<T>(&mut self, wait: impl Future<Output = T>) -> T {
+        self.let_go();
+        let waited = wait.await;
+        self.running = Some(self.shard.table.enter());
+        waited
+    }
+
+    fn let_go(&mut self) {
         self.running = None;
         self.pieces.clear();
         if !self.pins.is_empty() {
@@ -403,9 +412,7 @@ impl OpGuard {
         if shard.is_admitted(bytes, purpose) {
             return Ok(true);
         }
-        self.let_go();
-        shard.admit(bytes, purpose).await?;
-        self.enter_again();
+        self.released(shard.admit(bytes, purpose)).await?;
         Ok(false)
     }
 
@@ -422,11 +429,6 @@ impl OpGuard {
             return Ok(());
         }
         Err(Error::corrupt(ptr.at, "a tree node: rows outside the interval that its parent names"))
-    }
-
-    /// Begins anew after [`OpGuard::let_go`].
-    pub(crate) fn enter_again(&mut self) {
-        self.running = Some(self.shard.table.enter());
     }
 }
 
