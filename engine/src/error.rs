@@ -100,10 +100,10 @@ pub enum Error {
     },
     /// The answer has more bytes than may be read at once.
     #[error(
-        "{bytes} bytes are more than the {max} that may be read at once: read it in parts, or open a read handle"
+        "{bytes} bytes are more than the {max} that may be read at once: read it in parts or with a read handle, or raise read_bytes_max"
     )]
     ReadTooLarge {
-        /// What was asked for, clipped at the object's size.
+        /// What was asked for, clipped at the object's size; of attributes and keys what was found before the reading ended.
         bytes: u64,
         /// What may be: an option.
         max: usize,

@@ -33,8 +33,9 @@ pub struct OpenOptions {
     pub memory_bytes: usize,
     /// Of these, bytes for data that is read again; 0 for none. An eighth if None, half at most; over a quarter nodes have less.
     pub data_cache_bytes: Option<usize>,
-    /// Most bytes of one answer: a longer read is [`crate::Error::ReadTooLarge`] and has to be read in parts, or with a read
-    /// handle. An eighth of the memory if None, and at least 1 MiB.
+    /// Most bytes of one answer (data, all attributes of an object, the pairs of several keys): a longer one is
+    /// [`crate::Error::ReadTooLarge`]. Data can be read in parts or with a read handle, keys in fewer at a time; attributes one
+    /// by one. An eighth of the memory if None, and at least 1 MiB.
     pub read_bytes_max: Option<usize>,
     /// Most read handles that are open at a time.
     pub read_handles_max: usize,

@@ -6,6 +6,8 @@
 mod calls;
 #[path = "store/embed.rs"]
 mod embed;
+#[path = "store/faces.rs"]
+mod faces;
 #[path = "store/shard.rs"]
 mod shard;
 

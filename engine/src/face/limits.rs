@@ -19,7 +19,8 @@ const OVERWRITTEN_ROW_BYTES: usize = 830;
 
 /// The limits of a store. They depend on its geometry, chosen at format, and on its memory budget, and never change while it
 /// is open. What exceeds one is rejected before any work: with [`crate::Error::TooLarge`], which names the limit, if it is
-/// one of a transaction, else with [`crate::Refused::Invalid`].
+/// one of a transaction, else with [`crate::Refused::Invalid`]. Objects, and attributes and omap pairs of an object, have no
+/// limit on their number but the space of the store.
 ///
 /// Row changes are counted as follows: 80 bytes and the key for each row, and its value if that has at most
 /// `value_inline_bytes`. The rows of a transaction are: the onode of each object (its key is the name and the namespace and

@@ -262,7 +262,8 @@ impl LocalPool {
         self.shard.again(async |on: Rc<Mounted>| on.attr(self.of_user()?, &object, name).await).await
     }
 
-    /// All attributes, by name.
+    /// All attributes, by name. Their number has no limit but space: [`Error::ReadTooLarge`] if names and values together have
+    /// more bytes than `read_bytes_max` of the options; a single one is always read.
     pub async fn attrs(&self, object: impl Into<ObjectId>) -> Result<Vec<(Bytes, Bytes)>> {
         let object = object.into();
         self.shard.again(async |on: Rc<Mounted>| on.attrs(self.of_user()?, &object).await).await
@@ -274,7 +275,8 @@ impl LocalPool {
         self.shard.again(async |on: Rc<Mounted>| on.omap_header(self.of_user()?, &object).await).await
     }
 
-    /// The pairs of these keys; absent keys are left out.
+    /// The pairs of these keys; absent keys are left out. [`Error::ReadTooLarge`] if together they have more bytes than
+    /// `read_bytes_max` of the options; a single one is always read.
     pub async fn omap_get(
         &self,
         object: impl Into<ObjectId>,

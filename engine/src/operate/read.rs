@@ -13,7 +13,7 @@
 //! memory: for its answer, holes included, and for the buffers that the device fills. It keeps them until the answer leaves the
 //! engine; from then on the bytes are the caller's. One that is answered from the data cache takes none: it shares that
 //! memory. A request that has permits waits for the device and for records that are on their way, never for
-//! permits, so requests do not wait for each other in a circle. Answers are bounded: data by
+//! permits, so requests do not wait for each other in a circle. Answers are bounded: data, attributes and the pairs of keys by
 //! [`crate::ShardOptions::read_bytes_max`], pages by [`PAGE_BYTES_MAX`]; nothing is allocated by a size before it has
 //! passed that bound.
 //!
@@ -221,6 +221,12 @@ impl Mounted {
         if bytes > max as u64 { Err(Error::ReadTooLarge { bytes, max }) } else { Ok(()) }
     }
 
+    /// Whether so many pairs may be given at once. A single one always may: the limits on values bound it, and there is no
+    /// smaller answer to ask for.
+    fn check_pairs(&self, pairs: &[(Bytes, Value)]) -> Result<()> {
+        if pairs.len() > 1 { self.check_read(bytes_of(pairs)) } else { Ok(()) }
+    }
+
     pub(crate) async fn exists(self: &Rc<Self>, pool: PoolId, object: &ObjectId) -> Result<bool> {
         let id = self.collection_of(pool, object.hash)?;
         Ok(self.ask(id, |view| read::exists(view, object)).await?.0)
@@ -382,6 +388,7 @@ impl Mounted {
         let limit = PageLimit::items(SLICE_ROWS);
         let (page, guard) = self.ask(id, |view| read::attrs_from(view, object, None, limit)).await?;
         if page.next.is_none() {
+            self.check_pairs(&page.pairs)?;
             let pairs = self.values(page.pairs).await?;
             drop(guard);
             return Ok(pairs);
@@ -393,7 +400,7 @@ impl Mounted {
                 let slice = |rows: &dyn Rows| read::attrs_from(rows, object, from.as_deref(), limit);
                 let page = self.ask_as_of(id, watching, slice).await?;
                 pairs.extend(page.pairs);
-                self.check_read(bytes_of(&pairs))?;
+                self.check_pairs(&pairs)?;
                 from = Some(match page.next {
                     Some(next) => next,
                     None => return self.values(pairs).await,
@@ -421,6 +428,7 @@ impl Mounted {
         let id = self.collection_of(pool, object.hash)?;
         if keys.len() <= SLICE_KEYS {
             let (pairs, guard) = self.ask(id, |view| read::omap_get(view, object, keys)).await?;
+            self.check_pairs(&pairs)?;
             let pairs = self.values(pairs).await?;
             drop(guard);
             return Ok(pairs);
@@ -430,7 +438,7 @@ impl Mounted {
             for keys in keys.chunks(SLICE_KEYS) {
                 let slice = |rows: &dyn Rows| read::omap_get(rows, object, keys);
                 pairs.extend(self.ask_as_of(id, watching, slice).await?);
-                self.check_read(bytes_of(&pairs))?;
+                self.check_pairs(&pairs)?;
                 pace.slice().await;
             }
             self.values(pairs).await

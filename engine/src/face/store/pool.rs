@@ -224,7 +224,8 @@ impl Pool {
         self.call(|pool| async move { pool.attr(object, &name).await }).await
     }
 
-    /// All attributes, by name.
+    /// All attributes, by name. Their number has no limit but space: [`Error::ReadTooLarge`] if names and values together have
+    /// more bytes than `read_bytes_max` of the options; a single one is always read.
     pub async fn attrs(&self, object: impl Into<ObjectId>) -> Result<Vec<(Bytes, Bytes)>> {
         let object = object.into();
         self.call(|pool| async move { pool.attrs(object).await }).await
@@ -236,7 +237,8 @@ impl Pool {
         self.call(|pool| async move { pool.omap_header(object).await }).await
     }
 
-    /// The pairs of these keys; absent keys are left out.
+    /// The pairs of these keys; absent keys are left out. [`Error::ReadTooLarge`] if together they have more bytes than
+    /// `read_bytes_max` of the options; a single one is always read.
     pub async fn omap_get(
         &self,
         object: impl Into<ObjectId>,
