@@ -93,6 +93,23 @@ pub(crate) fn usage_of(tally: &Tally) -> Usage {
     usage
 }
 
+/// The shard does not have this collection any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Gone(pub(crate) CollectionId);
+
+impl From<Gone> for crate::Error {
+    fn from(Gone(id): Gone) -> Self {
+        Self::NoSuchPoolId { id: id.pool }
+    }
+}
+
+impl From<Gone> for Damage {
+    /// The damage of a change of rows that a collection does not have any more; callers look the collection up first.
+    fn from(_: Gone) -> Self {
+        "a change of a collection that is gone"
+    }
+}
+
 /// Damage that was found while rows were changed; the leaf's image or a pending change does not decode.
 pub(crate) type Damage = &'static str;
 
@@ -123,12 +140,23 @@ impl Rows {
         of_pool.find(|(id, _)| id.covers(reversed)).map(|(_, collection)| collection)
     }
 
-    pub(crate) fn collection(&self, id: CollectionId) -> &Collection {
-        self.collections.get(&id).expect("collections are not removed")
+    /// A collection, if the shard still has it. Ids that were kept across an await have to be looked up again.
+    pub(crate) fn collection(&self, id: CollectionId) -> Result<&Collection, Gone> {
+        self.collections.get(&id).ok_or(Gone(id))
     }
 
-    pub(crate) fn collection_mut(&mut self, id: CollectionId) -> &mut Collection {
-        self.collections.get_mut(&id).expect("collections are not removed")
+    pub(crate) fn collection_mut(&mut self, id: CollectionId) -> Result<&mut Collection, Gone> {
+        self.collections.get_mut(&id).ok_or(Gone(id))
+    }
+
+    /// A tree of a collection, if the shard still has it.
+    pub(crate) fn tree(&self, id: CollectionId, tree: TreeKind) -> Result<&Tree, Gone> {
+        self.collection(id).map(|collection| &collection.trees[slot(tree)])
+    }
+
+    /// The pending changes of a tree, if the shard still has it.
+    pub(crate) fn pending(&self, id: CollectionId, tree: TreeKind) -> Result<&Pending, Gone> {
+        self.collection(id).map(|collection| &collection.pending[slot(tree)])
     }
 
     /// Marks a pool's collections as removed in record `lsn`.
@@ -169,7 +197,7 @@ impl Rows {
         let applied = self.change_leaf(id, tree, key, &change, hint);
         self.cache.stamp(Lsn(0));
         applied?;
-        let collection = self.collections.get_mut(&id).expect("collections are not removed");
+        let collection = self.collections.get_mut(&id).ok_or(Gone(id))?;
         let pending = &mut collection.pending[slot(tree)];
         pending.add(key, change, lsn, &mut self.ages).map_err(|malformed| malformed.what)
     }
@@ -182,7 +210,7 @@ impl Rows {
         change: &Change,
         hint: Option<LookupHint>,
     ) -> Result<(), Damage> {
-        let collection = self.collections.get_mut(&id).expect("collections are not removed");
+        let collection = self.collections.get_mut(&id).ok_or(Gone(id))?;
         let tree = &mut collection.trees[slot(kind)];
         let cache = &mut self.cache;
         if let Change::Patch(patch) = change
@@ -209,11 +237,6 @@ impl Rows {
         tree.insert_at(cache, key, &value, hint).map(|_| ()).map_err(damage)
     }
 
-    /// Whether the way to a row is in memory; the absent node if not.
-    pub(crate) fn way_to(&self, id: CollectionId, tree: TreeKind, key: &[u8]) -> Result<(), TreeStop> {
-        self.collection(id).trees[slot(tree)].find(&self.cache, key).map(|_| ())
-    }
-
     /// Takes a node that was read. A leaf gets the pending changes of its interval. None if it belongs nowhere any more.
     pub(crate) fn take_loaded(
         &mut self,
@@ -234,15 +257,17 @@ impl Rows {
         if !is_leaf {
             return Ok(Some(pin));
         }
-        let collection = self.collections.get(&id).expect("collections are not removed");
-        let leaf = match collection.trees[slot(tree)].leaf_of(&self.cache, &first) {
-            Ok(Some(leaf)) if leaf.ptr == ptr => leaf,
-            _ => {
-                // The tree changed, or the nodes above were given up, while it was read. Read again when it is met again.
-                self.cache.unpin(pin);
-                self.cache.forget(ptr);
-                return Ok(None);
-            }
+        let collection = self.collections.get(&id);
+        let leaf = collection.and_then(|collection| {
+            let leaf = collection.trees[slot(tree)].leaf_of(&self.cache, &first).ok()??;
+            (leaf.ptr == ptr).then_some((collection, leaf))
+        });
+        let Some((collection, leaf)) = leaf else {
+            // The collection is gone, or its tree changed, or the nodes above were given up, while it was read. Read again
+            // when it is met again.
+            self.cache.unpin(pin);
+            self.cache.forget(ptr);
+            return Ok(None);
         };
         let pending = collection.pending[slot(tree)].within(&leaf.lower, leaf.upper.as_deref());
         let mut changes: Vec<(Key, Change, Lsn)> =
@@ -268,7 +293,7 @@ impl Rows {
     pub(crate) fn grow_rootless(&mut self) -> Result<(), Damage> {
         for id in self.collections.keys().copied().collect::<Vec<_>>() {
             for tree in TreeKind::ALL {
-                let collection = self.collection(id);
+                let Ok(collection) = self.collection(id) else { continue };
                 if collection.trees[slot(tree)].root().is_some() {
                     continue;
                 }
@@ -290,4 +315,50 @@ fn damage(stop: TreeStop) -> Damage {
         unreachable!("the way to the row was looked up in the same moment")
     };
     what
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A shard that had a collection with one row, and its id.
+    fn rows_and_id() -> (Rows, CollectionId) {
+        let id = CollectionId::whole(PoolId(7));
+        let mut rows = Rows::new(4096, &[]);
+        rows.add_collection(id, Term(1));
+        let set = Change::Set(b"value".to_vec());
+        rows.apply_row((id, TreeKind::Names), b"key", set, Lsn(1), None).expect("its collection is there");
+        (rows, id)
+    }
+
+    #[test]
+    fn a_collection_that_left_is_a_value_for_every_look_up() {
+        let (mut rows, id) = rows_and_id();
+        assert_eq!(rows.value_of((id, TreeKind::Names), b"key"), Some(b"value".as_slice()));
+        rows.collections.remove(&id);
+        assert_eq!(rows.collection(id).err(), Some(Gone(id)));
+        assert_eq!(rows.collection_mut(id).err(), Some(Gone(id)));
+        assert_eq!(rows.tree(id, TreeKind::Names).err(), Some(Gone(id)));
+        assert_eq!(rows.pending(id, TreeKind::Names).err(), Some(Gone(id)));
+        assert_eq!(rows.value_of((id, TreeKind::Names), b"key"), None);
+        let change = rows.apply_row((id, TreeKind::Names), b"key", Change::Gone, Lsn(2), None);
+        assert!(change.is_err(), "nothing is left to change");
+        assert_eq!(crate::Error::from(Gone(id)), crate::Error::NoSuchPoolId { id: id.pool });
+    }
+
+    #[test]
+    fn a_node_that_was_loaded_for_a_collection_that_left_is_not_kept() {
+        let (mut rows, id) = rows_and_id();
+        let leaf = {
+            let tree = rows.tree(id, TreeKind::Names).expect("its collection is there");
+            tree.leaf_of(&rows.cache, b"key").expect("all is in memory").expect("it has a row").ptr
+        };
+        let page = rows.cache.page_mut(leaf).expect("it is in memory").image().into();
+        let page = Page::decode(page).expect("the image of a page");
+        rows.collections.remove(&id);
+        let image = NodePtr::image(seabed_types::Paddr::new(seabed_types::SegmentId(3), 4096), leaf.crc);
+        let taken = rows.take_loaded(id, TreeKind::Names, image, page).expect("nothing is damaged");
+        assert!(taken.is_none());
+        assert!(!rows.cache.has(image));
+    }
 }

@@ -21,7 +21,7 @@
 use std::rc::Rc;
 
 use rustc_hash::FxHashSet;
-use seabed_btree::Stop;
+use seabed_btree::{Stop, Tree};
 use seabed_device::{Class, Durability, WriteBuf, WriteOpts};
 use seabed_journal::entry::SMALL_ENTRY_BYTES;
 use seabed_journal::{Journal, Need};
@@ -31,6 +31,7 @@ use seabed_segment::{
 };
 use seabed_types::{NodePtr, SegmentId, TreeKind};
 
+use crate::rows::node_cache::Cache;
 use crate::rows::slot;
 use crate::rows::view::Wanted;
 use crate::shard::mounted::{Mounted, OpGuard};
@@ -80,6 +81,30 @@ struct PlacedImage {
     tree: TreeKind,
     level: u8,
     lower: Vec<u8>,
+}
+
+/// The outcome of placing a node's image.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ImagePlaced {
+    Yes,
+    NoSpace,
+    /// The shard does not have the node's collection any more.
+    Gone,
+}
+
+/// Makes sure that the nodes above a node are in memory; the end of its interval if it is a leaf.
+fn way_above(
+    of: &Tree,
+    cache: &Cache,
+    level: u8,
+    lower: &[u8],
+) -> std::result::Result<Option<Vec<u8>>, Stop> {
+    of.node_at(cache, level, lower)?;
+    if level > 0 {
+        return Ok(None);
+    }
+    Ok(of.leaf_of(cache, lower)?.and_then(|leaf| leaf.upper))
 }
 
 /// A hold on a segment; ends when dropped.
@@ -299,8 +324,7 @@ impl Mounted {
         (self.layout.device_offset(header.at), buf, opts)
     }
 
-    /// Makes an image of a node that is in memory, with the nodes above it, and gives it its new pointer. False: there is no
-    /// space for it. A leaf's pending changes are in the image and are forgotten.
+    /// Makes an image of a node that is in memory, with the nodes above it, and gives it its new pointer. A leaf's pending changes are in the image and are forgotten.
     pub(crate) fn place_image(
         self: &Rc<Self>,
         id: CollectionId,
@@ -308,10 +332,11 @@ impl Mounted {
         (level, lower, upper): (u8, &[u8], Option<&[u8]>),
         old: NodePtr,
         claimer: Claimer,
-    ) -> bool {
+    ) -> ImagePlaced {
         let reserve = self.reserve_against(claimer);
         let streams = &mut *self.streams.borrow_mut();
         let rows = &mut *self.rows.borrow_mut();
+        let Some(collection) = rows.collections.get_mut(&id) else { return ImagePlaced::Gone };
         let node_bytes = rows.node_bytes;
         let what = ListedWhat::Image { pool: id.pool, tree, level, first_key: lower.to_vec() };
         let listed = listed_bytes(&what);
@@ -328,7 +353,7 @@ impl Mounted {
             self.write_images(streams);
             let first = record_bytes_of(node_bytes, listed);
             if !self.make_room(streams, StreamKind::Nodes, (first, listed), claimer, reserve) {
-                return false;
+                return ImagePlaced::NoSpace;
             }
             let at = streams.nodes.as_ref().expect("there is room in it").at();
             let device = Rc::clone(&self.machine.device);
@@ -349,7 +374,6 @@ impl Mounted {
         listed.encode(open.record.entries());
         streams.nodes.as_mut().expect("there is room in it").list(&listed);
         open.images.push(PlacedImage { ptr: new, id, tree, level, lower: lower.to_vec() });
-        let collection = rows.collections.get_mut(&id).expect("collections are not removed");
         let set = collection.trees[slot(tree)].set_image(&mut rows.cache, level, lower, old, new);
         assert_eq!(set, Ok(true), "the nodes above a node that is written are in memory");
         rows.cache.imaged(old, new);
@@ -363,7 +387,7 @@ impl Mounted {
         for released in rows.cache.take_released() {
             self.release_image(streams, released);
         }
-        true
+        ImagePlaced::Yes
     }
 
     /// An image is no node's image any more: dead at once if no checkpoint names it, else with the next one.
@@ -438,11 +462,18 @@ impl Mounted {
                 if !self.rows.borrow().cache.has(ptr) {
                     break;
                 }
-                match self.way_above(id, tree, level, &lower) {
+                let above = {
+                    let rows = self.rows.borrow();
+                    let Ok(of) = rows.tree(id, tree) else { break };
+                    way_above(of, &rows.cache, level, &lower)
+                };
+                match above {
                     Ok(upper) => {
                         let bounds = (level, lower.as_slice(), upper.as_deref());
-                        if !self.place_image(id, tree, bounds, ptr, claimer) {
-                            return Err(self.no_space());
+                        match self.place_image(id, tree, bounds, ptr, claimer) {
+                            ImagePlaced::Yes => {}
+                            ImagePlaced::NoSpace => return Err(self.no_space()),
+                            ImagePlaced::Gone => break,
                         }
                         let streams = &mut *self.streams.borrow_mut();
                         seabed_types::reached!(ImagesMoved);
@@ -463,23 +494,6 @@ impl Mounted {
         }
         self.write_images(&mut self.streams.borrow_mut());
         Ok(())
-    }
-
-    /// Makes sure that the nodes above a node are in memory; the end of its interval if it is a leaf.
-    fn way_above(
-        &self,
-        id: CollectionId,
-        tree: TreeKind,
-        level: u8,
-        lower: &[u8],
-    ) -> std::result::Result<Option<Vec<u8>>, Stop> {
-        let rows = self.rows.borrow();
-        let of = &rows.collection(id).trees[slot(tree)];
-        of.node_at(&rows.cache, level, lower)?;
-        if level > 0 {
-            return Ok(None);
-        }
-        Ok(of.leaf_of(&rows.cache, lower)?.and_then(|leaf| leaf.upper))
     }
 
     /// Waits until all images that were placed are on the device (not yet flushed).

@@ -11,16 +11,16 @@
 //! the slots either of them does.
 //! Cost: three flushes, two copies of the body, one image per node without one.
 
+use seabed_btree::Stop as TreeStop;
 use seabed_device::{Class, Durability, WriteOpts};
 use seabed_journal::{Body, BodyPart, CUTS_MAX, LogCut, PARTS_MAX, Slot, cuts_of_window};
 use seabed_segment::{Layout, ListedWhat, SlotCopy, StreamKind, Summing};
 use seabed_types::{BLOCK_BYTES, Lsn, SegmentId, TreeKind};
 use std::rc::Rc;
 
-use crate::io::streams::{Append, Hold, WRITE_TRIES};
+use crate::io::streams::{Append, Hold, ImagePlaced, WRITE_TRIES};
 use crate::maintain::trim::TrimMode;
 use crate::mount::states_durable;
-use crate::rows::slot;
 use crate::shard::mounted::Mounted;
 use crate::space::segments::Claimer;
 use crate::{Error, Result};
@@ -56,6 +56,14 @@ pub(crate) enum Checkpointed {
     Written,
     /// There is no space for its images or its body; the checkpoint before stays the newest.
     NoSpace,
+}
+
+/// A tree whose nodes in memory cannot be listed: a node that is only in memory has its parents there.
+fn of_tree(stop: TreeStop) -> Error {
+    match stop {
+        TreeStop::Corrupt { node, what } => Error::corrupt(node.at, what),
+        TreeStop::Absent(node) => Error::corrupt(node.at, "a node in memory whose parent is not"),
+    }
 }
 
 /// The state at E.
@@ -136,15 +144,15 @@ impl Mounted {
             for tree in TreeKind::ALL {
                 let nodes = {
                     let rows = self.rows.borrow();
-                    rows.collection(*id).trees[slot(tree)]
-                        .memory_nodes(&rows.cache)
-                        .map_err(|_| Error::Closed)?
+                    let Ok(of) = rows.tree(*id, tree) else { continue };
+                    of.memory_nodes(&rows.cache).map_err(of_tree)?
                 };
                 for node in nodes {
                     let upper = self.upper_of(*id, tree, node.level, &node.lower);
                     let bounds = (node.level, node.lower.as_slice(), upper.as_deref());
-                    if !self.place_image(*id, tree, bounds, node.ptr, claimer) {
-                        return Ok(None);
+                    match self.place_image(*id, tree, bounds, node.ptr, claimer) {
+                        ImagePlaced::Yes | ImagePlaced::Gone => {}
+                        ImagePlaced::NoSpace => return Ok(None),
                     }
                 }
             }
@@ -196,7 +204,7 @@ impl Mounted {
             return None;
         }
         let rows = self.rows.borrow();
-        let leaf = rows.collection(id).trees[slot(tree)].leaf_of(&rows.cache, lower);
+        let leaf = rows.tree(id, tree).ok()?.leaf_of(&rows.cache, lower);
         leaf.expect("a node without an image has its parents in memory").and_then(|leaf| leaf.upper)
     }
 

@@ -35,8 +35,8 @@ use seabed_journal::entry::SMALL_ENTRY_BYTES;
 use seabed_types::{NodePtr, SegmentId, TreeKind};
 
 use crate::Result;
+use crate::io::streams::ImagePlaced;
 use crate::maintain::packing::{Gain, Packing, Slack};
-use crate::rows::slot;
 use crate::rows::view::Wanted;
 use crate::shard::mounted::{Mounted, OpGuard};
 use crate::space::segments::Claimer;
@@ -184,7 +184,7 @@ impl Mounted {
         loop {
             let step = {
                 let rows = self.rows.borrow();
-                let of = &rows.collection(id).trees[slot(tree)];
+                let Ok(of) = rows.tree(id, tree) else { return Ok(None) };
                 let step = || -> std::result::Result<Option<Step>, TreeStop> {
                     let Some(leaf) = of.leaf_of(&rows.cache, key)? else { return Ok(None) };
                     let mut way = vec![leaf.ptr];
@@ -308,7 +308,7 @@ impl Mounted {
         let Found { id, tree, level, lower, ptr, .. } = node;
         let upper = {
             let rows = self.rows.borrow();
-            let of = &rows.collection(*id).trees[slot(*tree)];
+            let Ok(of) = rows.tree(*id, *tree) else { return Moved::Done };
             match of.node_at(&rows.cache, *level, lower) {
                 Ok(Some(now)) if now == *ptr => {}
                 Err(TreeStop::Absent(absent)) => return Moved::Absent(absent),
@@ -327,8 +327,10 @@ impl Mounted {
             }
         };
         let bounds = (*level, lower.as_slice(), upper.as_deref());
-        let is_placed = self.place_image(*id, *tree, bounds, *ptr, Claimer::Compact);
-        if is_placed { Moved::Done } else { Moved::NoSpace }
+        match self.place_image(*id, *tree, bounds, *ptr, Claimer::Compact) {
+            ImagePlaced::Yes | ImagePlaced::Gone => Moved::Done,
+            ImagePlaced::NoSpace => Moved::NoSpace,
+        }
     }
 
     /// Loads what is needed to move a node. False: it cannot be read.

@@ -28,12 +28,13 @@ use seabed_object::Change;
 use seabed_segment::SlotCopy;
 use seabed_types::{Lsn, NodePtr, TreeKind};
 
+use crate::io::streams::ImagePlaced;
 use crate::maintain::checkpoint::Checkpointed;
 use crate::maintain::packing::Slack;
 use crate::operate::submit::change_ref;
 use crate::rows::pending::Key;
-use crate::rows::slot;
 use crate::rows::view::Wanted;
+use crate::rows::{Gone, slot};
 use crate::shard::mounted::{Mounted, OpGuard};
 use crate::space::segments::Claimer;
 use crate::{Error, Result};
@@ -172,6 +173,8 @@ enum Step {
     Corrupt(seabed_types::Paddr, &'static str),
     /// There is no space for its image.
     NoSpace,
+    /// The shard does not have the collection any more.
+    Gone,
 }
 
 /// A cycle: what it is part of, and the oldest record whose pending changes it leaves.
@@ -302,7 +305,9 @@ impl Mounted {
     }
 
     fn pending_rows(&self, id: CollectionId) -> usize {
-        self.rows.borrow().collection(id).pending.iter().map(crate::rows::pending::Pending::len).sum()
+        let rows = self.rows.borrow();
+        rows.collection(id)
+            .map_or(0, |collection| collection.pending.iter().map(crate::rows::pending::Pending::len).sum())
     }
 
     /// The first pending change at `from` or behind that is older than `first`.
@@ -313,7 +318,7 @@ impl Mounted {
             Bound::Excluded(key) => Bound::Excluded(key.as_slice()),
             Bound::Unbounded => Bound::Unbounded,
         };
-        rows.collection(id).pending[slot(tree)].first_older(from, first).cloned()
+        rows.pending(id, tree).ok()?.first_older(from, first).cloned()
     }
 
     /// Lets others run after every few leaves: looking at I/O after each would cost more than the leaf.
@@ -371,6 +376,8 @@ impl Mounted {
         loop {
             match self.trim_step(id, tree, key, cycle, *full)? {
                 Step::Done(next, rows) => return Ok((next, rows)),
+                // The cycle's next look-up finds no pending change either.
+                Step::Gone => return Ok((Bound::Unbounded, 0)),
                 Step::Load(ptr) => {
                     if let Err(error) = self.load(id, vec![Wanted::Node(tree, ptr)], &mut guard).await {
                         return self.trim_unreadable((id, tree, key), cycle, &error);
@@ -413,7 +420,8 @@ impl Mounted {
     ) -> Result<Step> {
         let leaf = {
             let rows = self.rows.borrow();
-            rows.collection(id).trees[slot(tree)].leaf_of(&rows.cache, key)
+            let Ok(of) = rows.tree(id, tree) else { return Ok(Step::Gone) };
+            of.leaf_of(&rows.cache, key)
         };
         let leaf = match leaf {
             Ok(Some(leaf)) => leaf,
@@ -423,7 +431,7 @@ impl Mounted {
         };
         let rows = {
             let rows = self.rows.borrow();
-            rows.collection(id).pending[slot(tree)].any_order(&leaf.lower, leaf.upper.as_deref()).count()
+            rows.pending(id, tree)?.any_order(&leaf.lower, leaf.upper.as_deref()).count()
         };
         let next = match &leaf.upper {
             Some(upper) => Bound::Included(Key::from_slice(upper)),
@@ -437,7 +445,10 @@ impl Mounted {
         if full {
             return Ok(Step::NoSpace);
         }
-        let present = self.rows.borrow().way_to(id, tree, key);
+        let present = {
+            let rows = self.rows.borrow();
+            rows.tree(id, tree)?.find(&rows.cache, key).map(|_| ())
+        };
         match present {
             Ok(()) => {}
             Err(TreeStop::Absent(ptr)) => return Ok(Step::Load(ptr)),
@@ -446,7 +457,7 @@ impl Mounted {
         // The nodes above may have right checksums and not agree on whose the leaf is.
         let found = {
             let rows = self.rows.borrow();
-            rows.collection(id).trees[slot(tree)].finds(&rows.cache, 0, &leaf.lower, leaf.ptr)
+            rows.tree(id, tree)?.finds(&rows.cache, 0, &leaf.lower, leaf.ptr)
         };
         match found {
             Ok(true) => {}
@@ -456,10 +467,14 @@ impl Mounted {
         }
         let bounds = (0, leaf.lower.as_slice(), leaf.upper.as_deref());
         let placed = self.place_image(id, tree, bounds, leaf.ptr, cycle.mode.trim_claimer());
-        if placed {
-            seabed_types::reached!(LeafWritten);
-        }
-        Ok(if placed { Step::Done(next, rows) } else { Step::NoSpace })
+        Ok(match placed {
+            ImagePlaced::Yes => {
+                seabed_types::reached!(LeafWritten);
+                Step::Done(next, rows)
+            }
+            ImagePlaced::NoSpace => Step::NoSpace,
+            ImagePlaced::Gone => Step::Gone,
+        })
     }
 
     /// A tree without rows: the next checkpoint publishes it as empty, which has all its changes. Those that are not
@@ -468,14 +483,14 @@ impl Mounted {
         let durable = self.durable_below();
         let newest = {
             let rows = self.rows.borrow();
-            rows.collection(id).pending[slot(tree)].any_order(&[], None).map(|pending| pending.newest).max()
+            rows.pending(id, tree)?.any_order(&[], None).map(|pending| pending.newest).max()
         };
         if newest.is_some_and(|newest| newest >= durable) {
             let nothing = Leaf { ptr: NodePtr::memory(0), lower: Vec::new(), upper: None };
             self.log_again(id, tree, &nothing, first, true)?;
         } else {
             let rows = &mut *self.rows.borrow_mut();
-            let collection = rows.collections.get_mut(&id).expect("collections are not removed");
+            let collection = rows.collections.get_mut(&id).ok_or(Gone(id))?;
             collection.pending[slot(tree)].imaged(&[], None, &mut rows.ages);
         }
         Ok(Step::Done(Bound::Excluded(Key::from_slice(key)), 1))
@@ -495,7 +510,7 @@ impl Mounted {
             return Ok(false);
         }
         let rows = &mut *self.rows.borrow_mut();
-        let collection = rows.collections.get_mut(&id).expect("collections are not removed");
+        let collection = rows.collections.get_mut(&id).ok_or(Gone(id))?;
         let pending = &mut collection.pending[slot(tree)];
         let old: Vec<(Key, Change)> = pending
             .within(&leaf.lower, leaf.upper.as_deref())

@@ -33,6 +33,7 @@ use crate::io::streams::{Append, Appended, Hold, WRITE_TRIES};
 use crate::maintain::admit::Purpose;
 use crate::operate::put::Alive;
 use crate::operate::submit::StagedData;
+use crate::rows::Gone;
 use crate::rows::view::View;
 use crate::shard::mounted::{Mounted, OpGuard};
 use crate::shard::queue::Ticket;
@@ -92,7 +93,7 @@ impl Mounted {
             guard.released(ticket.reached()).await;
             let resolved = loop {
                 let (resolved, wanted) =
-                    self.look(id, &guard, |view| resolve_appends(view, &txn, &staged.laid));
+                    self.look(id, &guard, |view| resolve_appends(view, &txn, &staged.laid))?;
                 match resolved {
                     Ok(resolved) => break resolved,
                     Err(stop) => self.load_or_fail(id, stop, wanted, &mut guard).await?,
@@ -104,7 +105,7 @@ impl Mounted {
         let plan = loop {
             let (plan, wanted, settled) = {
                 let rows = self.rows.borrow();
-                let collection = rows.collection(id);
+                let collection = rows.collection(id)?;
                 let view = View::new(&rows, collection, &guard.pieces);
                 let plan = bulk_plan(&view, &txn, storing, collection.next_id, &self.limits);
                 let (wanted, settled) = view.end();
@@ -138,7 +139,7 @@ impl Mounted {
         drop(guard);
         {
             let mut rows = self.rows.borrow_mut();
-            let collection = rows.collection_mut(id);
+            let collection = rows.collection_mut(id)?;
             collection.next_id = collection.next_id.max(plan.next_id);
         }
         // What cannot fit is rejected before anything is stored.
@@ -174,11 +175,11 @@ impl Mounted {
         id: CollectionId,
         guard: &OpGuard,
         look: impl FnOnce(&View<'_>) -> T,
-    ) -> (T, Vec<crate::rows::view::Wanted>) {
+    ) -> std::result::Result<(T, Vec<crate::rows::view::Wanted>), Gone> {
         let rows = self.rows.borrow();
-        let view = View::new(&rows, rows.collection(id), &guard.pieces);
+        let view = View::new(&rows, rows.collection(id)?, &guard.pieces);
         let result = look(&view);
-        (result, view.end().0)
+        Ok((result, view.end().0))
     }
 
     pub(crate) async fn load_or_fail(

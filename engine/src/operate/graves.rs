@@ -145,12 +145,12 @@ impl Mounted {
     /// Removes some objects of a removed pool. No caller can see them, so it stands in no line either.
     async fn remove_objects(self: &Rc<Self>, id: CollectionId) -> Result<Slice> {
         let remove = |view: &View<'_>, count| {
-            let next_id = self.rows.borrow().collection(id).next_id;
+            let next_id = view.collection().next_id;
             let removed = remove_first(view, count, next_id, &self.limits)?;
             Ok(removed.map(|effects| (effects, ())))
         };
         let Some(()) = self.apply_slice(id, SLICE_OBJECTS, remove).await? else { return Ok(Slice::Nothing) };
-        if self.rows.borrow().collection(id).removed_in == Some(Lsn(0)) {
+        if self.rows.borrow().collection(id).is_ok_and(|collection| collection.removed_in == Some(Lsn(0))) {
             seabed_types::reached!(PoolDrained);
         }
         Ok(Slice::Done)
@@ -183,7 +183,10 @@ impl Mounted {
     ) -> Result<Option<T>> {
         let mut guard = OpGuard::new(self);
         loop {
-            let (found, wanted) = self.look(id, &guard, |view| slice(view, count));
+            // A collection that is gone is drained where it is now.
+            let Ok((found, wanted)) = self.look(id, &guard, |view| slice(view, count)) else {
+                return Ok(None);
+            };
             let (effects, found) = match found {
                 Ok(None) => return Ok(None),
                 Ok(Some(found)) => found,
@@ -204,7 +207,7 @@ impl Mounted {
             if !guard.admits(need.entries, Purpose::Remove).await? {
                 continue;
             }
-            let wanted = self.ways_to(id, &effects);
+            let wanted = self.ways_to(id, &effects)?;
             if !wanted.is_empty() {
                 self.load(id, wanted, &mut guard).await?;
                 continue;

@@ -21,7 +21,6 @@ use seabed_object::{ObjectId, Stop, key};
 use seabed_types::{NodePtr, PoolId, TreeKind};
 
 use crate::operate::read::{PAGE_BYTES_MAX, SLICE_ROWS, refused};
-use crate::rows::slot;
 use crate::rows::view::{View, Wanted};
 use crate::shard::mounted::{Mounted, OpGuard};
 use crate::{Error, Result};
@@ -179,7 +178,7 @@ impl Mounted {
             let to = to.as_deref().or(end);
             let (page, wanted, settled) = {
                 let rows = self.rows.borrow();
-                let view = View::new(&rows, rows.collection(id), &guard.pieces);
+                let view = View::new(&rows, rows.collection(id)?, &guard.pieces);
                 let page = read::list_page(&view, start, to, limit);
                 let (wanted, settled) = view.end();
                 (page, wanted, settled)
@@ -233,12 +232,12 @@ impl Mounted {
         ptr: NodePtr,
     ) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
         let rows = self.rows.borrow();
-        let tree = &rows.collection(id).trees[slot(TreeKind::Names)];
+        let tree = rows.tree(id, TreeKind::Names).ok()?;
         let mut key = start.to_vec();
         loop {
             let way = match tree.way_to(&rows.cache, &key) {
                 Ok(way) => way?,
-                Err(TreeStop::Absent(_) | _) => return None,
+                Err(TreeStop::Absent(_) | TreeStop::Corrupt { .. }) => return None,
             };
             if way.is_absent {
                 return (way.ptr == ptr).then_some((way.lower, way.upper));

@@ -249,7 +249,7 @@ impl Family {
             // one, or the end of one attempt would hand the other's family to the graves.
             let (number, effects) = {
                 let mut rows = mounted.rows.borrow_mut();
-                let collection = rows.collection_mut(self.id);
+                let collection = rows.collection_mut(self.id)?;
                 let (number, effects) = stream::begin(self.hash, collection.next_id);
                 collection.next_id = effects.next_id;
                 (number, effects)
@@ -596,7 +596,7 @@ impl Mounted {
         }
         let mut guard = OpGuard::new(self);
         loop {
-            let (effects, wanted) = self.look(id, &guard, |view| stream::rows(view, hash, family, &rows));
+            let (effects, wanted) = self.look(id, &guard, |view| stream::rows(view, hash, family, &rows))?;
             match effects {
                 Ok(effects) => {
                     if let Some(lsn) = self.apply_admitted(id, effects, Purpose::Store, &mut guard).await? {
@@ -638,7 +638,7 @@ impl Mounted {
         if self.is_removed(id) {
             self.not_removed(id).await?;
         }
-        let wanted = self.ways_to(id, &effects);
+        let wanted = self.ways_to(id, &effects)?;
         if wanted.is_empty() {
             return self.apply(id, effects, &need, SystemEffect::None).map(Some);
         }

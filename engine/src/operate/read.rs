@@ -138,7 +138,7 @@ impl Mounted {
             self.not_removed(id).await?;
             let (answer, wanted, settled) = {
                 let rows = self.rows.borrow();
-                let view = View::new(&rows, rows.collection(id), &guard.pieces);
+                let view = View::new(&rows, rows.collection(id)?, &guard.pieces);
                 let answer = question(&view);
                 let (wanted, settled) = view.end();
                 (answer, wanted, settled)
@@ -170,7 +170,7 @@ impl Mounted {
             self.not_removed(id).await?;
             let (answer, wanted) = {
                 let rows = self.rows.borrow();
-                let view = View::new(&rows, rows.collection(id), &guard.pieces);
+                let view = View::new(&rows, rows.collection(id)?, &guard.pieces);
                 let answer = watching.as_of(&view, &question);
                 (answer, view.end().0)
             };
@@ -521,17 +521,19 @@ impl Mounted {
 
     /// Whether the collection's pool was removed, durably or not.
     pub(crate) fn is_removed(&self, id: CollectionId) -> bool {
-        self.rows.borrow().collection(id).removed_in.is_some()
+        self.rows.borrow().collection(id).is_ok_and(|collection| collection.removed_in.is_some())
     }
 
     /// Whether callers may be told so at once.
     pub(crate) fn is_known_as_removed(&self, id: CollectionId) -> bool {
-        self.rows.borrow().collection(id).removed_in.is_some_and(|lsn| lsn < self.durable_below())
+        let rows = self.rows.borrow();
+        let removed_in = rows.collection(id).ok().and_then(|collection| collection.removed_in);
+        removed_in.is_some_and(|lsn| lsn < self.durable_below())
     }
 
     /// Fails if the collection's pool was removed, once that is durable (rule L6). What it returns holds until the next await.
     pub(crate) async fn not_removed(&self, id: CollectionId) -> Result<()> {
-        let removed_in = self.rows.borrow().collection(id).removed_in;
+        let removed_in = self.rows.borrow().collection(id)?.removed_in;
         let Some(lsn) = removed_in else { return Ok(()) };
         self.settled(lsn.next()).await?;
         Err(Error::NoSuchPoolId { id: id.pool })

@@ -36,8 +36,8 @@ use smallvec::SmallVec;
 use crate::io::streams::Hold;
 use crate::maintain::admit::Purpose;
 use crate::operate::put::Alive;
-use crate::rows::tally_of;
 use crate::rows::view::{LookupHints, Pieces, View, Wanted};
+use crate::rows::{Gone, tally_of};
 use crate::shard::mounted::{Mounted, OpGuard};
 use crate::shard::queue::{CreateGuard, OrderQueue, Ticket};
 use crate::shard::request::{Request, Work};
@@ -146,7 +146,7 @@ impl Mounted {
     ) -> Result<Option<Lsn>> {
         let (outcome, hints) = {
             let rows = self.rows.borrow();
-            let collection = rows.collection(id);
+            let collection = rows.collection(id)?;
             if collection.removed_in.is_some() {
                 return Ok(None);
             }
@@ -163,7 +163,7 @@ impl Mounted {
         let bytes = need.pieces + need.entries;
         if self.journal()?.check(&need).is_err()
             || !self.is_admitted(bytes, purpose_of(txn, &effects))
-            || !self.ways_to(id, &effects).is_empty()
+            || !self.ways_to(id, &effects)?.is_empty()
         {
             return Ok(None);
         }
@@ -197,7 +197,7 @@ impl Mounted {
             self.not_removed(id).await?;
             let (outcome, wanted, settled) = {
                 let rows = self.rows.borrow();
-                let collection = rows.collection(id);
+                let collection = rows.collection(id)?;
                 let view = View::new(&rows, collection, &guard.pieces);
                 let prepared = Prepared { stored: &staged.stored, laid: &staged.laid };
                 let outcome = execute_prepared(&view, &txn, prepared, collection.next_id, &self.limits);
@@ -252,7 +252,7 @@ impl Mounted {
                         continue;
                     }
                     // A row that is only written may not have been looked at.
-                    let wanted = self.ways_to(id, &effects);
+                    let wanted = self.ways_to(id, &effects)?;
                     if !wanted.is_empty() {
                         self.load(id, wanted, &mut guard).await?;
                         continue;
@@ -300,6 +300,8 @@ impl Mounted {
         (hints, permit): (&LookupHints, Option<Permit>),
     ) -> Result<Lsn> {
         let journal = Rc::clone(self.journal()?);
+        // Once a row is applied, an error ends the mount.
+        self.rows.borrow().collection(id)?;
         let mut has_expired = false;
         let sets_graves = effects.rows.iter().any(|row| row.tree == TreeKind::Graves);
         let joined = journal.join(need, |joined| -> std::result::Result<(), &'static str> {
@@ -342,7 +344,7 @@ impl Mounted {
                 joined.live(at.segment, -i64::from(*bytes));
                 self.table.minus(at.segment, *bytes, lsn);
             }
-            let collection = rows.collection_mut(id);
+            let collection = rows.collection_mut(id)?;
             collection.next_id = collection.next_id.max(effects.next_id);
             let change = tally_of(&usage);
             collection.tally.add(&change);
@@ -353,7 +355,7 @@ impl Mounted {
                     let new = CollectionId::whole(pool);
                     joined.new_collection(new, Term(1));
                     rows.add_collection(new, Term(1));
-                    rows.collection_mut(new).shown_at = lsn.next();
+                    rows.collection_mut(new)?.shown_at = lsn.next();
                 }
                 SystemEffect::RemovePool(pool) => rows.mark_removed(pool, lsn),
             }
@@ -380,18 +382,22 @@ impl Mounted {
 
     /// The nodes that are not in memory on the ways to the rows that effects change. The effects were computed in this same
     /// moment, so rows that were seen then need no second look.
-    pub(crate) fn ways_to(&self, id: CollectionId, effects: &Effects) -> Vec<Wanted> {
+    pub(crate) fn ways_to(
+        &self,
+        id: CollectionId,
+        effects: &Effects,
+    ) -> std::result::Result<Vec<Wanted>, Gone> {
         let rows = self.rows.borrow();
         let mut wanted = Vec::new();
         for row in effects.rows.iter().filter(|row| !row.seen) {
-            if let Err(TreeStop::Absent(ptr)) = rows.way_to(id, row.tree, &row.key) {
+            if let Err(TreeStop::Absent(ptr)) = rows.tree(id, row.tree)?.find(&rows.cache, &row.key) {
                 let node = Wanted::Node(row.tree, ptr);
                 if !wanted.contains(&node) {
                     wanted.push(node);
                 }
             }
         }
-        wanted
+        Ok(wanted)
     }
 }
 

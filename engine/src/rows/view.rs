@@ -67,6 +67,11 @@ impl LookupHints {
 }
 
 impl<'a> View<'a> {
+    /// The collection that it shows.
+    pub(crate) const fn collection(&self) -> &'a Collection {
+        self.collection
+    }
+
     pub(crate) fn new(rows: &'a Rows, collection: &'a Collection, pieces: &'a Pieces) -> Self {
         Self {
             rows,
