@@ -6,7 +6,7 @@ use std::future::Future;
 use std::path::Path;
 
 use futures::executor::block_on;
-use seabed::{Access, OpenOptions, Pool, Store};
+use seabed::{Access, Error, OpenOptions, Pool, Store};
 
 use crate::args::Global;
 use crate::exit::{Exit, Failure, Outcome};
@@ -17,6 +17,13 @@ use crate::names;
 pub(crate) struct Session {
     store: Store,
     shown: String,
+}
+
+/// The pool that a command writes to.
+pub(crate) struct TargetPool {
+    pub(crate) pool: Pool,
+    /// Whether this session created it.
+    is_new: bool,
 }
 
 impl Session {
@@ -52,9 +59,31 @@ impl Session {
         block_on(self.store.pool(name)).map_err(|error| Failure::engine(&self.shown, &error))
     }
 
-    /// A pool, made if there is none.
-    pub(crate) fn pool_or_create(&self, name: &str) -> Outcome<Pool> {
-        block_on(self.store.pool_or_create(name)).map_err(|error| Failure::engine(&self.shown, &error))
+    /// A pool to write to, created if there is none.
+    pub(crate) fn pool_or_create(&self, name: &str) -> Outcome<TargetPool> {
+        match block_on(self.store.pool(name)) {
+            Ok(pool) => Ok(TargetPool { pool, is_new: false }),
+            Err(Error::NoSuchPool { .. }) => {
+                let pool = self.wait(self.store.create_pool(name))?;
+                Ok(TargetPool { pool, is_new: true })
+            }
+            Err(error) => Err(Failure::engine(&self.shown, &error)),
+        }
+    }
+
+    /// After a failure: removes a pool that this session created, if it holds no object.
+    ///
+    /// The session has the store exclusively, so nothing else adds an object between the listing and the removal. Best
+    /// effort, as the failure itself is what has to be reported: a pool that cannot be listed completely stays.
+    pub(crate) fn remove_if_unused(&self, target: TargetPool) {
+        let TargetPool { pool, is_new } = target;
+        if !is_new {
+            return;
+        }
+        let page = block_on(pool.list_page(None, 1));
+        if page.is_ok_and(|page| page.objects.is_empty() && page.damaged.is_empty() && page.next.is_none()) {
+            let _ = block_on(self.store.remove_pool(pool.name()));
+        }
     }
 
     /// Waits for a call on the store.

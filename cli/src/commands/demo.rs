@@ -74,7 +74,7 @@ fn demo(
     output.line(&format!("formatted a store of {} in {seconds:.2} s", human(store_bytes)))?;
 
     let session = Session::write(&store, global)?;
-    let pool = session.pool_or_create(POOL)?;
+    let pool = session.wait(session.store().create_pool(POOL))?;
     let own_files = import::own_files(&store, None);
     let import = Import { pool: &pool, tree: &tree, jobs: import::JOBS, ack_log: None, own_files, interrupt };
     let imported = import.run(global)?;

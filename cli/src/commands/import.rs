@@ -7,7 +7,8 @@
 //!
 //! An entry that cannot be carried over is named and counted, and the rest goes on; a failure that all others would
 //! meet too (no space, a broken device) ends the run. So does Ctrl-C, when what is in flight is done. The store itself and
-//! the `--ack-log`, should they be in the tree, are left out.
+//! the `--ack-log`, should they be in the tree, are left out. A run that fails before any object was stored removes the
+//! pool that it created.
 //!
 //! Crash: an object is there whole or not at all; a name stands in the `--ack-log` only if its object is durable.
 //! Limits: `buffers` bounds the memory for data; the walk remembers the directories still to be read.
@@ -66,10 +67,13 @@ pub(crate) fn run(args: &ImportArgs, global: &Global) -> Outcome<Exit> {
     let ack_log = args.ack_log.as_deref().map(|path| AckLog::open(path, store)).transpose()?;
     let own_files = own_files(store, ack_log.as_ref());
     let session = Session::write(store, global)?;
-    let pool = session.pool_or_create(&args.pool)?;
-    let import =
-        Import { pool: &pool, tree: &tree, jobs: args.jobs, ack_log, own_files, interrupt: &interrupt };
+    let target = session.pool_or_create(&args.pool)?;
+    let pool = &target.pool;
+    let import = Import { pool, tree: &tree, jobs: args.jobs, ack_log, own_files, interrupt: &interrupt };
     let outcome = import.run(global);
+    if !outcome.as_ref().is_ok_and(|tally| tally.exit() == Exit::Done && !interrupt.is_set()) {
+        session.remove_if_unused(target);
+    }
     let closed = session.close();
     let tally = outcome?;
     closed?;

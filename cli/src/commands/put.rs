@@ -6,6 +6,10 @@
 //! The store is opened when there is input: all of it up to [`AHEAD_BYTES`], so that in `get | filter | put` the `get` is
 //! done with the store. A pipe that ends without a byte is refused, since the command that should have filled it may have
 //! failed; `--empty` stores an empty object.
+//!
+//! A put that fails removes the pool that it created.
+//!
+//! Crash: a killed put may leave its new pool, without an object.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -63,9 +67,14 @@ pub(crate) fn run(args: &PutArgs, global: &Global) -> Outcome<Exit> {
         return Err(Failure::new(Exit::Io, message).advise(advice));
     }
     let session = Session::write(&args.store.store, global)?;
-    let pool = session.pool_or_create(&args.pool)?;
-    put(&pool, names::bytes_of(&args.name), ahead, input)?;
-    session.close()?;
+    let target = session.pool_or_create(&args.pool)?;
+    let outcome = put(&target.pool, names::bytes_of(&args.name), ahead, input);
+    if outcome.is_err() {
+        session.remove_if_unused(target);
+    }
+    let closed = session.close();
+    outcome?;
+    closed?;
     Ok(Exit::Done)
 }
 
