@@ -28,10 +28,10 @@ pub(crate) struct Cli {
 /// Options of all commands.
 #[derive(Args, Clone)]
 pub(crate) struct Global {
-    /// Memory that the engine may use
+    /// Memory that the engine may use, besides some 30 MiB that the program takes whatever is given
     #[arg(long, global = true, value_name = "SIZE", default_value = "512M", value_parser = sizes::parse)]
     pub(crate) memory: u64,
-    /// Of it, memory for data that is read again; 0 for none [default: an eighth]
+    /// Of it, memory for data that is read again, half at most; 0 for none [default: an eighth]
     #[arg(long, global = true, value_name = "SIZE", value_parser = sizes::parse)]
     pub(crate) data_cache: Option<u64>,
     /// Seconds to wait while another process has the store; 0 to fail at once

@@ -99,7 +99,13 @@ impl Failure {
     /// A failure of the engine; `at` says what it was about (`pool "a", object "b"`).
     pub(crate) fn engine(at: &str, error: &Error) -> Self {
         let colon = if at.is_empty() { "" } else { ": " };
-        let failure = Self::new(exit_of(error), format!("{at}{colon}{error}"));
+        let said = if let Error::Refused { why, .. } = error {
+            // The transaction is the command's own: which operation of it failed says nothing to its user.
+            why.to_string()
+        } else {
+            without_number(&error.to_string()).to_owned()
+        };
+        let failure = Self::new(exit_of(error), format!("{at}{colon}{said}"));
         match advice_for(error) {
             Some(advice) => failure.advise(advice),
             None => failure,
@@ -135,10 +141,14 @@ impl Failure {
 
 /// An error of the system without its number, as `No such file or directory`.
 pub(crate) fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error ") {
-        Some((plain, _)) => plain.to_owned(),
-        None => text,
+    without_number(&error.to_string()).to_owned()
+}
+
+/// A message without the number of the system's error at its end.
+fn without_number(message: &str) -> &str {
+    match message.rsplit_once(" (os error ") {
+        Some((plain, number)) if number.ends_with(')') => plain,
+        _ => message,
     }
 }
 
@@ -256,7 +266,8 @@ fn advice_for(error: &Error) -> Option<&'static str> {
             "remove objects, or copy all to a larger store (`seabed export`, `seabed import`)"
         }
         Error::NoSuchPool { .. } => "`seabed ls STORE` lists the pools",
-        Error::MemoryBudget { .. } => "give more with --memory",
+        Error::NoSuchAttr => "`seabed attr ls STORE POOL NAME` lists the attributes",
+        Error::MemoryBudget { .. } | Error::ReadTooLarge { .. } => "give more with --memory",
         _ => return None,
     };
     Some(advice)

@@ -118,7 +118,9 @@ pub enum Error {
         max: usize,
     },
     /// There is no space left for it; nothing was applied.
-    #[error("no space: {live} bytes are live of {usable} usable, {free_segments} segments are free")]
+    #[error(
+        "no space: {live} bytes are live of {usable} usable, {free_segments} segments are free, reserves included"
+    )]
     NoSpace {
         /// Live bytes.
         live: u64,

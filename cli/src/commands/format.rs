@@ -7,6 +7,7 @@
 //!
 //! Limits: 64 MiB and segments of 1 MiB at least; smaller segments only by an option for tests.
 
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,6 +55,7 @@ pub(crate) struct FormatArgs {
 
 pub(crate) fn run(args: &FormatArgs, global: &Global) -> Outcome<Exit> {
     let path = &args.store.store;
+    refuse_what_holds_no_store(path)?;
     let size = match args.size {
         Some(size) => Some(size - size % BLOCK_BYTES),
         None if path.exists() => None,
@@ -64,7 +66,9 @@ pub(crate) fn run(args: &FormatArgs, global: &Global) -> Outcome<Exit> {
         None => bytes_of(path)?,
     };
     if bytes < STORE_BYTES_MIN {
-        let message = format!("a store of {}: the smallest has {}", human(bytes), human(STORE_BYTES_MIN));
+        let given = human(args.size.unwrap_or(bytes));
+        let message =
+            format!("{}: a store of {given}: the smallest has {}", shown(path), human(STORE_BYTES_MIN));
         return Err(Failure::usage(message).advise("give it as --size 64M or more"));
     }
     let mut options = FormatOptions {
@@ -92,6 +96,7 @@ pub(crate) fn make(
     global: &Global,
 ) -> Outcome<()> {
     refuse_standard_streams(path)?;
+    let existed = path.exists();
     let progress = Progress::new(global, "writing");
     let seen = progress.clone();
     let before = AtomicU64::new(0);
@@ -107,7 +112,8 @@ pub(crate) fn make(
     progress.end();
     outcome.map_err(|error| match (&error, interrupt.exit()) {
         (Error::Open(OpenError::Interrupted { .. }), Some(exit)) => {
-            Failure::new(exit, format!("{}: interrupted; what was written is gone", shown(path)))
+            let left = if existed { "it holds no store" } else { "the new file is removed" };
+            Failure::new(exit, format!("{}: interrupted; {left}", shown(path)))
         }
         _ => of_store(path, &error),
     })
@@ -115,6 +121,24 @@ pub(crate) fn make(
 
 fn fits_u32(bytes: u64) -> Outcome<u32> {
     u32::try_from(bytes).map_err(|_| Failure::usage(format!("{} is too large for that", human(bytes))))
+}
+
+/// A directory has a size too, and a character device has none: neither is looked at any further.
+fn refuse_what_holds_no_store(path: &Path) -> Outcome<()> {
+    let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
+    let kind = metadata.file_type();
+    if kind.is_file() || kind.is_block_device() {
+        return Ok(());
+    }
+    let error = Error::Open(OpenError::NotADevice { path: path.to_owned() });
+    let mut failure = of_store(path, &error);
+    let advice = if kind.is_dir() {
+        "name a file in it, as DIRECTORY/store.img"
+    } else {
+        "name a file or a block device"
+    };
+    failure.advice = Some(advice.into());
+    Err(failure)
 }
 
 /// The size of a file or block device.

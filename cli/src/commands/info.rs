@@ -90,7 +90,7 @@ fn as_text(info: &StoreInfo, usage: &Usage, stats: &Stats, pools: &[PoolUsage]) 
 /// How the mount went.
 fn opened(mount: &MountReport) -> String {
     let text = format!(
-        "in {:.1} ms, {} records of {} replayed",
+        "in {:.1} ms, {} records replayed, {} of journal read",
         mount.time.as_secs_f64() * 1000.0,
         grouped(mount.records),
         human(mount.bytes_read),

@@ -59,7 +59,9 @@ pub(crate) struct SalvageArgs {
 struct Counts {
     whole: u64,
     incomplete: u64,
+    /// Those under their numbers, and how many of them lack their name or bytes or values.
     nameless: u64,
+    nameless_lacking: u64,
     bytes: u64,
     lost_bytes: u64,
 }
@@ -143,13 +145,13 @@ pub(crate) fn run(args: &SalvageArgs, global: &Global) -> Outcome<Exit> {
         global.say("interrupted; what was saved so far is whole, but not all");
         return Ok(exit);
     }
-    let is_all = salvage.losses().is_empty() && counts.incomplete + counts.nameless == 0;
+    let is_all = salvage.losses().is_empty() && counts.incomplete + counts.nameless_lacking == 0;
     Ok(if is_all { Exit::Done } else { Exit::Corrupt })
 }
 
 fn report(salvage: &Salvage<'_>, counts: &Counts, args: &SalvageArgs) -> Outcome<()> {
     let losses: Vec<String> = salvage.losses().iter().map(ToString::to_string).collect();
-    let Counts { whole, incomplete, nameless, bytes, lost_bytes } = counts;
+    let Counts { whole, incomplete, nameless, bytes, lost_bytes, .. } = counts;
     let mut output = Output::report();
     if args.json {
         output.json(&json!({
@@ -166,7 +168,7 @@ fn report(salvage: &Salvage<'_>, counts: &Counts, args: &SalvageArgs) -> Outcome
             output.line(&format!("lost: {loss}"))?;
         }
         output.line(&format!(
-            "saved {} objects whole, {} incomplete, {} without a name; {}, {} lost",
+            "saved {} objects whole, {} incomplete, {} without a usable name (in nameless/); {}, {} lost",
             grouped(*whole),
             grouped(*incomplete),
             grouped(*nameless),
@@ -196,8 +198,11 @@ impl Saver<'_> {
         } else {
             let at = nameless(found).into_bytes();
             let holes = self.file(found, &Recorded::of(&attributes(found)), &at);
+            let holes = holes.map_err(|error| of(&at, &error))?;
             self.counts.nameless += 1;
-            (at.clone(), holes.map_err(|error| of(&at, &error))?)
+            let is_whole = found.id.is_some() && holes.is_empty() && found.has_all_values();
+            self.counts.nameless_lacking += u64::from(!is_whole);
+            (at, holes)
         };
         self.counts.lost_bytes += holes.iter().map(|hole| hole.bytes).sum::<u64>();
         let line = manifest_line(found, &at, &holes);

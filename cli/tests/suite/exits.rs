@@ -19,7 +19,15 @@ fn formats_that_are_refused() {
     world.seabed(["format", "full", "--size", "64M", "--force"]).is(0);
     world.seabed(["info", "full"]).is(0);
     fs::create_dir(world.path("directory")).expect("a directory");
-    world.seabed(["format", "directory", "--size", "64M"]).is(7);
+    // A directory has a size too: it was taken for that of a device.
+    for arguments in [&["format", "directory"][..], &["format", "directory", "--size", "64M"]] {
+        world.seabed(arguments).is(7).says("directory is neither a regular file").says("store.img");
+    }
+    world
+        .seabed(["format", "/dev/null"])
+        .is(7)
+        .says("/dev/null is neither a regular file nor a block device");
+    world.seabed(["format", "new", "--size", "5"]).is(2).says("new: a store of 5 B");
     world.seabed(["format", "store", "--size", "64M", "--segment-size", "3M"]).is(2);
     world.seabed(["format", "store", "--size", "64M", "--window", "3M"]).is(2).says("under 4 segments");
     world.seabed(["format", "store", "--size", "64M", "--window", "32M"]).is(2).says("over a quarter");
@@ -63,6 +71,36 @@ fn what_is_not_found() {
     world.seabed(["import", "store", "pool", "no-directory"]).is(3);
     world.seabed(["export", "store", "no-pool", "out"]).is(3);
     assert!(!world.path("out").exists());
+}
+
+/// An operation was named by its number in a transaction of which nobody but the command knows, and the advice for what an
+/// object lacks was to list objects.
+#[test]
+fn messages_are_in_the_terms_of_the_command() {
+    let world = World::new();
+    world.seabed_with(["put", "store", "pool", "a"], b"x").is(0);
+    fs::write(world.path("file"), "x").expect("written");
+    for (arguments, code, message) in [
+        (&["attr", "set", "store", "pool", "none", "n", "v"][..], 3, "\"none\": the object does not exist"),
+        (&["omap", "set", "store", "pool", "none", "k", "v"], 3, "\"none\": the object does not exist"),
+        (
+            &["attr", "set", "store", "pool", "a", "", "v"],
+            2,
+            "\"a\": invalid: an attribute's name has 1 to 256",
+        ),
+        (
+            &["omap", "set", "store", "pool", "a", "", "v"],
+            2,
+            "\"a\": invalid: an omap key has 1 to 2048 bytes",
+        ),
+        (&["put", "store", "pool", "", "file"], 2, "\"\": invalid: a name has 1 to 2048 bytes"),
+        (&["attr", "get", "store", "pool", "a", "n"], 3, "`seabed attr ls STORE POOL NAME` lists"),
+        (&["omap", "get", "store", "pool", "a", "k"], 3, "`seabed omap ls STORE POOL NAME` lists"),
+        (&["info", "nowhere"], 3, "nowhere: looking at it: No such file or directory\n"),
+    ] {
+        let ended = world.seabed(arguments).is(code).says(message);
+        assert!(!ended.stderr.contains("operation 0"), "{}", ended.stderr);
+    }
 }
 
 #[test]

@@ -39,7 +39,8 @@ fn a_format_that_is_ended_leaves_nothing() {
             if ended.code == 4 {
                 return skipped(&format!("no room for a file of {SIZE}"));
             }
-            let ended = ended.is(code).says("interrupted");
+            let left = if existed { "it holds no store" } else { "the new file is removed" };
+            let ended = ended.is(code).says(&format!("interrupted; {left}"));
             assert_eq!(ended.stderr.lines().count(), 1, "{}", ended.stderr);
             let left = fs::metadata(world.path("store")).ok().map(|left| (left.len(), left.blocks()));
             assert_eq!(left, existed.then_some((0, 0)), "{signal:?}");
