@@ -11,8 +11,9 @@ use crate::commands::{
 };
 use crate::{sizes, stderr};
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 some items failed, 2 usage, 3 not found, 4 no space, 5 corrupt, \
-    6 in use, 7 not a store or of an unknown version, 8 input or output failed; 130 after Ctrl-C.\n\
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 some items failed, 2 usage, 3 not found, 4 no space in the \
+    store, 5 corrupt, 6 in use, 7 not a store or of an unknown version, 8 input or output failed, 9 disk full; 130 after \
+    Ctrl-C.\n\
     Sizes: 10G and 10GiB are 10 * 2^30 bytes, 10GB is 10 * 10^9.";
 
 /// Seabed: an object store in a file or on a disk.

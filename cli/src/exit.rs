@@ -6,11 +6,12 @@
 //! | 1 | done, but for some items, each of which was named |
 //! | 2 | the command or what it was given cannot be |
 //! | 3 | no such store, pool, object, attribute or key |
-//! | 4 | no space |
+//! | 4 | no space in the store |
 //! | 5 | corrupt |
 //! | 6 | in use |
 //! | 7 | not a store, or one that this program does not know |
 //! | 8 | the device or the system failed |
+//! | 9 | the file system that output goes to is full, or a quota of it is used up |
 //! | 128 + n | ended by signal n (130: Ctrl-C), cleanly |
 #![expect(
     clippy::match_same_arms,
@@ -39,6 +40,8 @@ pub(crate) enum Exit {
     InUse,
     NotAStore,
     Io,
+    /// Of the file system that output goes to, not of the store.
+    DiskFull,
     /// A signal asked for the end.
     Signal(u8),
 }
@@ -55,6 +58,7 @@ impl Exit {
             Self::InUse => 6,
             Self::NotAStore => 7,
             Self::Io => 8,
+            Self::DiskFull => 9,
             Self::Signal(number) => 128 + number,
         }
     }
@@ -69,6 +73,8 @@ pub(crate) struct Failure {
     /// A second line: what to do.
     pub(crate) advice: Option<String>,
 }
+
+const DISK_FULL_ADVICE: &str = "free space on that file system, or write to another one";
 
 /// A command's outcome.
 pub(crate) type Outcome<T> = Result<T, Failure>;
@@ -93,7 +99,8 @@ impl Failure {
     pub(crate) fn io(path: &Path, doing: &str, error: &io::Error) -> Self {
         let shown = crate::names::for_terminal(crate::names::bytes_of(path.as_os_str()));
         let exit = exit_of_io(error);
-        Self::new(exit, format!("{shown}: {doing}: {}", plain(error)))
+        let failure = Self::new(exit, format!("{shown}: {doing}: {}", plain(error)));
+        if exit == Exit::DiskFull { failure.advise(DISK_FULL_ADVICE) } else { failure }
     }
 
     /// A failure of the engine; `at` says what it was about (`pool "a", object "b"`).
@@ -117,13 +124,16 @@ impl Failure {
         if error.kind() == io::ErrorKind::BrokenPipe {
             return Self::new(Exit::Done, "");
         }
-        Self::new(Exit::Io, format!("writing the output: {}", plain(error)))
+        let exit = if is_full(error) { Exit::DiskFull } else { Exit::Io };
+        Self::new(exit, format!("writing the output: {}", plain(error)))
     }
 
     /// Whether what comes next would fail in the same way, so that going on makes no sense.
     pub(crate) fn ends_all(&self) -> bool {
         match self.exit {
-            Exit::NoSpace | Exit::Io | Exit::InUse | Exit::NotAStore | Exit::Signal(_) => true,
+            Exit::NoSpace | Exit::Io | Exit::DiskFull | Exit::InUse | Exit::NotAStore | Exit::Signal(_) => {
+                true
+            }
             Exit::Done | Exit::SomeFailed | Exit::Usage | Exit::NotFound | Exit::Corrupt => false,
         }
     }
@@ -152,12 +162,16 @@ fn without_number(message: &str) -> &str {
     }
 }
 
+/// Whether a file system, or a quota of it, is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 fn exit_of_io(error: &io::Error) -> Exit {
-    let kind = error.kind();
-    if kind == io::ErrorKind::NotFound {
+    if error.kind() == io::ErrorKind::NotFound {
         Exit::NotFound
-    } else if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        Exit::NoSpace
+    } else if is_full(error) {
+        Exit::DiskFull
     } else {
         Exit::Io
     }
@@ -294,7 +308,8 @@ mod tests {
             (Error::Open(OpenError::HoldsData { path: path() }), 2),
             (Error::Open(open_io(2)), 3),
             (Error::Open(open_io(13)), 8),
-            (Error::Open(open_io(28)), 4),
+            (Error::Open(open_io(28)), 9),
+            (Error::Open(open_io(122)), 9),
             (Error::Open(Missing::Uring.into()), 8),
             (superblock(SuperblockError::NotAStore), 7),
             (superblock(SuperblockError::Version(9)), 7),
@@ -318,6 +333,7 @@ mod tests {
         for (exit, ends) in [
             (Exit::NoSpace, true),
             (Exit::Io, true),
+            (Exit::DiskFull, true),
             (Exit::NotFound, false),
             (Exit::Corrupt, false),
             (Exit::Usage, false),

@@ -4,7 +4,9 @@ use std::fs::{self, OpenOptions, Permissions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 
-use crate::world::{World, noise};
+use std::process::{Command, Stdio};
+
+use crate::world::{Ended, World, noise, skipped};
 
 #[test]
 fn formats_that_are_refused() {
@@ -111,6 +113,67 @@ fn no_space() {
     world.seabed(["get", "store", "pool", "too-large"]).is(3);
     world.seabed_with(["put", "store", "pool", "small"], b"x").is(0);
     assert_eq!(world.seabed(["get", "store", "pool", "small"]).is(0).stdout, b"x");
+    world.is_clean();
+}
+
+/// A file system in memory; unmounted when dropped.
+struct Small(std::path::PathBuf);
+
+impl Small {
+    fn mount(world: &World, name: &str, bytes: u64) -> Option<Self> {
+        let at = world.path(name);
+        fs::create_dir(&at).expect("a directory");
+        let options = format!("size={bytes}");
+        match Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(&at).output() {
+            Ok(output) if output.status.success() => Some(Self(at)),
+            other => {
+                skipped(&format!("no tmpfs can be mounted here ({other:?})"));
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        // Nothing to do about one that stays.
+        let _ = Command::new("umount").arg(&self.0).status();
+    }
+}
+
+/// It used to have the exit code of a full store.
+#[test]
+fn a_full_target_is_not_a_full_store() {
+    let world = World::new();
+    world.seabed_with(["put", "store", "pool", "a"], &noise(1, 4 << 20)).is(0);
+    let Some(small) = Small::mount(&world, "small", 1 << 20) else { return };
+    let names = |directory: &str| -> Vec<_> {
+        let entries = fs::read_dir(world.path(directory)).expect("readable");
+        entries.map(|entry| entry.expect("readable").file_name()).collect()
+    };
+    fs::create_dir(world.path("small/out")).expect("room");
+    for file in ["small/old", "small/out/a"] {
+        fs::write(world.path(file), "mine").expect("room");
+    }
+    world.seabed(["get", "store", "pool", "a", "small/old"]).is(9).says("small/old").says("No space left");
+    world.seabed(["get", "store", "pool", "a", "small/new"]).is(9).says("small/new");
+    assert!(!world.path("small/new").exists());
+    world
+        .seabed(["export", "store", "pool", "small/out"])
+        .is(9)
+        .says("No space left")
+        .says("0 items were done");
+    for (directory, file) in [("small", "small/old"), ("small/out", "small/out/a")] {
+        assert_eq!(fs::read(world.path(file)).expect("it stays"), b"mine");
+        assert!(!names(directory).iter().any(|name| name.to_string_lossy().contains("part")), "{directory}");
+    }
+    let stdout = fs::File::create(world.path("small/stdout")).expect("room");
+    let mut to_stdout = world.command(["get", "store", "pool", "a"]);
+    to_stdout.stdout(stdout).stderr(Stdio::piped());
+    Ended::of(to_stdout.output().expect("it starts")).is(9).says("No space left");
+    drop(to_stdout);
+    drop(small);
+    world.seabed_with(["put", "store", "pool", "too-large"], &noise(1, 90 << 20)).is(4);
     world.is_clean();
 }
 

@@ -74,7 +74,7 @@ impl Scratch {
         let (path, free) = (self.directory.path(), self.free_bytes()?);
         if free < bytes {
             let message = format!("{}: {} are free, it takes {}", path.display(), human(free), human(bytes));
-            return Err(Failure::new(Exit::NoSpace, message).advise("TMPDIR=DIR uses another place"));
+            return Err(Failure::new(Exit::DiskFull, message).advise("TMPDIR=DIR uses another place"));
         }
         Ok(())
     }

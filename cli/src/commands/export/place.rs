@@ -15,7 +15,7 @@ use seabed::{ObjectId, Pool};
 use super::at;
 use crate::beneath::{BeneathError, Lacks, Parents, Place, Relative, Rights, Tree};
 use crate::commands::get::{Piece, get};
-use crate::exit::{Failure, Outcome, plain};
+use crate::exit::{Failure, Outcome, is_full, plain};
 use crate::identity::Identity;
 use crate::posix::{Kind, Owner, Posix, Recorded};
 use crate::progress::Progress;
@@ -193,10 +193,7 @@ impl Policy {
 /// A failure below the directory: of this object, or, if the file system is full, of all.
 fn of(name: &[u8], error: &BeneathError) -> Failure {
     if let BeneathError::Io { doing, error } = error
-        && matches!(
-            error.kind(),
-            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem
-        )
+        && (is_full(error) || error.kind() == ErrorKind::ReadOnlyFilesystem)
     {
         return Failure::io(Path::new(OsStr::from_bytes(name)), doing, error);
     }
