@@ -1,7 +1,8 @@
 //! `demo`: shows it all on a temporary store: formats, imports a directory, exports it, compares byte for byte, and says
 //! how fast each was.
 //!
-//! Without a directory 2,000 files are made. Everything is in a temporary directory, which goes again at the end.
+//! Without a directory 2,000 files are made. Everything is in a temporary directory, which goes again at the end. If that
+//! is in the directory to import, it is left out, by device and inode.
 
 mod compare;
 mod scratch;
@@ -16,7 +17,7 @@ use super::export::{Export, Policy};
 use super::import::{Import, open_tree, walk};
 use super::{export, format, import};
 use crate::args::Global;
-use crate::beneath::make_root;
+use crate::beneath::{Tree, make_root};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::identity::Identity;
 use crate::interrupt::Interrupt;
@@ -60,7 +61,8 @@ fn demo(
         scratch.make_files(FILES)?
     };
     let tree = open_tree(&source)?;
-    let Some((items, bytes)) = walk::count(&tree, || interrupt.is_set()) else {
+    let left_out = Identity::of_path(scratch.path());
+    let Some((items, bytes)) = walk::count(&tree, left_out, || interrupt.is_set()) else {
         return Ok(interrupt.exit().unwrap_or(Exit::SomeFailed));
     };
     let store_bytes = store_bytes(items, bytes);
@@ -76,7 +78,15 @@ fn demo(
     let session = Session::write(&store, global)?;
     let pool = session.wait(session.store().create_pool(POOL))?;
     let own_files = import::own_files(&store, None);
-    let import = Import { pool: &pool, tree: &tree, jobs: import::JOBS, ack_log: None, own_files, interrupt };
+    let import = Import {
+        pool: &pool,
+        tree: &tree,
+        left_out,
+        jobs: import::JOBS,
+        ack_log: None,
+        own_files,
+        interrupt,
+    };
     let imported = import.run(global)?;
     drop(pool);
     session.close()?;
@@ -89,7 +99,7 @@ fn demo(
     if let Some(exit) = interrupt.exit() {
         return Ok(exit);
     }
-    compare(&tree, &copy, imported.failed + exported.failed, output)
+    compare(&tree, left_out, &copy, imported.failed + exported.failed, output)
 }
 
 fn copy_out(
@@ -117,9 +127,15 @@ fn copy_out(
     Ok((exported, copy))
 }
 
-fn compare(source: &crate::beneath::Tree, copy: &Path, failed: u64, output: &mut Output) -> Outcome<Exit> {
+fn compare(
+    source: &Tree,
+    left_out: Option<Identity>,
+    copy: &Path,
+    failed: u64,
+    output: &mut Output,
+) -> Outcome<Exit> {
     let start = Instant::now();
-    let compared = compare::compare(source, &open_tree(copy)?);
+    let compared = compare::compare(source, left_out, &open_tree(copy)?);
     let seconds = start.elapsed().as_secs_f64();
     let (items, bytes) = (grouped(compared.items), human(compared.bytes));
     for difference in &compared.differences {

@@ -69,7 +69,15 @@ pub(crate) fn run(args: &ImportArgs, global: &Global) -> Outcome<Exit> {
     let session = Session::write(store, global)?;
     let target = session.pool_or_create(&args.pool)?;
     let pool = &target.pool;
-    let import = Import { pool, tree: &tree, jobs: args.jobs, ack_log, own_files, interrupt: &interrupt };
+    let import = Import {
+        pool,
+        tree: &tree,
+        left_out: None,
+        jobs: args.jobs,
+        ack_log,
+        own_files,
+        interrupt: &interrupt,
+    };
     let outcome = import.run(global);
     if !outcome.as_ref().is_ok_and(|tally| tally.exit() == Exit::Done && !interrupt.is_set()) {
         session.remove_if_unused(target);
@@ -100,6 +108,8 @@ pub(crate) fn open_tree(directory: &Path) -> Outcome<Tree> {
 pub(crate) struct Import<'a> {
     pub(crate) pool: &'a Pool,
     pub(crate) tree: &'a Tree,
+    /// A directory that is not imported, nor what is in it.
+    pub(crate) left_out: Option<Identity>,
     pub(crate) jobs: u16,
     pub(crate) ack_log: Option<AckLog>,
     /// Files that are left out, and what they are.
@@ -147,13 +157,14 @@ impl Import<'_> {
             drop(receiver);
             if run.progress.is_shown() {
                 scope.spawn(|| {
-                    if let Some((items, bytes)) = walk::count(self.tree, || run.is_over()) {
+                    if let Some((items, bytes)) = walk::count(self.tree, self.left_out, || run.is_over()) {
                         run.progress.set_total(items, bytes);
                     }
                 });
             }
             walk::walk(
                 self.tree,
+                self.left_out,
                 |name| !run.is_over() && sender.send_blocking(name).is_ok(),
                 |name, what| run.settle(name, Err(Failure::new(Exit::SomeFailed, what))),
             );

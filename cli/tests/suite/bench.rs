@@ -107,3 +107,17 @@ fn the_demo_compares_and_cleans_up() {
     assert!(stdout.contains("all the same"), "{stdout}");
     assert_eq!(fs::read_dir(world.path("tmp")).expect("readable").count(), 0, "it cleans up");
 }
+
+/// The demo used to import its own store, and to find that it differed.
+#[test]
+fn the_demo_leaves_its_own_directory_out() {
+    let world = World::empty();
+    fs::create_dir_all(world.path("mine/tmp")).expect("a directory");
+    fs::write(world.path("mine/file"), "x").expect("a file");
+    let mut demo = world.command(["demo", "mine"]);
+    let output = demo.env("TMPDIR", world.path("mine/tmp")).output().expect("it starts");
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(stdout.contains("compared  2 items"), "{stdout}");
+    assert_eq!(fs::read_dir(world.path("mine/tmp")).expect("readable").count(), 0, "it cleans up");
+}

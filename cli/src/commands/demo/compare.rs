@@ -5,6 +5,7 @@ use std::io::{self, Read};
 
 use crate::beneath::{BeneathError, Parents, Relative, Tree};
 use crate::commands::import::walk::walk;
+use crate::identity::Identity;
 use crate::names;
 use crate::posix::{Kind, Posix};
 
@@ -19,12 +20,13 @@ pub(super) struct Compared {
     pub(super) differences: Vec<String>,
 }
 
-/// Compares all that is in `source` with `copy`, and that `copy` has no more.
-pub(super) fn compare(source: &Tree, copy: &Tree) -> Compared {
+/// Compares all that is in `source`, but for the directory `left_out`, with `copy`, and that `copy` has no more.
+pub(super) fn compare(source: &Tree, left_out: Option<Identity>, copy: &Tree) -> Compared {
     let mut compared = Compared::default();
     let mut unreadable = Vec::new();
     walk(
         source,
+        left_out,
         |name| {
             compared.items += 1;
             match compare_one(source, copy, &name) {
@@ -39,6 +41,7 @@ pub(super) fn compare(source: &Tree, copy: &Tree) -> Compared {
     compared.differences.append(&mut unreadable);
     walk(
         copy,
+        None,
         |name| {
             let is_extra = Relative::parse(&name).is_ok_and(|path| {
                 let place = source.place(&path, Parents::MustExist);

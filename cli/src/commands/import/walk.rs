@@ -10,11 +10,14 @@ use std::os::fd::AsFd;
 use rustix::fs::{AtFlags, Dir, FileType, statat};
 
 use crate::beneath::Tree;
+use crate::identity::Identity;
 use crate::names;
 
-/// Gives each entry to `entry`, which says whether to go on, and what could not be read to `failed`.
+/// Gives each entry to `entry`, which says whether to go on, and what could not be read to `failed`. The directory
+/// `left_out` is passed over, with all that is in it.
 pub(crate) fn walk(
     tree: &Tree,
+    left_out: Option<Identity>,
     mut entry: impl FnMut(Vec<u8>) -> bool,
     mut failed: impl FnMut(&[u8], String),
 ) {
@@ -42,6 +45,9 @@ pub(crate) fn walk(
             }
             let path = join(&directory, name.to_bytes());
             if is_directory(&listing, &found) {
+                if is_left_out(&listing, &found, left_out) {
+                    continue;
+                }
                 waiting.push(path.clone());
             }
             if !entry(path) {
@@ -51,8 +57,12 @@ pub(crate) fn walk(
     }
 }
 
-/// Counts the entries and the bytes of the files; none if told to stop.
-pub(crate) fn count(tree: &Tree, is_over: impl Fn() -> bool) -> Option<(u64, u64)> {
+/// Counts what [`walk`] gives, and the bytes of the files; none if told to stop.
+pub(crate) fn count(
+    tree: &Tree,
+    left_out: Option<Identity>,
+    is_over: impl Fn() -> bool,
+) -> Option<(u64, u64)> {
     let (mut items, mut bytes) = (0, 0);
     let mut waiting = vec![Vec::new()];
     while let Some(directory) = waiting.pop() {
@@ -64,6 +74,9 @@ pub(crate) fn count(tree: &Tree, is_over: impl Fn() -> bool) -> Option<(u64, u64
             }
             if is_over() {
                 return None;
+            }
+            if is_left_out(&listing, &found, left_out) {
+                continue;
             }
             items += 1;
             if is_directory(&listing, &found) {
@@ -96,6 +109,14 @@ fn is_directory(listing: &Dir, found: &rustix::fs::DirEntry) -> bool {
         | FileType::CharacterDevice
         | FileType::BlockDevice => false,
     }
+}
+
+/// Whether an entry is what is left out, however it is called.
+fn is_left_out(listing: &Dir, found: &rustix::fs::DirEntry, left_out: Option<Identity>) -> bool {
+    left_out.is_some_and(|left_out| {
+        let stat = listing.fd().and_then(|fd| statat(fd, found.file_name(), AtFlags::SYMLINK_NOFOLLOW));
+        stat.is_ok_and(|stat| Identity::of(&stat) == left_out)
+    })
 }
 
 fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
