@@ -74,6 +74,7 @@ fn as_text(info: &StoreInfo, usage: &Usage, stats: &Stats, pools: &[PoolUsage]) 
         ("allocated", bytes(usage.allocated)),
         ("omap", bytes(usage.omap)),
         ("metadata", bytes(usage.metadata)),
+        ("pools", format!("{} of {} at most", grouped(pools.len() as u64), grouped(info.pools_max() as u64))),
     ];
     let mut text = String::new();
     for (what, value) in lines {
@@ -133,6 +134,7 @@ fn as_json(info: &StoreInfo, usage: &Usage, stats: &Stats, pools: &[PoolUsage]) 
             "seconds": info.mount.time.as_secs_f64(),
         },
         "usage": usage_json(usage),
+        "pools_max": info.pools_max(),
         "pools": pools.collect::<Vec<_>>(),
     })
 }

@@ -10,6 +10,12 @@ fn pools_are_created_renamed_and_removed() {
     world.seabed_with(["put", "store", "one", "a"], &noise(1, 300_000)).is(0);
     world.seabed(["pool", "create", "store", "two"]).is(0);
     assert_eq!(world.seabed(["pool", "ls", "store"]).is(0).text(), "one\ntwo\n");
+    let info = world.seabed(["info", "store", "--json"]).is(0);
+    let info: serde_json::Value = serde_json::from_slice(&info.stdout).expect("JSON");
+    let pools_max = info["pools_max"].as_u64().expect("a number");
+    assert!(pools_max > 2);
+    let text = world.seabed(["info", "store"]).is(0).text().replace(',', "");
+    assert!(text.contains(&format!("pools      2 of {pools_max} at most\n")), "{text}");
     world.seabed(["pool", "rename", "store", "one", "two"]).is(2);
     world.seabed(["pool", "rename", "store", "none", "three"]).is(3);
     world.seabed(["pool", "rename", "store", "one", "three"]).is(0);
