@@ -200,6 +200,63 @@ fn corrupt() {
     world.seabed(["export", "store", "pool", "out"]).is(1).says("\"a\"");
 }
 
+/// A damaged node of the names tree: what is listed and exported is right, and exit code 5 says that it is not all.
+#[test]
+fn a_damaged_listing_is_not_the_whole() {
+    const OBJECTS: usize = 1500;
+    let world = World::empty();
+    // A small window, so that checkpoints write the trees.
+    world.seabed(["format", "store", "--size", "64M", "--sparse", "--window", "4M"]).is(0);
+    fs::create_dir(world.path("tree")).expect("a directory");
+    for number in 0..OBJECTS {
+        let name = format!("{number:04}-{}", "n".repeat(200));
+        fs::write(world.path("tree").join(name), noise(number as u64, 6000)).expect("a file");
+    }
+    world.seabed(["import", "store", "pool", "tree"]).is(0);
+    let json = |arguments: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&world.seabed(arguments).is(0).stdout).expect("JSON")
+    };
+    let (info, segments) =
+        (json(&["info", "store", "--json"]), json(&["dump", "store", "segments", "--json"]));
+    let bytes = |field: &str| usize::try_from(info[field].as_u64().expect("a number")).expect("small");
+    let (segment_bytes, node_bytes) = (bytes("segment_bytes"), bytes("node_bytes"));
+    let image = fs::read(world.path("store")).expect("readable");
+    let store = OpenOptions::new().write(true).open(world.path("store")).expect("writable");
+    // Nodes are damaged one after the other, each alone, until it is one that the listing needs.
+    let starts = segments
+        .as_array()
+        .expect("all segments")
+        .iter()
+        .filter(|segment| segment["claim"]["stream"] == "nodes")
+        .map(|segment| usize::try_from(segment["segment"].as_u64().expect("a number")).expect("small"));
+    let mut nodes = starts
+        .flat_map(|segment| (segment * segment_bytes..(segment + 1) * segment_bytes).step_by(node_bytes));
+    let listed = nodes.find_map(|node| {
+        let at = node + node_bytes / 2;
+        store.write_all_at(&[image[at] ^ 1], at as u64).expect("room");
+        let ended = world.seabed(["ls", "store", "pool"]);
+        if ended.stderr.contains("cannot be listed") {
+            return Some(ended);
+        }
+        store.write_all_at(&[image[at]], at as u64).expect("room");
+        None
+    });
+    let listed = listed.expect("a node of the names tree").is(5).says("parts of the listing are damaged");
+    let mut names: Vec<_> = listed.text().lines().collect();
+    assert!((1..OBJECTS).contains(&names.len()), "{} are listed", names.len());
+    world.seabed(["export", "store", "pool", "out"]).is(5).says("cannot be listed");
+    let entries = fs::read_dir(world.path("out")).expect("readable");
+    let mut exported: Vec<_> =
+        entries.map(|entry| entry.expect("readable").file_name().into_string().expect("text")).collect();
+    names.sort_unstable();
+    exported.sort_unstable();
+    assert_eq!(exported, names);
+    for name in names {
+        let read = |directory| fs::read(world.path(directory).join(name)).expect("readable");
+        assert!(read("tree") == read("out"), "{name}");
+    }
+}
+
 #[test]
 fn in_use_names_the_process() {
     let world = World::new();
