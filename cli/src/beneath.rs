@@ -21,9 +21,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT, Uid,
-    chownat, fchmod, fchown, fstat, futimens, mkdirat, open, openat, openat2, readlinkat, renameat, statat,
-    symlinkat, unlinkat, utimensat,
+    AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, UTIME_OMIT,
+    Uid, chownat, fchmod, fchown, fstat, futimens, mkdirat, open, openat, openat2, readlinkat, renameat,
+    statat, symlinkat, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -97,6 +97,16 @@ impl<'a> Relative<'a> {
         Ok(Self { path })
     }
 
+    /// Equal for paths that differ only in case, or in what ends a component and is left out by some file systems.
+    pub(crate) fn fold(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for component in self.path.split(|byte| *byte == b'/') {
+            let text = String::from_utf8_lossy(component).to_uppercase().to_lowercase();
+            text.trim_end_matches(['.', ' ']).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
     /// The path above the last component (empty if there is none), and the last component.
     fn split(&self) -> (&'a [u8], &'a OsStr) {
         match self.path.iter().rposition(|byte| *byte == b'/') {
@@ -166,6 +176,34 @@ impl Tree {
         }
         let at = self.descend(path, Parents::MustExist)?;
         openat(&at, ".", FLAGS, Mode::empty()).map_err(doing)
+    }
+}
+
+impl Tree {
+    /// Whether what is at a path has another name, which the file system takes for this one.
+    ///
+    /// Directories are listed, since the inode does not tell: some file systems number each name that was looked up.
+    pub(crate) fn has_other_name(&self, path: &Relative<'_>) -> Result<bool, BeneathError> {
+        let doing = "reading the directory";
+        let mut above = 0;
+        for component in path.path.split(|byte| *byte == b'/') {
+            let directory = self.open_directory(&path.path[..above.max(1) - 1])?;
+            match statat(&directory, OsStr::from_bytes(component), AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(_) => {}
+                Err(Errno::NOENT) => return Ok(false),
+                Err(errno) => return Err(BeneathError::io("looking at it")(errno)),
+            }
+            let mut is_listed = false;
+            for found in Dir::new(directory).map_err(BeneathError::io(doing))? {
+                let found = found.map_err(BeneathError::io(doing))?;
+                is_listed |= found.file_name().to_bytes() == component;
+            }
+            if !is_listed {
+                return Ok(true);
+            }
+            above += component.len() + 1;
+        }
+        Ok(false)
     }
 }
 

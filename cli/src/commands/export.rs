@@ -12,11 +12,16 @@
 //! Nothing is ever written outside the directory (`beneath`): objects whose names would lead there are refused by name.
 //! So are snapshots and objects of namespaces, which a path cannot tell apart.
 //!
+//! Names that differ only in case may be one name to the file system of the directory. All but the first of such names wait
+//! until the others are done. One whose place is then taken by a file of another name is reported, and not exported.
+//!
 //! Crash: the next run goes on; see `beneath` for what a killed one leaves.
-//! Limits: the names of all directory objects are kept until the end.
+//! Limits: the names of all directory objects are kept until the end, and eight bytes of each name. Names that a file system
+//! takes for the same because they are composed of other characters (Unicode normalization) are not recognized.
 
 mod place;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,7 +35,7 @@ use seabed::{ObjectId, Pool};
 use super::import::open_tree;
 use super::list::is_plain;
 use crate::args::{Global, StoreArg};
-use crate::beneath::{Tree, make_root, usual_file_mode};
+use crate::beneath::{Relative, Tree, make_root, usual_file_mode};
 use crate::exit::{Exit, Failure, Outcome};
 use crate::identity::Identity;
 use crate::interrupt::Interrupt;
@@ -120,6 +125,7 @@ impl Export<'_> {
             directories: Mutex::new(Vec::new()),
         };
         threads::require(usize::from(self.jobs))?;
+        let mut similar = Vec::new();
         let (sender, receiver) = async_channel::bounded::<ObjectId>(QUEUE);
         thread::scope(|scope| {
             for _ in 0..self.jobs {
@@ -141,11 +147,19 @@ impl Export<'_> {
                 });
             }
             drop(receiver);
-            if let Err(failure) = self.list(&run, &sender) {
+            if let Err(failure) = self.list(&run, &sender, &mut similar) {
                 run.end_with(failure);
             }
             drop(sender);
         });
+        for id in similar {
+            if run.is_over() {
+                break;
+            }
+            if let Some(outcome) = exporter.carry_similar(&id.name).transpose() {
+                run.settle(&id.name, outcome);
+            }
+        }
         if !run.is_over() {
             exporter.finish_directories(&run);
         }
@@ -159,8 +173,15 @@ impl Export<'_> {
         run.end(start)
     }
 
-    fn list(&self, run: &Run<'_>, sender: &async_channel::Sender<ObjectId>) -> Outcome<()> {
+    /// Sends the objects, but those whose names are like one that was sent: these are added to `similar`.
+    fn list(
+        &self,
+        run: &Run<'_>,
+        sender: &async_channel::Sender<ObjectId>,
+        similar: &mut Vec<ObjectId>,
+    ) -> Outcome<()> {
         let mut from = None;
+        let mut seen = HashSet::new();
         loop {
             let page = block_on(self.pool.list_page(from, PAGE)).map_err(|error| self.about_pool(&error))?;
             for damaged in &page.damaged {
@@ -170,6 +191,8 @@ impl Export<'_> {
                 if !is_plain(&id) {
                     let message = format!("{id:?}: is a snapshot or in a namespace; not exported");
                     run.settle(&id.name, Err(Failure::new(Exit::SomeFailed, message)));
+                } else if Relative::parse(&id.name).is_ok_and(|path| !seen.insert(path.fold())) {
+                    similar.push(id);
                 } else if run.is_over() || sender.send_blocking(id).is_err() {
                     return Ok(());
                 }

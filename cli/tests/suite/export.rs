@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 
-use crate::world::World;
+use std::process::Command;
+
+use crate::world::{World, skipped};
 
 #[test]
 fn names_that_lead_out_are_refused_and_the_rest_goes_on() {
@@ -173,6 +175,86 @@ fn a_store_of_another_user_sets_no_ids() {
     // What is salvaged never has them.
     world.seabed(["salvage", "store", "saved"]).is(0);
     assert_eq!(rights(&world, "saved/objects/pool/evil").2, 0o755);
+}
+
+/// A file system on a loop device; unmounted when dropped.
+struct Mounted {
+    at: std::path::PathBuf,
+    device: String,
+}
+
+impl Mounted {
+    /// One that takes names that differ in case for the same: ext4 with casefold, or exFAT.
+    fn without_case(world: &World) -> Option<Self> {
+        fs::File::create(world.path("image")).and_then(|file| file.set_len(64 << 20)).expect("a file");
+        fs::create_dir(world.path("mounted")).expect("a directory");
+        let script = "
+            device=$(losetup --find --show image) || exit
+            echo $device
+            mkfs.ext4 -q -O casefold $device && mount $device mounted && mkdir mounted/out \\
+                && chattr +F mounted/out && exit
+            umount mounted
+            mkfs.exfat $device >&2 && { mount -t exfat $device mounted || mount.exfat-fuse $device mounted >&2; } \\
+                && mkdir mounted/out && exit
+            losetup --detach $device
+            false";
+        let output = Command::new("sh").args(["-c", script]).current_dir(world.path("")).output();
+        let output = output.expect("a shell");
+        if !output.status.success() {
+            skipped(&format!("no file system without case: {}", String::from_utf8_lossy(&output.stderr)));
+            return None;
+        }
+        let device = String::from_utf8(output.stdout).expect("a path").trim().to_owned();
+        Some(Self { at: world.path("mounted"), device })
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        // Nothing to do about what stays.
+        let _ = Command::new("umount").arg(&self.at).status();
+        let _ = Command::new("losetup").args(["--detach", &self.device]).status();
+    }
+}
+
+fn with_similar_names() -> World {
+    let world = World::new();
+    for name in ["README", "readme", "Folder/a", "folder/A", "folder/b"] {
+        world.seabed_with(["put", "store", "pool", name], name.as_bytes()).is(0);
+    }
+    world
+}
+
+/// Both of two such objects used to be reported as exported, into one file.
+#[test]
+fn names_that_are_one_on_the_target_are_reported() {
+    let world = with_similar_names();
+    let Some(mounted) = Mounted::without_case(&world) else { return };
+    for again in [false, true] {
+        let ended = world.seabed(["export", "store", "pool", "mounted/out"]).is(1);
+        let ended = ended.says("takes for the same").says("2 failed");
+        let files: Vec<_> = ["README", "Folder/a"]
+            .map(|name| fs::read_to_string(world.path("mounted/out").join(name)).expect("there"))
+            .into();
+        // The first of two stays what it was, and the second is named, in the next run too.
+        for (first, second) in files.iter().zip([["README", "readme"], ["Folder/a", "folder/A"]]) {
+            let other = second.iter().find(|name| *name != first).expect("two names");
+            assert!(ended.stderr.contains(&format!("{other:?}")), "{again}: {first}: {}", ended.stderr);
+        }
+        assert_eq!(fs::read(world.path("mounted/out/folder/b")).expect("there"), b"folder/b");
+    }
+    drop(mounted);
+}
+
+#[test]
+fn names_that_differ_in_case_are_two_where_case_counts() {
+    let world = with_similar_names();
+    for _ in 0..2 {
+        world.seabed(["export", "store", "pool", "out"]).is(0);
+        for name in ["README", "readme", "Folder/a", "folder/A", "folder/b"] {
+            assert_eq!(fs::read(world.path("out").join(name)).expect("there"), name.as_bytes());
+        }
+    }
 }
 
 fn names_in(world: &World, directory: &str) -> Vec<String> {

@@ -77,6 +77,19 @@ impl Exporter<'_> {
         Ok(Some(Carried::Done { bytes: size }))
     }
 
+    /// As [`Exporter::carry`], for a name that differs only in case from one that was carried over.
+    pub(super) fn carry_similar(&self, name: &[u8]) -> Outcome<Option<Carried>> {
+        let path = Relative::parse(name).map_err(|error| at(name, &error))?;
+        match self.tree.has_other_name(&path) {
+            Ok(true) => Err(at(
+                name,
+                &"what is in its place has another name, which this file system takes for the same; not exported",
+            )),
+            Ok(false) => self.carry(name),
+            Err(error) => Err(of(name, &error)),
+        }
+    }
+
     fn file(&self, name: &[u8], size: u64, recorded: &Recorded, place: &Place<'_, '_>) -> Outcome<()> {
         let mut file = place.create_file().map_err(|error| of(name, &error))?;
         get(self.pool, name, size, |piece| {
