@@ -35,6 +35,9 @@ pub(crate) struct Global {
     /// Of it, memory for data that is read again, half at most; 0 for none [default: an eighth]
     #[arg(long, global = true, value_name = "SIZE", value_parser = sizes::parse)]
     pub(crate) data_cache: Option<u64>,
+    /// Move live data out of mostly dead segments while writing, so that space comes back (experimental)
+    #[arg(long, global = true)]
+    pub(crate) cleaning: bool,
     /// Seconds to wait while another process has the store; 0 to fail at once
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 5,
         value_parser = clap::value_parser!(u64).range(0..=86_400))]

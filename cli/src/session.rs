@@ -43,6 +43,7 @@ impl Session {
             access,
             memory_bytes: bytes(global.memory),
             data_cache_bytes: global.data_cache.map(bytes),
+            cleaning: global.cleaning,
             lock_wait: global.lock_wait(),
             ..OpenOptions::default()
         };

@@ -3,5 +3,6 @@
 pub(crate) mod admit;
 pub(crate) mod checkpoint;
 pub(crate) mod compact_nodes;
+pub(crate) mod evacuate;
 pub(crate) mod packing;
 pub(crate) mod trim;

@@ -422,6 +422,7 @@ impl Mounted {
         }
         table.pass_lost_uses(base.epoch.0.saturating_sub(body.epoch.0));
         table.free_all_unused();
+        table.set_clock(logged);
         if before.is_some() {
             match table.claim_journal() {
                 Some((segment, incarnation)) => {
@@ -548,6 +549,7 @@ impl Mounted {
         });
         self.spawn(Class::Background, Rc::clone(self).trim_loop());
         self.spawn(Class::Background, Rc::clone(self).graves_loop());
+        self.spawn(Class::Background, Rc::clone(self).clean_loop());
         self.spawn(Class::Background, Rc::clone(self).idle_loop());
         Ok(())
     }
@@ -648,6 +650,10 @@ impl Mounted {
                 return;
             }
             let is_idle = seen == journal.next_lsn() && seen == journal.durable_below();
+            if is_idle {
+                self.clean.is_idle.set(true);
+                self.trim.wake.notify_all();
+            }
             if is_idle && !journal.last_is_empty() {
                 seabed_types::reached!(IdleRecord);
             }

@@ -41,6 +41,10 @@ pub struct OpenOptions {
     pub read_handles_max: usize,
     /// How long a read handle may be used.
     pub read_handle_age_max: Duration,
+    /// Whether live data is moved out of segments that are mostly dead, a little with every write, so that their space can be
+    /// used again. Without it a segment is free only when all of its data is dead. Off by default: it is new, and one
+    /// schedule of failed writes is not survived with it (`docs/TESTING.md`).
+    pub cleaning: bool,
     /// How long an engine thread looks for work before it sleeps: lower latency for CPU time. By default 5 us; while the device
     /// has something to do longer, as [`seabed_device::glommio_host::HostOptions::spin_before_park`] says. None: it sleeps at once.
     pub spin_before_park: Option<Duration>,
@@ -58,6 +62,7 @@ impl Default for OpenOptions {
             read_bytes_max: None,
             read_handles_max: READ_HANDLES_MAX,
             read_handle_age_max: READ_HANDLE_AGE_MAX,
+            cleaning: false,
             spin_before_park: Some(Duration::from_micros(5)),
             lock_wait: Duration::from_secs(5),
         }
@@ -137,6 +142,8 @@ pub struct ShardOptions {
     pub read_handles_max: usize,
     /// How long a read handle may be used.
     pub read_handle_age_max: Duration,
+    /// As [`OpenOptions::cleaning`].
+    pub cleaning: bool,
     /// Data of this many bytes and more goes to the bulk stream first.
     pub bulk_bytes: usize,
     /// Data of an object that a transaction makes, of this many bytes and more, has its rows logged ahead; less if they would
@@ -157,6 +164,7 @@ impl Default for ShardOptions {
             read_bytes_max: None,
             read_handles_max: READ_HANDLES_MAX,
             read_handle_age_max: READ_HANDLE_AGE_MAX,
+            cleaning: false,
             bulk_bytes: 128 << 10,
             lay_bytes: 16 << 20,
             inline_bytes: 512,

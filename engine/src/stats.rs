@@ -14,6 +14,8 @@ pub struct Stats {
     pub bulk_bytes_written: u64,
     /// Of those, bytes of the node stream.
     pub node_bytes_written: u64,
+    /// Of those, bytes of records of live data that the cleaner has copied.
+    pub relocated_bytes_written: u64,
     /// Writes.
     pub device_writes: u64,
     /// Bytes read from the device.
@@ -44,6 +46,12 @@ pub struct Stats {
     pub bytes_logged_again: u64,
     /// Images that trimming wrote.
     pub images_written: u64,
+    /// Segments of data that the cleaner has emptied.
+    pub segments_cleaned: u64,
+    /// Bytes of live data that it has copied for that.
+    pub bytes_relocated: u64,
+    /// Pieces that it could not copy, because they could not be read or did not match their checksum.
+    pub pieces_unreadable: u64,
     /// How often the shard mounted itself in place after a failure.
     pub mounted_in_place: u64,
     /// Checkpoints.

@@ -4,6 +4,8 @@
 
 #[path = "store/calls.rs"]
 mod calls;
+#[path = "store/cleaning.rs"]
+mod cleaning;
 #[path = "store/embed.rs"]
 mod embed;
 #[path = "store/faces.rs"]

@@ -43,7 +43,7 @@ pub use key::KeyBuf;
 pub use laid::{Laid, LaidWrite, Prepared};
 pub use limits::Limits;
 pub use refusal::{Refusal, Refused};
-pub use relocate::relocate;
+pub use relocate::{Moved, live_pieces, relocate};
 pub use txn::{Condition, Hint, HintFlags, Op, Operation, Transaction};
 pub use usage::{Usage, pieces_of_row, usage_of_row};
 pub use view::{Direction, PieceRef, Rows, Stop, Visit};

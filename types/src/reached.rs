@@ -38,6 +38,12 @@ pub enum Suite {
 }
 
 situations! {
+    /// The cleaner emptied a segment.
+    SegmentCleaned = Crash,
+    /// The cleaner let rows point to copies of their data.
+    PieceMoved = Crash,
+    /// The cleaner read the records of a segment that has no inventory.
+    RecordsListed = Crash,
     /// A replay cut off a record whose entries are torn.
     TornEnd = Crash,
     /// A replay cut off a last record whose data is torn.

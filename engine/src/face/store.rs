@@ -207,6 +207,7 @@ pub(crate) fn shard_options(options: &OpenOptions) -> ShardOptions {
         read_bytes_max: options.read_bytes_max,
         read_handles_max: options.read_handles_max,
         read_handle_age_max: options.read_handle_age_max,
+        cleaning: options.cleaning,
         ..ShardOptions::default()
     }
 }

@@ -9,6 +9,9 @@ use seabed_segment::StreamKind;
 
 use crate::stats::Counters;
 
+/// The placement hint of data that the cleaner has moved; other writes have the number of their [`StreamKind`].
+pub(crate) const RELOCATED_DATA: u8 = 4;
+
 /// The device of one mount: it counts, and lets nothing through that changes the device once the mount has ended.
 pub(crate) struct MountDevice {
     pub(crate) device: Rc<dyn Device>,
@@ -50,6 +53,7 @@ impl Device for MountDevice {
                 Ok(StreamKind::Journal) => stats.journal_bytes_written += bytes,
                 Ok(StreamKind::Bulk) => stats.bulk_bytes_written += bytes,
                 Ok(StreamKind::Nodes) => stats.node_bytes_written += bytes,
+                Err(()) if opts.stream == RELOCATED_DATA => stats.relocated_bytes_written += bytes,
                 Err(()) => {}
             }
         });

@@ -31,6 +31,8 @@ use seabed_segment::{
 };
 use seabed_types::{NodePtr, SegmentId, TreeKind};
 
+use crate::io::mount_device::RELOCATED_DATA;
+use crate::maintain::evacuate::age_for;
 use crate::rows::node_cache::Cache;
 use crate::rows::slot;
 use crate::rows::view::Wanted;
@@ -46,11 +48,41 @@ pub(crate) const BACKGROUND_WRITES_MAX: usize = 16;
 /// How often bytes are written, each time elsewhere, before whoever wrote them fails.
 pub(crate) const WRITE_TRIES: u32 = 3;
 
+/// Most age classes of relocated data; each in use has an open segment.
+const AGE_CLASSES_MAX: usize = seabed_cleaner::classes::GROUPS_MAX as usize;
+
+/// An open segment beside the journal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stream {
+    /// Images of nodes, and checkpoint bodies.
+    Nodes,
+    /// Data of large writes, and checkpoint bodies.
+    Bulk,
+    /// Data that the cleaner has moved, by age class. On the device these are segments of the bulk stream.
+    Relocated {
+        /// Which of the classes.
+        class: usize,
+        /// When the data was written, by the clock of logged bytes.
+        written_at: u64,
+    },
+}
+
+impl Stream {
+    const fn kind(self) -> StreamKind {
+        match self {
+            Self::Nodes => StreamKind::Nodes,
+            Self::Bulk | Self::Relocated { .. } => StreamKind::Bulk,
+        }
+    }
+}
+
 /// The streams of a shard beside its journal.
 #[derive(Default)]
 pub(crate) struct Streams {
     nodes: Option<OpenSegment>,
     bulk: Option<OpenSegment>,
+    /// By age class.
+    relocated: [Option<OpenSegment>; AGE_CLASSES_MAX],
     images: Option<ImageRecord>,
     /// Records of images that are on their way.
     in_flight: usize,
@@ -129,8 +161,15 @@ impl Drop for Hold {
 /// A piece to append, and what the record's list says of it (its offset and bytes are filled in).
 pub(crate) struct Append<'a> {
     pub(crate) what: ListedWhat,
-    pub(crate) bytes: &'a [u8],
+    pub(crate) parts: &'a [&'a [u8]],
     pub(crate) summing: Summing,
+}
+
+impl Append<'_> {
+    /// Bytes of the piece.
+    pub(crate) fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.len()).sum()
+    }
 }
 
 /// A record that was appended: where its pieces are, a hold on its segment, and its write, already under way when polled.
@@ -155,8 +194,17 @@ impl Streams {
         self.nodes.as_ref().map_or(0, |open| open.room(0))
     }
 
-    fn open(&mut self, stream: StreamKind) -> &mut Option<OpenSegment> {
-        if stream == StreamKind::Bulk { &mut self.bulk } else { &mut self.nodes }
+    fn open(&mut self, stream: Stream) -> &mut Option<OpenSegment> {
+        match stream {
+            Stream::Nodes => &mut self.nodes,
+            Stream::Bulk => &mut self.bulk,
+            Stream::Relocated { class, .. } => &mut self.relocated[class],
+        }
+    }
+
+    /// The segments of data that take records, and what takes them.
+    fn open_data(&mut self) -> impl Iterator<Item = &mut Option<OpenSegment>> {
+        std::iter::once(&mut self.bulk).chain(&mut self.relocated)
     }
 }
 
@@ -165,7 +213,9 @@ impl Mounted {
     pub(crate) fn leave_streams(&self) {
         let streams = &mut *self.streams.borrow_mut();
         assert!(streams.images.is_none() && streams.in_flight == 0, "a checkpoint has written all images");
-        for open in [streams.nodes.take(), streams.bulk.take()].into_iter().flatten() {
+        let nodes = streams.nodes.take();
+        let data: Vec<_> = streams.open_data().filter_map(Option::take).collect();
+        for open in nodes.into_iter().chain(data) {
             self.table.seal(open.segment);
         }
     }
@@ -187,23 +237,28 @@ impl Mounted {
     fn make_room(
         self: &Rc<Self>,
         streams: &mut Streams,
-        stream: StreamKind,
+        of: Stream,
         (bytes, listed): (usize, usize),
         claimer: Claimer,
         reserve: usize,
     ) -> bool {
-        let open = streams.open(stream);
+        let stream = of.kind();
+        let open = streams.open(of);
         if open.as_ref().is_some_and(|open| open.room(listed) >= bytes) {
             return true;
         }
-        let Some((segment, incarnation)) = self.table.claim(stream, reserve, 0) else { return false };
+        let age = match of {
+            Stream::Relocated { class, written_at } => age_for(class, written_at),
+            Stream::Nodes | Stream::Bulk => self.table.clock(),
+        };
+        let Some((segment, incarnation)) = self.table.claim(stream, reserve, age) else { return false };
         let mut logged_in = None;
         if claimer.is_logged()
             && let Some(journal) = &self.journal
         {
             let need = Need { entries: 2 * SMALL_ENTRY_BYTES, ..Need::default() };
             let joined = journal.join(&need, |joined| {
-                joined.claim(segment, incarnation, stream, 0);
+                joined.claim(segment, incarnation, stream, age);
                 if let Some(full) = &open {
                     joined.seal(full.segment);
                 }
@@ -233,18 +288,18 @@ impl Mounted {
     /// Appends one record of these pieces to a stream and begins to write it. None: no segment could be claimed.
     pub(crate) fn append(
         self: &Rc<Self>,
-        stream: StreamKind,
+        stream: Stream,
         pieces: &[Append<'_>],
         durability: Durability,
         claimer: Claimer,
     ) -> Option<Appended> {
         let reserve = self.reserve_against(claimer);
         let streams = &mut *self.streams.borrow_mut();
-        if stream == StreamKind::Nodes {
+        if stream == Stream::Nodes {
             self.write_images(streams);
         }
         let listed: usize = pieces.iter().map(|piece| listed_bytes(&piece.what)).sum();
-        let packed = packed_bytes(pieces.iter().map(|piece| piece.bytes.len()));
+        let packed = packed_bytes(pieces.iter().map(Append::bytes));
         let bytes_max = record_bytes_of(packed, listed);
         if !self.make_room(streams, stream, (bytes_max, listed), claimer, reserve) {
             return None;
@@ -254,8 +309,8 @@ impl Mounted {
         let mut record = RecordBuilder::new(device, open.at(), bytes_max, bytes_max);
         let mut placed = Vec::with_capacity(pieces.len());
         for piece in pieces {
-            let place = record.place(&[piece.bytes], piece.summing);
-            let bytes = u32::try_from(piece.bytes.len()).expect("within a record");
+            let place = record.place(piece.parts, piece.summing);
+            let bytes = u32::try_from(piece.bytes()).expect("within a record");
             let listed = Listed { offset: place.at.offset, bytes, what: piece.what.clone() };
             if !seabed_types::seeded!(7) {
                 listed.encode(record.entries());
@@ -264,12 +319,15 @@ impl Mounted {
             placed.push(place);
         }
         let hold = Hold::new(&self.table, open.segment);
-        let written = self.issue(
-            open,
-            record,
-            durability,
-            if claimer == Claimer::User { Class::Foreground } else { Class::Background },
-        );
+        let class = if claimer == Claimer::User { Class::Foreground } else { Class::Background };
+        let (at, buf, mut opts) = self.close_record(open, record, durability, class);
+        if matches!(stream, Stream::Relocated { .. }) {
+            opts.stream = RELOCATED_DATA;
+        }
+        if claimer == Claimer::User {
+            self.clean.wrote(buf.len());
+        }
+        let written = self.machine.device.write(at, buf, opts);
         Some(Appended { placed, hold, written })
     }
 
@@ -279,9 +337,10 @@ impl Mounted {
         tracing::warn!(%error, %segment, "a write failed: its bytes go elsewhere");
         self.table.quarantine(segment);
         let streams = &mut *self.streams.borrow_mut();
-        for stream in [StreamKind::Nodes, StreamKind::Bulk] {
+        let data = (0..AGE_CLASSES_MAX).map(|class| Stream::Relocated { class, written_at: 0 });
+        for stream in [Stream::Nodes, Stream::Bulk].into_iter().chain(data) {
             if streams.open(stream).as_ref().is_some_and(|open| open.segment == segment) {
-                if stream == StreamKind::Nodes {
+                if stream == Stream::Nodes {
                     // Images that were placed here have to be tried here.
                     self.write_images(streams);
                 }
@@ -289,17 +348,6 @@ impl Mounted {
                 self.table.seal(segment);
             }
         }
-    }
-
-    fn issue(
-        &self,
-        open: &mut OpenSegment,
-        record: RecordBuilder,
-        durability: Durability,
-        class: Class,
-    ) -> seabed_device::Local<std::result::Result<(), seabed_device::DeviceError>> {
-        let (at, buf, opts) = self.close_record(open, record, durability, class);
-        self.machine.device.write(at, buf, opts)
     }
 
     /// Ends a record of an open segment: what is to be written, and where.
@@ -352,7 +400,7 @@ impl Mounted {
         if !fits {
             self.write_images(streams);
             let first = record_bytes_of(node_bytes, listed);
-            if !self.make_room(streams, StreamKind::Nodes, (first, listed), claimer, reserve) {
+            if !self.make_room(streams, Stream::Nodes, (first, listed), claimer, reserve) {
                 return ImagePlaced::NoSpace;
             }
             let at = streams.nodes.as_ref().expect("there is room in it").at();

@@ -23,6 +23,7 @@
 
 use std::rc::Rc;
 
+use crate::maintain::evacuate::CleaningWanted;
 use crate::maintain::packing::Slack;
 use crate::shard::mounted::Mounted;
 use crate::space::segments::Claimer;
@@ -35,12 +36,16 @@ pub(crate) enum Purpose {
     Store,
     /// It only takes away.
     Remove,
+    /// The cleaner moves live data, which frees more than it takes.
+    Clean,
 }
 
 /// Segments that stay free for the journal.
 const JOURNAL_SEGMENTS: usize = 2;
 /// A shard with the smallest budget still gets to gather some changes before it writes them.
 const PENDING_BYTES_MIN: usize = 32 << 10;
+/// Segments that users leave for copies of live data.
+const CLEAN_SEGMENTS: usize = 2;
 /// Two copies of a checkpoint body.
 const BODY_SEGMENTS: usize = 2;
 
@@ -72,6 +77,7 @@ impl Mounted {
             Claimer::Checkpoint | Claimer::MountCheckpoint => JOURNAL_SEGMENTS,
             Claimer::Trim | Claimer::MountTrim if seabed_types::seeded!(43) => 0,
             Claimer::Compact => JOURNAL_SEGMENTS + self.checkpoint_segments() - 1,
+            Claimer::Clean => JOURNAL_SEGMENTS + self.checkpoint_segments() + self.moving_segments(),
             Claimer::Trim => JOURNAL_SEGMENTS + self.checkpoint_segments() - 1 + self.moving_segments(),
             // A mount that does not serve yet logs nothing and moves nothing.
             Claimer::MountTrim | Claimer::User => JOURNAL_SEGMENTS + self.checkpoint_segments(),
@@ -113,13 +119,18 @@ impl Mounted {
         if seabed_types::seeded!(42) {
             return free > 0;
         }
-        if purpose == Purpose::Remove {
+        if purpose != Purpose::Store {
             return free > trim && (self.trim.lacks_slack.get() || !self.lacks_moving_room());
         }
         let live = self.table.live_total().max(0).cast_unsigned();
+        free > self.user_reserve() + taken && live + bytes as u64 <= self.usable_bytes()
+    }
+
+    /// Segments that users leave free.
+    pub(crate) fn user_reserve(&self) -> usize {
         let Slack { moving, thinning } = self.trim.slack.get();
-        free > trim + self.journal_growth() + moving + thinning + taken
-            && live + bytes as u64 <= self.usable_bytes()
+        let cleaner = if self.options.cleaning { CLEAN_SEGMENTS } else { 0 };
+        self.reserve_against(Claimer::User) + self.journal_growth() + moving + thinning + cleaner
     }
 
     /// The bytes of pending changes over which transactions wait until trimming has written some (rule T4): a quarter of the
@@ -139,7 +150,7 @@ impl Mounted {
     /// them fewer, so what only takes away goes on: it makes space (rule S6).
     fn pending_has_room(&self, purpose: Purpose) -> bool {
         let rows = self.rows.borrow();
-        purpose == Purpose::Remove && self.trim.without_space.get()
+        purpose != Purpose::Store && self.trim.without_space.get()
             || rows.pending_bytes() <= self.pending_bytes_max()
                 && rows.replay_bytes() <= self.replay_bytes_max()
             || seabed_types::seeded!(18)
@@ -170,6 +181,8 @@ impl Mounted {
             self.grave_work.wake.notify_all();
         }
         let graves_may_help = || purpose == Purpose::Store && self.grave_work.is_any() && !self.closing.get();
+        let cleaning_may_help = || purpose == Purpose::Store && self.cleaning_may_help(bytes);
+        let _cleaning = (purpose == Purpose::Store).then(|| CleaningWanted::new(self));
         loop {
             self.journal()?.healthy()?;
             if self.is_admitted(bytes, purpose) {
@@ -181,7 +194,7 @@ impl Mounted {
             }
             let exhausted =
                 purpose == Purpose::Store && self.trim.exhausted_at.get() == Some(self.table.losses());
-            let cooling = self.table.cooling_count();
+            let (cooling, losses_now) = (self.table.cooling_count(), self.table.losses());
             let mut has_cycled = self.trim.completed.get() >= enough_cycles;
             let now = self.space_to_remove();
             let gets_on = purpose == Purpose::Remove && (now.0 > best.0 || now.1 < best.1);
@@ -189,7 +202,7 @@ impl Mounted {
             let is_in_vain = has_cycled && cooling == 0 && !has_news;
             // Who waits for the window or for pending changes only gets there, as long as there is space to trim in.
             let lacks_space = !self.fits(bytes, purpose) || self.trim.without_space.get();
-            if lacks_space && !graves_may_help() && (exhausted || is_in_vain) {
+            if lacks_space && !graves_may_help() && !cleaning_may_help() && (exhausted || is_in_vain) {
                 // What a read handle keeps may be space for this.
                 if self.past.expire_for_space() {
                     self.watch_ended();
@@ -210,8 +223,9 @@ impl Mounted {
             }
             // What becomes free when running operations end needs no further cycle. Cycle upon cycle, a slow reader beside a
             // full device cost checkpoints without end.
-            let waits_for_others =
-                cooling > 0 && has_cycled && self.window_has_room() && self.pending_has_room(purpose);
+            let waits_for_others = (cooling > 0 && has_cycled || cleaning_may_help())
+                && self.window_has_room()
+                && self.pending_has_room(purpose);
             if !waits_for_others {
                 // For who brings bytes moving gains nothing: it has to leave as much more as there is less to be moved.
                 if purpose == Purpose::Remove && !self.fits(bytes, purpose) {
@@ -219,14 +233,14 @@ impl Mounted {
                 }
                 self.trim.force();
             }
-            let seen = (self.trim.completed.get(), graves_may_help());
+            let seen = (self.trim.completed.get(), graves_may_help(), cleaning_may_help());
             let changed = || {
                 self.is_ending()
                     || self.journal.as_ref().is_none_or(|journal| journal.healthy().is_err())
                     || self.is_admitted(bytes, purpose)
-                    || seen != (self.trim.completed.get(), graves_may_help())
+                    || seen != (self.trim.completed.get(), graves_may_help(), cleaning_may_help())
                     || waits_for_others
-                        && (cooling != self.table.cooling_count() || losses != self.table.losses())
+                        && (cooling != self.table.cooling_count() || losses_now != self.table.losses())
             };
             seabed_types::reached!(AdmissionWaited);
             let waited = self.trim.moved.until(changed);

@@ -14,11 +14,11 @@
 use seabed_btree::Stop as TreeStop;
 use seabed_device::{Class, Durability, WriteOpts};
 use seabed_journal::{Body, BodyPart, CUTS_MAX, LogCut, PARTS_MAX, Slot, cuts_of_window};
-use seabed_segment::{Layout, ListedWhat, SlotCopy, StreamKind, Summing};
+use seabed_segment::{Layout, ListedWhat, SlotCopy, Summing};
 use seabed_types::{BLOCK_BYTES, Lsn, SegmentId, TreeKind};
 use std::rc::Rc;
 
-use crate::io::streams::{Append, Hold, ImagePlaced, WRITE_TRIES};
+use crate::io::streams::{Append, Hold, ImagePlaced, Stream, WRITE_TRIES};
 use crate::maintain::trim::TrimMode;
 use crate::mount::states_durable;
 use crate::shard::mounted::Mounted;
@@ -219,10 +219,10 @@ impl Mounted {
         assert!(bytes.len().div_ceil(part_bytes) <= PARTS_MAX, "a body is bounded by the number of segments");
         let mut holds = Vec::new();
         let mut copies = [Vec::new(), Vec::new()];
-        for (copy, stream) in copies.iter_mut().zip([StreamKind::Nodes, StreamKind::Bulk]) {
+        for (copy, stream) in copies.iter_mut().zip([Stream::Nodes, Stream::Bulk]) {
             for (index, part) in (0..).zip(bytes.chunks(part_bytes)) {
                 let what = ListedWhat::Body { lsn: body.end, index };
-                let piece = [Append { what, bytes: part, summing: Summing::Whole }];
+                let piece = [Append { what, parts: &[part], summing: Summing::Whole }];
                 let Some((part, hold)) = self.write_part(stream, &piece, claimer).await? else {
                     return Ok(None);
                 };
@@ -240,7 +240,7 @@ impl Mounted {
     /// Writes a part of a body, elsewhere if its write fails. None: no space.
     async fn write_part(
         self: &Rc<Self>,
-        stream: StreamKind,
+        stream: Stream,
         piece: &[Append<'_>; 1],
         claimer: Claimer,
     ) -> Result<Option<(BodyPart, Hold)>> {
@@ -250,7 +250,7 @@ impl Mounted {
             match appended.written.await {
                 Ok(()) => {
                     let placed = &appended.placed[0];
-                    let bytes = u32::try_from(piece[0].bytes.len()).expect("within a record");
+                    let bytes = u32::try_from(piece[0].bytes()).expect("within a record");
                     let part = BodyPart { at: placed.at, bytes, crc: placed.crcs[0] };
                     return Ok(Some((part, appended.hold)));
                 }

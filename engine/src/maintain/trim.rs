@@ -216,7 +216,7 @@ impl Mounted {
         self.window_bytes_max() as u64 / 2
     }
 
-    fn logged(&self) -> u64 {
+    pub(crate) fn logged(&self) -> u64 {
         self.journal.as_ref().map_or(0, |journal| journal.logged())
     }
 

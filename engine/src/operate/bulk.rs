@@ -26,10 +26,10 @@ use seabed_journal::CollectionId;
 use seabed_object::{
     Laid, LaidWrite, Op, ROW_BYTES, Storing, Transaction, bulk_plan, resolve_appends, stream,
 };
-use seabed_segment::{ListedWhat, Placed, StreamKind, Summing};
+use seabed_segment::{ListedWhat, Placed, Summing};
 use seabed_types::BLOCK_BYTES;
 
-use crate::io::streams::{Append, Appended, Hold, WRITE_TRIES};
+use crate::io::streams::{Append, Appended, Hold, Stream, WRITE_TRIES};
 use crate::maintain::admit::Purpose;
 use crate::operate::put::Alive;
 use crate::operate::submit::StagedData;
@@ -254,11 +254,13 @@ impl Mounted {
             if !self.is_admitted(total, Purpose::Store) {
                 self.admit(total, Purpose::Store).await?;
             }
+            let bytes_of: Vec<[&[u8]; 1]> = now.iter().map(|part| [&part.data[..]]).collect();
             let pieces: Vec<Append<'_>> = now
                 .iter()
-                .map(|part| Append { what: part.what.clone(), bytes: &part.data, summing: part.summing })
+                .zip(&bytes_of)
+                .map(|(part, parts)| Append { what: part.what.clone(), parts, summing: part.summing })
                 .collect();
-            let Some(appended) = self.append(StreamKind::Bulk, &pieces, durability, Claimer::User) else {
+            let Some(appended) = self.append(Stream::Bulk, &pieces, durability, Claimer::User) else {
                 self.admit(total, Purpose::Store).await?;
                 continue;
             };

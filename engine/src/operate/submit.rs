@@ -52,6 +52,8 @@ const REQUEST_BYTES: usize = 512;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum SystemEffect {
     None,
+    /// The cleaner lets rows point to copies: what they show stays the same.
+    Relocation,
     /// Publishes the first, empty collection of a new pool.
     NewPool(PoolId),
     /// Marks the collections of a pool as removed.
@@ -320,7 +322,8 @@ impl Mounted {
             }
             let rows = &mut *self.rows.borrow_mut();
             let mut takes_away = false;
-            let is_watched = self.past.is_any();
+            // A watched row that only points elsewhere shows what it did.
+            let is_watched = self.past.is_any() && system != SystemEffect::Relocation;
             let usage = effects.encode(&placed, |row| {
                 takes_away |= row.change == Change::Gone;
                 let pieces = (row.pieces.as_slice(), &row.identity()[..]);
@@ -342,7 +345,12 @@ impl Mounted {
             }
             for (at, bytes) in &effects.freed {
                 joined.live(at.segment, -i64::from(*bytes));
-                self.table.minus(at.segment, *bytes, lsn);
+                match system {
+                    SystemEffect::Relocation => self.table.minus_moved(at.segment, *bytes, lsn),
+                    SystemEffect::None | SystemEffect::NewPool(_) | SystemEffect::RemovePool(_) => {
+                        self.table.minus(at.segment, *bytes, lsn);
+                    }
+                }
             }
             let collection = rows.collection_mut(id)?;
             collection.next_id = collection.next_id.max(effects.next_id);
@@ -350,7 +358,7 @@ impl Mounted {
             collection.tally.add(&change);
             joined.tally(id, collection.next_id, &change);
             match system {
-                SystemEffect::None => {}
+                SystemEffect::None | SystemEffect::Relocation => {}
                 SystemEffect::NewPool(pool) => {
                     let new = CollectionId::whole(pool);
                     joined.new_collection(new, Term(1));

@@ -29,6 +29,7 @@ use crate::io::data_cache::DataCache;
 use crate::io::mount_device::MountDevice;
 use crate::io::streams::{BACKGROUND_WRITES_MAX, Hold, Streams};
 use crate::maintain::admit::Purpose;
+use crate::maintain::evacuate::CleanState;
 use crate::maintain::trim::TrimState;
 use crate::mount::{Home, states_durable};
 use crate::operate::graves::GraveWork;
@@ -110,6 +111,7 @@ pub(crate) struct Mounted {
     /// Keep the segments of the checkpoint bodies that the slots name.
     pub(crate) body_holds: RefCell<Vec<Hold>>,
     pub(crate) trim: TrimState,
+    pub(crate) clean: CleanState,
     pub(crate) counters: Rc<Counters>,
     /// Bytes of requests that wait or are in a batch.
     pub(crate) requests: Rc<Semaphore>,
@@ -197,6 +199,7 @@ impl Mounted {
             streaming,
             body_holds: RefCell::new(parts.holds),
             trim: TrimState::default(),
+            clean: CleanState::default(),
             counters,
             requests: Semaphore::new(memory / REQUEST_SHARE),
             creating: Rc::default(),
@@ -429,6 +432,14 @@ impl OpGuard {
             return Ok(());
         }
         Err(Error::corrupt(ptr.at, "a tree node: rows outside the interval that its parent names"))
+    }
+
+    /// Lets go of the nodes that it keeps in memory, and of nothing else.
+    pub(crate) fn unpin(&mut self) {
+        let mut rows = self.shard.rows.borrow_mut();
+        for pin in self.pins.drain(..) {
+            rows.cache.unpin(pin);
+        }
     }
 }
 

@@ -36,6 +36,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 use std::rc::{Rc, Weak};
 
 use seabed_device::local::Notify;
@@ -52,6 +53,8 @@ pub(crate) enum Claimer {
     Trim,
     /// Moving images together, which frees more than it takes.
     Compact,
+    /// The cleaner: copies of live data, which free more than they take.
+    Clean,
     /// A checkpoint: the images that it must have, and its body.
     Checkpoint,
     /// Trimming by a mount that does not serve yet.
@@ -64,7 +67,7 @@ impl Claimer {
     /// Whether the claim is logged. A mount that does not serve yet logs nothing: its checkpoint names what it claimed.
     pub(crate) const fn is_logged(self) -> bool {
         match self {
-            Self::User | Self::Trim | Self::Compact | Self::Checkpoint => true,
+            Self::User | Self::Trim | Self::Compact | Self::Clean | Self::Checkpoint => true,
             Self::MountTrim | Self::MountCheckpoint => false,
         }
     }
@@ -106,6 +109,23 @@ struct Segment {
     kept: bool,
 }
 
+impl Segment {
+    /// What the cleaner knows of it, if it may be emptied: sealed, outside the window, with live bytes, and not held.
+    fn data(&self, segment: SegmentId) -> Option<DataSegment> {
+        let is_data = self.usage == Use::Sealed
+            && matches!(self.stream, Some(StreamKind::Journal | StreamKind::Bulk))
+            && self.live > 0
+            && self.holds == 0
+            && !(self.in_window || self.quarantined || self.kept || self.free);
+        is_data.then_some(DataSegment {
+            segment,
+            incarnation: self.incarnation,
+            live: self.live.max(0).cast_unsigned(),
+            written_at: self.age,
+        })
+    }
+}
+
 struct Inner {
     segments: Vec<Segment>,
     first: u32,
@@ -132,6 +152,19 @@ struct Inner {
     serving: bool,
     /// How often data died: whoever found no space need not look again before it grows.
     losses: u64,
+    /// Bytes that the journal has logged in the life of the shard: the clock of ages.
+    clock: u64,
+}
+
+/// What the cleaner knows of a segment whose data it may move.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct DataSegment {
+    pub(crate) segment: SegmentId,
+    pub(crate) incarnation: Incarnation,
+    /// Live bytes as the log will say them.
+    pub(crate) live: u64,
+    /// When its data was written, by the clock of logged bytes, and its class (`evacuate`).
+    pub(crate) written_at: u64,
 }
 
 /// The segment table of a shard.
@@ -216,6 +249,7 @@ impl SegmentTable {
                 quarantined: 0,
                 serving: false,
                 losses: 0,
+                clock: 0,
             }),
             changed: Notify::default(),
             before: RefCell::default(),
@@ -543,6 +577,12 @@ impl SegmentTable {
         *inner.unproven.entry(lsn).or_default().entry(id).or_default() += i64::from(bytes);
     }
 
+    /// Bytes died with record `lsn` because their copy became live: as [`SegmentTable::minus`], but nothing was lost.
+    pub(crate) fn minus_moved(&self, id: SegmentId, bytes: u32, lsn: Lsn) {
+        self.minus(id, bytes, lsn);
+        self.inner.borrow_mut().losses -= 1;
+    }
+
     /// Rows went: images will shrink in time.
     pub(crate) fn rows_gone(&self) {
         self.inner.borrow_mut().losses += 1;
@@ -629,6 +669,38 @@ impl SegmentTable {
                 && !(segment.in_window || segment.quarantined || segment.kept)
         });
         sealed.map(|(id, segment)| (id, segment.live)).collect()
+    }
+
+    /// Some of the segments, by their number in the table, each with what the cleaner knows of it; none if it may not be
+    /// emptied.
+    pub(crate) fn data_segments(&self, range: Range<usize>) -> Vec<(SegmentId, Option<DataSegment>)> {
+        let inner = self.inner.borrow();
+        let segments = (inner.first..).map(SegmentId).zip(&inner.segments);
+        let some = segments.skip(range.start).take(range.len());
+        some.map(|(id, segment)| (id, segment.data(id))).collect()
+    }
+
+    /// What the cleaner knows of a segment; none if it may not be emptied.
+    pub(crate) fn data_segment(&self, id: SegmentId) -> Option<DataSegment> {
+        self.inner.borrow_mut().get_mut(id)?.data(id)
+    }
+
+    /// The live bytes of one use of a segment; none if it is over.
+    pub(crate) fn live_of(&self, id: SegmentId, incarnation: Incarnation) -> Option<u64> {
+        let mut inner = self.inner.borrow_mut();
+        let segment = inner.get_mut(id)?;
+        let is_same = segment.incarnation == incarnation && !segment.free;
+        is_same.then(|| segment.live.max(0).cast_unsigned())
+    }
+
+    /// Bytes that the journal has logged in the life of the shard.
+    pub(crate) fn clock(&self) -> u64 {
+        self.inner.borrow().clock
+    }
+
+    /// Sets the clock, after a replay.
+    pub(crate) fn set_clock(&self, logged: u64) {
+        self.inner.borrow_mut().clock = logged;
     }
 
     /// In how many segments of the node stream that take nothing more images live, and the bytes of all that live.
@@ -733,7 +805,7 @@ impl Inner {
 
 impl Space for SegmentTable {
     fn claim_journal(&self) -> Option<(SegmentId, Incarnation)> {
-        self.claim(StreamKind::Journal, 0, 0)
+        self.claim(StreamKind::Journal, 0, self.clock())
     }
 
     fn sealed(&self, segment: OpenSegment) {
@@ -744,6 +816,7 @@ impl Space for SegmentTable {
     }
 
     fn settled(&self, settled: Settled) {
+        self.inner.borrow_mut().clock += settled.bytes as u64;
         self.claims_durable(settled.lsn.next());
         self.proven(if seabed_types::seeded!(11) { settled.lsn.next() } else { settled.lsn });
     }

@@ -87,6 +87,7 @@ impl Kind {
 
 /// How a store and its clients are made.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is drawn by itself")]
 pub(super) struct Plan {
     pub(super) clients: u32,
     pub(super) pools: usize,
@@ -112,6 +113,8 @@ pub(super) struct Plan {
     pub(super) inline_bytes: usize,
     pub(super) inline_extents_bytes: usize,
     pub(super) pause_us: u64,
+    /// Whether the cleaner runs.
+    pub(super) cleaning: bool,
     /// The first step writes so many bytes; none: it is drawn like the others.
     pub(super) first_bytes: Option<usize>,
     /// What each client does, instead of what would be drawn.
@@ -187,6 +190,7 @@ impl Plan {
             inline_bytes: pick(rng, &[0, 64, 512]),
             inline_extents_bytes: pick(&mut fastrand::Rng::with_seed(seed ^ 0xe7_e275), &EXTENTS_IN_ONODES),
             pause_us: pick(rng, &[0, 50, 2000]),
+            cleaning: false,
             first_bytes: None,
             program: None,
             is_faulty: false,
@@ -203,6 +207,11 @@ impl Plan {
         } else {
             plan
         }
+    }
+
+    /// As [`Plan::of`], for the crash suite: the cleaner runs in every other store.
+    pub(super) fn of_crash(seed: u64) -> Self {
+        Self { cleaning: seed % 2 == 1, ..Self::of(seed) }
     }
 
     /// One client on the smallest store, where a program is given or its rest is said.
@@ -229,6 +238,7 @@ impl Plan {
             inline_bytes: 64,
             inline_extents_bytes: INLINE_EXTENTS_BYTES,
             pause_us: 0,
+            cleaning: false,
             first_bytes: None,
             program: None,
             is_faulty: false,

@@ -136,6 +136,7 @@ pub(super) fn shard_options(plan: &Plan) -> ShardOptions {
         lay_bytes: plan.lay_bytes,
         inline_bytes: plan.inline_bytes,
         inline_extents_bytes: plan.inline_extents_bytes,
+        cleaning: plan.cleaning,
         ..ShardOptions::default()
     }
 }

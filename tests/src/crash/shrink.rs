@@ -28,7 +28,7 @@ pub struct Shrunk {
 
 /// Runs a seed; if it breaks a rule, shrinks its program.
 pub fn replay(seed: u64, states: u64) -> Option<Shrunk> {
-    let plan = Plan::of(seed);
+    let plan = Plan::of_crash(seed);
     let broken = run_plan(seed, 0, &plan, states).err()?;
     let program = drawn_program();
     let steps = program.iter().map(Vec::len).sum();

@@ -198,7 +198,7 @@ pub fn run_seeds(options: Options, fail: impl Fn(u64, &str) + Sync) -> Counts {
 
 /// One seed, up to the first rule that is broken: where and how.
 pub fn run_seed(seed: u64, states: u64) -> (Counts, Option<String>) {
-    let (counts, result) = run(seed, 0, &Plan::of(seed), states);
+    let (counts, result) = run(seed, 0, &Plan::of_crash(seed), states);
     (counts, result.err().map(|broken| broken.to_string()))
 }
 
@@ -237,7 +237,7 @@ fn run(seed: u64, draw: u64, plan: &Plan, states: u64) -> (Counts, Result<(), Br
 
 /// The hash of the device's trace of a seed's first run: the same for the same engine.
 pub fn trace_hash(seed: u64) -> Result<u64, String> {
-    let plan = Plan::of(seed);
+    let plan = Plan::of_crash(seed);
     let base = formatted(seed, &plan).map_err(|broken| broken.to_string())?;
     let history = vec![PoolHistory::new(); plan.pools];
     let zero = Bounds::new(vec![0; plan.pools]);
