@@ -365,8 +365,10 @@ fn a_checkpoint_survives_a_write_or_flush_that_fails() {
         let mut failed = 0;
         // In 4 a record is on its way when a flush fails, and durable all the same: nobody was told.
         for seed in 1..6 {
-            failed += memory::failed_checkpoints(seed, kind)
-                .unwrap_or_else(|broken| panic!("{kind}, seed {seed}: {broken}"));
+            for cleaning in [false, true] {
+                failed += memory::failed_checkpoints(seed, kind, cleaning)
+                    .unwrap_or_else(|broken| panic!("{kind}, seed {seed}, cleaning {cleaning}: {broken}"));
+            }
         }
         assert!(failed > 4, "{kind}: {failed}");
     }

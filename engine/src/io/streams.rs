@@ -86,7 +86,7 @@ pub(crate) struct Streams {
     images: Option<ImageRecord>,
     /// Records of images that are on their way.
     in_flight: usize,
-    /// How often images were placed again because their write failed.
+    /// How often a write of images failed, or images were placed again because of that.
     pub(crate) moved: u64,
     /// Images that no checkpoint has published; each holds its segment.
     pub(crate) unpublished: FxHashSet<NodePtr>,
@@ -482,6 +482,11 @@ impl Mounted {
                 }
                 Err(error) => {
                     shard.give_up_segment(&hold, error);
+                    // A checkpoint may wait for this image whose node has changed since: it is not placed again, and the
+                    // checkpoint must not name it.
+                    if !seabed_types::seeded!(88) {
+                        shard.streams.borrow_mut().moved += 1;
+                    }
                     if failures + 1 >= WRITE_TRIES
                         || shard.place_again(images, failures + 1, claimer_again).await.is_err()
                     {

@@ -120,4 +120,5 @@ pub const BUGS: &[Bug] = &[
     bug(85, "order", "object/src/stream.rs", "the conditions of a streaming put are looked at after its object is made", Suite::Streams, 1),
     bug(86, "slow requests", "engine/src/operate/bulk.rs", "data that is stored ahead is copied and summed in one go", Suite::LargeRequests, 1),
     bug(87, "format", "engine/src/mount/format.rs", "a format clears the place of its last superblock while the old store still opens", Suite::Formats, 3),
+    bug(88, "write error", "engine/src/io/streams.rs", "a checkpoint names an image whose write failed and whose node has changed since", Suite::FailedImages, 3),
 ];

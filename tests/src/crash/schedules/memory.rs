@@ -129,8 +129,8 @@ pub fn slow_records(seed: u64) -> Result<u64, Broken> {
 }
 
 /// Writes of images, or of a checkpoint's body, fail, each by itself, or flushes; then the power is cut. Nobody is told,
-/// and all is there. How many failed.
-pub fn failed_checkpoints(seed: u64, kind: IoKind) -> Result<u64, Broken> {
+/// and all is there. How many failed. `cleaning`: whether the cleaner changes rows meanwhile.
+pub fn failed_checkpoints(seed: u64, kind: IoKind, cleaning: bool) -> Result<u64, Broken> {
     let plan = Plan {
         clients: 4,
         pools: 1,
@@ -146,6 +146,7 @@ pub fn failed_checkpoints(seed: u64, kind: IoKind) -> Result<u64, Broken> {
         memory_bytes: 512 << 10,
         inline_bytes: 512,
         is_faulty: true,
+        cleaning,
         ..Plan::of(seed)
     };
     let sound = Plan { is_faulty: false, ..plan.clone() };
