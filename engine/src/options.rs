@@ -42,8 +42,8 @@ pub struct OpenOptions {
     /// How long a read handle may be used.
     pub read_handle_age_max: Duration,
     /// Whether live data is moved out of segments that are mostly dead, a little with every write, so that their space can be
-    /// used again. Without it a segment is free only when all of its data is dead. Off by default: it is new, and one
-    /// schedule of failed writes is not survived with it (`docs/TESTING.md`).
+    /// used again. Without it a segment is free only when all of its data is dead. Off by default: it is new, and what
+    /// is not tested with it yet is in `docs/TESTING.md`.
     pub cleaning: bool,
     /// How long an engine thread looks for work before it sleeps: lower latency for CPU time. By default 5 us; while the device
     /// has something to do longer, as [`seabed_device::glommio_host::HostOptions::spin_before_park`] says. None: it sleeps at once.
