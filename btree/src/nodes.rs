@@ -32,7 +32,7 @@ pub enum Stop {
 /// Where the tree finds its pages.
 pub trait Nodes {
     /// The page of the node that `ptr` points to, or [`Stop::Absent`]. A node known by a memory pointer is absent only
-    /// when it is not in the tree any more, which a [`crate::Spot`] may ask for.
+    /// when it is not in the tree any more, which a [`crate::LookupHint`] may ask for.
     fn node(&self, ptr: NodePtr) -> Result<&Page, Stop>;
 }
 

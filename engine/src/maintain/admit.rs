@@ -166,7 +166,7 @@ impl Mounted {
         self.window_has_room() && self.pending_has_room(purpose) && self.fits(bytes, purpose)
     }
 
-    /// Waits until `bytes` more may come, or says that they cannot. The caller holds no [`crate::shard::mounted::Held`]: that would
+    /// Waits until `bytes` more may come, or says that they cannot. The caller holds no [`crate::shard::mounted::OpGuard`]: that would
     /// keep the segments it waits for from becoming free.
     pub(crate) async fn admit(self: &Rc<Self>, bytes: usize, purpose: Purpose) -> Result<()> {
         if bytes as u64 > self.usable_bytes() {

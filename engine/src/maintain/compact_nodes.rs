@@ -13,7 +13,7 @@
 //! Example: 11 segments with 24 live images of 4 KiB, six of which fit a segment: 4 segments are written, 11 come free.
 //!
 //! Progress: what is taken needs fewer segments than it frees; nothing is begun that does not find its space in the open
-//! segment and in those that may be claimed. Those leave what the checkpoint and the journal need ([`Claimer::Clean`]), so a
+//! segment and in those that may be claimed. Those leave what the checkpoint and the journal need ([`Claimer::Compact`]), so a
 //! cycle that cleans ends with a checkpoint. Where trimming has found no space for the leaves that it has to write, as many
 //! segments as come free are enough: those leaves' changes are pending no more.
 //!
