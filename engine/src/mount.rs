@@ -549,7 +549,9 @@ impl Mounted {
         });
         self.spawn(Class::Background, Rc::clone(self).trim_loop());
         self.spawn(Class::Background, Rc::clone(self).graves_loop());
-        self.spawn(Class::Background, Rc::clone(self).clean_loop());
+        if self.options.cleaning {
+            self.spawn(Class::Background, Rc::clone(self).clean_loop());
+        }
         self.spawn(Class::Background, Rc::clone(self).idle_loop());
         Ok(())
     }
@@ -650,7 +652,7 @@ impl Mounted {
                 return;
             }
             let is_idle = seen == journal.next_lsn() && seen == journal.durable_below();
-            if is_idle {
+            if is_idle && self.options.cleaning {
                 self.clean.is_idle.set(true);
                 self.trim.wake.notify_all();
             }

@@ -182,7 +182,8 @@ impl Mounted {
         }
         let graves_may_help = || purpose == Purpose::Store && self.grave_work.is_any() && !self.closing.get();
         let cleaning_may_help = || purpose == Purpose::Store && self.cleaning_may_help(bytes);
-        let _cleaning = (purpose == Purpose::Store).then(|| CleaningWanted::new(self));
+        let _cleaning =
+            (purpose == Purpose::Store && self.options.cleaning).then(|| CleaningWanted::new(self));
         loop {
             self.journal()?.healthy()?;
             if self.is_admitted(bytes, purpose) {

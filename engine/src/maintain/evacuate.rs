@@ -14,8 +14,8 @@
 //! segment is quarantined; the rest of the segment is moved (rule S8).
 //!
 //! **Pace.** Each byte that users write adds to a debt, the more the less space is free ([`seabed_cleaner::pacing`]); the
-//! cleaner works until it is paid. It does not wait for the debt while a transaction waits for space, or while a caller
-//! has asked for cleaning. It never waits for a transaction.
+//! cleaner works until it is paid, and goes on without regard to it while a transaction waits for space. It never waits for
+//! a transaction.
 //!
 //! Example: a victim of 4 MiB with 700 live chunks of 4 KiB: 700 look-ups, 2.8 MiB read, three records written, 700 changes
 //! of about 45 bytes logged; 1.2 MiB is gained.
@@ -37,7 +37,6 @@ use rustc_hash::FxHashSet;
 use seabed_cleaner::pacing::Needs;
 use seabed_cleaner::victim::DeathRate;
 use seabed_cleaner::{Candidates, Class as AgeClass, Classes, Clock, Facts, Levels, Pacing, Work};
-use seabed_device::local::Notify;
 use seabed_device::{Durability, ReadBuf};
 use seabed_journal::CollectionId;
 use seabed_journal::entry::SMALL_ENTRY_BYTES;
@@ -105,8 +104,6 @@ pub(crate) struct CleanState {
     exhausted_at: Cell<Option<Seen>>,
     /// Victims that kept live bytes, which are not tried again before those change.
     stuck: RefCell<Vec<(SegmentId, Incarnation, u64)>>,
-    /// A victim was emptied, or none was found.
-    pub(crate) moved: Notify,
     /// Whether cleaning brings callers that wait nearer to the space that they need.
     progress: Cell<Progress>,
     /// Victims that were emptied since an empty record proved the last changes durable.
@@ -211,9 +208,6 @@ impl Loaded {
 impl Mounted {
     /// The task that cleans while the shard serves.
     pub(crate) async fn clean_loop(self: Rc<Self>) {
-        if !self.options.cleaning {
-            return;
-        }
         loop {
             self.trim.wake.until(|| self.trim_must_end() || self.clean_is_due()).await;
             if self.trim_must_end() {
@@ -229,7 +223,6 @@ impl Mounted {
                     self.clean.exhausted_at.set(Some(self.clean_seen()));
                 }
             }
-            self.clean.moved.notify_all();
             self.trim.moved.notify_all();
         }
     }

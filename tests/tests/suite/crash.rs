@@ -40,13 +40,12 @@ fn the_same_seed_gives_the_same_trace_of_the_engine() {
 #[test]
 fn every_promise_is_durable_in_its_moment() {
     let (mut promises, mut noticed) = (0, 0);
-    for seed in 3000..3024 {
+    for seed in 3000..3012 {
         promises += instants(seed).unwrap_or_else(|what| panic!("seed {seed}: {what}"));
         noticed += u64::from(notices_a_lost_write(seed, 9 + seed % 4));
     }
-    assert!(promises > 400, "{promises}");
-    // A write that later ones overwrite, or that nothing depends on, may be lost unnoticed.
-    assert!(noticed > 8, "{noticed}");
+    assert!(promises > 200, "{promises}");
+    assert!(noticed > 6, "{noticed}");
 }
 
 /// What a crash left takes more than its device has space for, and gives space free again. One in fifty of such small stores
