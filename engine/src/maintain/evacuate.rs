@@ -195,13 +195,17 @@ struct Loaded {
 }
 
 impl Loaded {
-    /// The bytes of a piece; none if they could not be read or do not match the checksum.
+    /// The bytes of a piece as they were read; none if they could not be read.
     fn bytes(&self, piece: &PieceRef) -> Option<&[u8]> {
         let index = self.reads.partition_point(|(at, _)| *at <= piece.at).checked_sub(1)?;
         let (at, read) = &self.reads[index];
         let skip = piece.at.offset.checked_sub(at.offset)? as usize;
-        let bytes = read.as_ref().ok()?.get(skip..skip + piece.bytes as usize)?;
-        (Crc::of(bytes) == piece.crc).then_some(bytes)
+        read.as_ref().ok()?.get(skip..skip + piece.bytes as usize)
+    }
+
+    /// Whether a piece was read and matches its checksum.
+    fn is_sound(&self, piece: &PieceRef) -> bool {
+        self.bytes(piece).is_some_and(|bytes| Crc::of(bytes) == piece.crc)
     }
 }
 
@@ -680,9 +684,10 @@ impl Mounted {
         for LiveRow { identity, pieces } in rows {
             let mut kept = Vec::with_capacity(pieces.len());
             for piece in pieces {
-                match loaded.bytes(&piece) {
-                    Some(_) => kept.push(piece),
-                    None => self.note_unreadable(&identity, &piece, victim),
+                if loaded.is_sound(&piece) {
+                    kept.push(piece);
+                } else {
+                    self.note_unreadable(&identity, &piece, victim);
                 }
                 verified += piece.bytes as usize;
             }
