@@ -60,6 +60,13 @@ pub struct Trace {
 }
 
 impl Trace {
+    /// Forgets what was noted of an earlier use of the segment.
+    fn forget_before(&mut self, placed: Clock) {
+        if self.newest.is_some_and(|note| note.at < placed) {
+            *self = Self::default();
+        }
+    }
+
     fn look(&mut self, facts: &Facts, clock: Clock) {
         let age = clock.since(facts.placed);
         let is_due = self.newest.is_none_or(|newest| {
@@ -254,6 +261,7 @@ impl Candidates {
             if facts.dead() == 0 {
                 continue;
             }
+            candidate.trace.forget_before(facts.placed);
             let score = policy.score(&Seen { facts, clock, note: candidate.trace.before });
             candidate.trace.look(&facts, clock);
             if score > 0.0 && best.is_none_or(|best| score > best.score) {

@@ -2,7 +2,9 @@
 
 pub(crate) mod admit;
 pub(crate) mod checkpoint;
+pub(crate) mod clean;
 pub(crate) mod compact_nodes;
-pub(crate) mod evacuate;
+mod copies;
+mod evacuate;
 pub(crate) mod packing;
 pub(crate) mod trim;

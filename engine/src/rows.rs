@@ -140,6 +140,12 @@ impl Rows {
         of_pool.find(|(id, _)| id.covers(reversed)).map(|(_, collection)| collection)
     }
 
+    /// The collection of a pool that a row of an object belongs to; its key begins with the hash, reversed.
+    pub(crate) fn collection_of_key(&self, pool: PoolId, key: &[u8]) -> Option<&Collection> {
+        let hash = key.first_chunk().map(|hash| u32::from_be_bytes(*hash).reverse_bits())?;
+        self.collection_of(pool, hash)
+    }
+
     /// A collection, if the shard still has it. Ids that were kept across an await have to be looked up again.
     pub(crate) fn collection(&self, id: CollectionId) -> Result<&Collection, Gone> {
         self.collections.get(&id).ok_or(Gone(id))

@@ -74,7 +74,7 @@ pub struct Body {
     pub start_at: Paddr,
     /// The checksum of the header of record P - 1.
     pub start_previous: Crc,
-    /// Bytes the shard has logged: the clock for ages.
+    /// Bytes that the shard has logged and users have written beside the journal: the clock of ages.
     pub clock: u64,
     /// The journal's segments from P on; the first holds P.
     pub journal: Vec<JournalSegment>,

@@ -144,6 +144,8 @@ pub trait Space {
     /// A free segment for the journal, with the incarnation it is claimed under. Callers of the journal keep one free for it;
     /// without one a transaction that needs it is refused.
     fn claim_journal(&self) -> Option<(SegmentId, Incarnation)>;
+    /// The clock of ages, which the claim of a segment states.
+    fn clock(&self) -> u64;
     /// The journal rolled over; this segment takes no more records.
     fn sealed(&self, segment: OpenSegment);
     /// A record is durable.
@@ -402,8 +404,8 @@ impl Journal {
         }
         if let Some((segment, incarnation)) = claimed {
             state.next = Some((segment, incarnation));
-            let claim =
-                EntryRef::Claim { segment, incarnation, stream: StreamKind::Journal, age: state.logged };
+            let age = self.space.clock();
+            let claim = EntryRef::Claim { segment, incarnation, stream: StreamKind::Journal, age };
             if !seabed_types::seeded!(8) {
                 claim.encode(record.entries());
             }

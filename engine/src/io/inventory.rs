@@ -90,6 +90,13 @@ impl Inventory {
         Ok(taken)
     }
 
+    /// Gives these again before all others.
+    pub(crate) fn put_back(&mut self, identities: Vec<Identity>) {
+        for identity in identities.into_iter().rev() {
+            self.read.push_front(identity);
+        }
+    }
+
     /// Reads a slice. False: there is none.
     async fn read_more(&mut self) -> Result<bool> {
         match &mut self.source {

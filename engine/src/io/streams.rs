@@ -32,12 +32,12 @@ use seabed_segment::{
 use seabed_types::{NodePtr, SegmentId, TreeKind};
 
 use crate::io::mount_device::RELOCATED_DATA;
-use crate::maintain::evacuate::age_for;
+use crate::maintain::clean::age_for;
 use crate::rows::node_cache::Cache;
 use crate::rows::slot;
 use crate::rows::view::Wanted;
 use crate::shard::mounted::{Mounted, OpGuard};
-use crate::space::segments::{Claimer, SegmentTable};
+use crate::space::segments::{Claim, Claimer, SegmentTable};
 use crate::{Error, Result};
 use seabed_journal::CollectionId;
 
@@ -62,8 +62,6 @@ pub(crate) enum Stream {
     Relocated {
         /// Which of the classes.
         class: usize,
-        /// When the data was written, by the clock of logged bytes.
-        written_at: u64,
     },
 }
 
@@ -198,7 +196,7 @@ impl Streams {
         match stream {
             Stream::Nodes => &mut self.nodes,
             Stream::Bulk => &mut self.bulk,
-            Stream::Relocated { class, .. } => &mut self.relocated[class],
+            Stream::Relocated { class } => &mut self.relocated[class],
         }
     }
 
@@ -222,10 +220,10 @@ impl Mounted {
 
     /// Logs the claims that were not, and that no checkpoint says of: until they are durable their segments are held.
     pub(crate) fn log_claims(&self) {
-        for (segment, incarnation, stream) in self.table.take_unlogged() {
+        for Claim { segment, incarnation, stream, age } in self.table.take_unlogged() {
             let need = Need { entries: SMALL_ENTRY_BYTES, ..Need::default() };
             let join = |journal: &Rc<Journal>| {
-                journal.join(&need, |joined| joined.claim(segment, incarnation, stream, 0)).ok()
+                journal.join(&need, |joined| joined.claim(segment, incarnation, stream, age)).ok()
             };
             let joined = self.journal.as_ref().and_then(join);
             self.table.logged_in(segment, joined.map(|(lsn, ())| lsn));
@@ -248,7 +246,7 @@ impl Mounted {
             return true;
         }
         let age = match of {
-            Stream::Relocated { class, written_at } => age_for(class, written_at),
+            Stream::Relocated { class } => age_for(class, self.table.clock()),
             Stream::Nodes | Stream::Bulk => self.table.clock(),
         };
         let Some((segment, incarnation)) = self.table.claim(stream, reserve, age) else { return false };
@@ -325,7 +323,7 @@ impl Mounted {
             opts.stream = RELOCATED_DATA;
         }
         if claimer == Claimer::User {
-            self.clean.wrote(buf.len());
+            self.table.advance_clock(buf.len());
         }
         let written = self.machine.device.write(at, buf, opts);
         Some(Appended { placed, hold, written })
@@ -337,7 +335,7 @@ impl Mounted {
         tracing::warn!(%error, %segment, "a write failed: its bytes go elsewhere");
         self.table.quarantine(segment);
         let streams = &mut *self.streams.borrow_mut();
-        let data = (0..AGE_CLASSES_MAX).map(|class| Stream::Relocated { class, written_at: 0 });
+        let data = (0..AGE_CLASSES_MAX).map(|class| Stream::Relocated { class });
         for stream in [Stream::Nodes, Stream::Bulk].into_iter().chain(data) {
             if streams.open(stream).as_ref().is_some_and(|open| open.segment == segment) {
                 if stream == Stream::Nodes {

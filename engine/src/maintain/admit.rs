@@ -23,7 +23,7 @@
 
 use std::rc::Rc;
 
-use crate::maintain::evacuate::CleaningWanted;
+use crate::maintain::clean::CleaningWanted;
 use crate::maintain::packing::Slack;
 use crate::shard::mounted::Mounted;
 use crate::space::segments::Claimer;

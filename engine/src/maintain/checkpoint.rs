@@ -181,7 +181,7 @@ impl Mounted {
             end: cut.lsn,
             epoch: self.epoch,
             start,
-            clock: cut.logged,
+            clock: self.table.clock(),
             journal: segments[passed..if seabed_types::seeded!(20) { passed + 1 } else { segments.len() }]
                 .to_vec(),
             next: cut.next,

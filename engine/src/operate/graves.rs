@@ -23,7 +23,7 @@ use seabed_object::{Effects, Limits, Outcome, Rows, Stop, Transaction, execute};
 use seabed_types::Lsn;
 
 use crate::maintain::admit::Purpose;
-use crate::operate::submit::{SystemEffect, is_too_large, need_of};
+use crate::operate::submit::{Applied, SystemEffect};
 use crate::rows::view::View;
 use crate::shard::mounted::{Mounted, OpGuard};
 use crate::{Error, Result};
@@ -195,25 +195,12 @@ impl Mounted {
                     continue;
                 }
             };
-            let need = need_of(&effects);
-            match self.journal()?.check(&need) {
-                Ok(()) => {}
-                Err(error) if is_too_large(&error) && count > 1 => {
-                    count /= 2;
-                    continue;
-                }
-                Err(error) => return Err(self.not_logged(error)),
+            match self.try_apply(id, effects, (Purpose::Remove, SystemEffect::None), &mut guard).await? {
+                Applied::In(_) => return Ok(Some(found)),
+                Applied::Outdated => {}
+                Applied::TooLarge(_) if count > 1 => count /= 2,
+                Applied::TooLarge(error) => return Err(self.not_logged(error)),
             }
-            if !guard.admits(need.entries, Purpose::Remove).await? {
-                continue;
-            }
-            let wanted = self.ways_to(id, &effects)?;
-            if !wanted.is_empty() {
-                self.load(id, wanted, &mut guard).await?;
-                continue;
-            }
-            self.apply(id, effects, &need, SystemEffect::None)?;
-            return Ok(Some(found));
         }
     }
 }

@@ -40,7 +40,7 @@ use seabed_types::{CHUNK_BYTES, Lsn, PoolId};
 
 use crate::maintain::admit::Purpose;
 use crate::operate::bulk::Part;
-use crate::operate::submit::{SystemEffect, need_of};
+use crate::operate::submit::{Applied, SystemEffect};
 use crate::shard::Shard;
 use crate::shard::mounted::{Mounted, OpGuard};
 use crate::shard::queue::Ticket;
@@ -629,21 +629,14 @@ impl Mounted {
         purpose: Purpose,
         guard: &mut OpGuard,
     ) -> Result<Option<Lsn>> {
-        let need = need_of(&effects);
-        self.journal()?.check(&need).map_err(|error| self.not_logged(error))?;
-        let bytes = need.pieces + need.entries;
-        if !guard.admits(bytes, purpose).await? {
-            return Ok(None);
-        }
         if self.is_removed(id) {
             self.not_removed(id).await?;
         }
-        let wanted = self.ways_to(id, &effects)?;
-        if wanted.is_empty() {
-            return self.apply(id, effects, &need, SystemEffect::None).map(Some);
+        match self.try_apply(id, effects, (purpose, SystemEffect::None), guard).await? {
+            Applied::In(lsn) => Ok(Some(lsn)),
+            Applied::Outdated => Ok(None),
+            Applied::TooLarge(error) => Err(self.not_logged(error)),
         }
-        self.load(id, wanted, guard).await?;
-        Ok(None)
     }
 }
 

@@ -388,6 +388,33 @@ impl Mounted {
         Ok(lsn)
     }
 
+    /// Applies effects that have no place in the order of their collection, as soon as there is space. The caller computed them
+    /// in this same moment, and computes them again if the outcome is [`Applied::Outdated`].
+    pub(crate) async fn try_apply(
+        self: &Rc<Self>,
+        id: CollectionId,
+        effects: Effects,
+        (purpose, system): (Purpose, SystemEffect),
+        guard: &mut OpGuard,
+    ) -> Result<Applied> {
+        let need = need_of(&effects);
+        match self.journal()?.check(&need) {
+            Ok(()) => {}
+            Err(error @ JournalError::TooLarge { .. }) => return Ok(Applied::TooLarge(error)),
+            Err(error) => return Err(self.not_logged(error)),
+        }
+        if !guard.admits(need.pieces + need.entries, purpose).await? {
+            return Ok(Applied::Outdated);
+        }
+        // A row that is only written may not have been looked at.
+        let wanted = self.ways_to(id, &effects)?;
+        if !wanted.is_empty() {
+            self.load(id, wanted, guard).await?;
+            return Ok(Applied::Outdated);
+        }
+        self.apply(id, effects, &need, system).map(Applied::In)
+    }
+
     /// The nodes that are not in memory on the ways to the rows that effects change. The effects were computed in this same
     /// moment, so rows that were seen then need no second look.
     pub(crate) fn ways_to(
@@ -407,6 +434,18 @@ impl Mounted {
         }
         Ok(wanted)
     }
+}
+
+/// The outcome of [`Mounted::try_apply`].
+#[must_use]
+#[derive(Debug)]
+pub(crate) enum Applied {
+    /// In this record.
+    In(Lsn),
+    /// Others ran meanwhile, so the effects have to be computed again.
+    Outdated,
+    /// They do not fit a record; fewer may.
+    TooLarge(JournalError),
 }
 
 /// What the space of a transaction is for.
@@ -448,9 +487,4 @@ fn segments_of(places: &Runs) -> usize {
     segments.sort_unstable();
     segments.dedup();
     segments.len()
-}
-
-/// Whether an error of the journal says that the transaction is too large.
-pub(crate) fn is_too_large(error: &JournalError) -> bool {
-    matches!(error, JournalError::TooLarge { .. })
 }

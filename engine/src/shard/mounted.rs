@@ -29,7 +29,7 @@ use crate::io::data_cache::DataCache;
 use crate::io::mount_device::MountDevice;
 use crate::io::streams::{BACKGROUND_WRITES_MAX, Hold, Streams};
 use crate::maintain::admit::Purpose;
-use crate::maintain::evacuate::CleanState;
+use crate::maintain::clean::CleanState;
 use crate::maintain::trim::TrimState;
 use crate::mount::{Home, states_durable};
 use crate::operate::graves::GraveWork;
@@ -304,7 +304,8 @@ impl Mounted {
         let streams = self.streaming.bytes();
         let past = self.past.bytes();
         stats.read_handles = self.past.handles() as u64;
-        let levels = [nodes, rows.pending_bytes(), requests, reads, data, streams, past];
+        let copies = self.clean.memory_bytes();
+        let levels = [nodes, rows.pending_bytes(), requests, reads, data, streams, past, copies];
         stats.memory_bytes = levels.into_iter().sum::<usize>() as u64;
         stats
     }
@@ -513,7 +514,7 @@ impl Mounted {
         let memory = self.options.memory_bytes;
         // Nodes, pending changes and data share what requests and reads leave; half of it all is nobody's but theirs.
         let shared = memory - memory / REQUEST_SHARE - memory / READ_SHARE;
-        let shared = shared.saturating_sub(self.streaming.bytes());
+        let shared = shared.saturating_sub(self.streaming.bytes() + self.clean.memory_bytes());
         let share = (memory / CACHE_SHARE).min(shared.saturating_sub(self.options.data_bytes()));
         let budget = share.saturating_sub(pending);
         let durable = self.durable_below();

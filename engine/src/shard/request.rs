@@ -236,6 +236,10 @@ pub(crate) struct Settling {
 }
 
 impl Space for Settling {
+    fn clock(&self) -> u64 {
+        self.table.clock()
+    }
+
     fn claim_journal(&self) -> Option<(SegmentId, Incarnation)> {
         self.table.claim_journal()
     }

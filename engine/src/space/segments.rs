@@ -121,7 +121,7 @@ impl Segment {
             segment,
             incarnation: self.incarnation,
             live: self.live.max(0).cast_unsigned(),
-            written_at: self.age,
+            age: self.age,
         })
     }
 }
@@ -152,8 +152,17 @@ struct Inner {
     serving: bool,
     /// How often data died: whoever found no space need not look again before it grows.
     losses: u64,
-    /// Bytes that the journal has logged in the life of the shard: the clock of ages.
+    /// Bytes that the journal has logged and users have written beside it in the life of the shard: the clock of ages.
     clock: u64,
+}
+
+/// A use of a segment that the log does not tell of yet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Claim {
+    pub(crate) segment: SegmentId,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) stream: StreamKind,
+    pub(crate) age: u64,
 }
 
 /// What the cleaner knows of a segment whose data it may move.
@@ -163,8 +172,8 @@ pub(crate) struct DataSegment {
     pub(crate) incarnation: Incarnation,
     /// Live bytes as the log will say them.
     pub(crate) live: u64,
-    /// When its data was written, by the clock of logged bytes, and its class (`evacuate`).
-    pub(crate) written_at: u64,
+    /// When it was claimed, and its class ([`crate::maintain::clean::age_of`]).
+    pub(crate) age: u64,
 }
 
 /// The segment table of a shard.
@@ -457,13 +466,14 @@ impl SegmentTable {
         self.logged_in(id, lsn);
     }
 
-    /// Takes the segments that a mount has claimed without logging it; they stay held.
-    pub(crate) fn take_unlogged(&self) -> Vec<(SegmentId, Incarnation, StreamKind)> {
+    /// Takes the claims that a mount has not logged; their segments stay held.
+    pub(crate) fn take_unlogged(&self) -> Vec<Claim> {
         let mut inner = self.inner.borrow_mut();
         let ids = std::mem::take(&mut inner.unlogged_claims);
         let claim = |id: &SegmentId| {
             let segment = inner.get_mut(*id)?;
-            Some((*id, segment.incarnation, segment.stream?))
+            let (incarnation, stream, age) = (segment.incarnation, segment.stream?, segment.age);
+            Some(Claim { segment: *id, incarnation, stream, age })
         };
         ids.iter().filter_map(claim).collect()
     }
@@ -567,20 +577,19 @@ impl SegmentTable {
 
     /// Bytes died with record `lsn`.
     pub(crate) fn minus(&self, id: SegmentId, bytes: u32, lsn: Lsn) {
+        self.inner.borrow_mut().losses += 1;
+        self.minus_moved(id, bytes, lsn);
+    }
+
+    /// Bytes died with record `lsn` because their copy became live: as [`SegmentTable::minus`], but nothing was lost.
+    pub(crate) fn minus_moved(&self, id: SegmentId, bytes: u32, lsn: Lsn) {
         let mut inner = self.inner.borrow_mut();
-        inner.losses += 1;
         inner.live_total -= i64::from(bytes);
         if let Some(segment) = inner.get_mut(id) {
             segment.live -= i64::from(bytes);
         }
         let lsn = if seabed_types::seeded!(39) { Lsn(0) } else { lsn };
         *inner.unproven.entry(lsn).or_default().entry(id).or_default() += i64::from(bytes);
-    }
-
-    /// Bytes died with record `lsn` because their copy became live: as [`SegmentTable::minus`], but nothing was lost.
-    pub(crate) fn minus_moved(&self, id: SegmentId, bytes: u32, lsn: Lsn) {
-        self.minus(id, bytes, lsn);
-        self.inner.borrow_mut().losses -= 1;
     }
 
     /// Rows went: images will shrink in time.
@@ -693,14 +702,19 @@ impl SegmentTable {
         is_same.then(|| segment.live.max(0).cast_unsigned())
     }
 
-    /// Bytes that the journal has logged in the life of the shard.
+    /// Bytes that the journal has logged and users have written beside it in the life of the shard.
     pub(crate) fn clock(&self) -> u64 {
         self.inner.borrow().clock
     }
 
+    /// Users wrote so many bytes beside the journal.
+    pub(crate) fn advance_clock(&self, bytes: usize) {
+        self.inner.borrow_mut().clock += bytes as u64;
+    }
+
     /// Sets the clock, after a replay.
-    pub(crate) fn set_clock(&self, logged: u64) {
-        self.inner.borrow_mut().clock = logged;
+    pub(crate) fn set_clock(&self, clock: u64) {
+        self.inner.borrow_mut().clock = clock;
     }
 
     /// In how many segments of the node stream that take nothing more images live, and the bytes of all that live.
@@ -806,6 +820,10 @@ impl Inner {
 impl Space for SegmentTable {
     fn claim_journal(&self) -> Option<(SegmentId, Incarnation)> {
         self.claim(StreamKind::Journal, 0, self.clock())
+    }
+
+    fn clock(&self) -> u64 {
+        Self::clock(self)
     }
 
     fn sealed(&self, segment: OpenSegment) {

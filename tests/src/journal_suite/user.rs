@@ -141,6 +141,10 @@ impl FreeList {
 }
 
 impl Space for FreeList {
+    fn clock(&self) -> u64 {
+        0
+    }
+
     fn claim_journal(&self) -> Option<(SegmentId, Incarnation)> {
         Some(self.claim())
     }
