@@ -130,6 +130,7 @@ pub use face::list::List;
 pub use face::local::{LocalPool, LocalStore, PoolEntry};
 pub use face::store::{Pool, PutStream, ReadHandle, Store, StoreInfo};
 pub use face::{blocking, embed};
+pub use maintain::clean_now::{CleanEnd, CleanOptions, CleanProgress, CleanWatch, Cleaned};
 pub use mount::format::format_device;
 pub use operate::listing::{DamagedInterval, ListPage};
 pub use operate::put::LocalPut;

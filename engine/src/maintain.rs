@@ -3,6 +3,7 @@
 pub(crate) mod admit;
 pub(crate) mod checkpoint;
 pub(crate) mod clean;
+pub(crate) mod clean_now;
 pub(crate) mod compact_nodes;
 mod copies;
 mod evacuate;

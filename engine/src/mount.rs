@@ -550,6 +550,7 @@ impl Mounted {
         self.spawn(Class::Background, Rc::clone(self).trim_loop());
         self.spawn(Class::Background, Rc::clone(self).graves_loop());
         if self.options.cleaning {
+            self.clean.runs.set(true);
             self.spawn(Class::Background, Rc::clone(self).clean_loop());
         }
         self.spawn(Class::Background, Rc::clone(self).idle_loop());

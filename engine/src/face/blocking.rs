@@ -15,6 +15,7 @@ use crate::face::guest::may_block;
 use crate::face::limits::StoreLimits;
 use crate::face::local::PoolEntry;
 use crate::face::store::{self, StoreInfo};
+use crate::maintain::clean_now::{CleanOptions, Cleaned};
 use crate::operate::listing::ListPage;
 use crate::operate::read::OmapPage;
 use crate::options::{FormatOptions, OpenOptions};
@@ -136,6 +137,11 @@ impl Store {
     /// See [`crate::Store::stats`].
     pub fn stats(&self) -> Result<Stats> {
         block_on(self.0.stats())
+    }
+
+    /// See [`crate::Store::clean`].
+    pub fn clean(&self, options: CleanOptions) -> Result<Cleaned> {
+        block_on(self.0.clean(options))
     }
 }
 

@@ -15,6 +15,7 @@ use seabed_types::PoolId;
 
 use crate::face::handle::LocalRead;
 use crate::face::limits::StoreLimits;
+use crate::maintain::clean_now::{CleanOptions, Cleaned};
 use crate::operate::listing::ListPage;
 use crate::operate::put::LocalPut;
 use crate::operate::read::OmapPage;
@@ -90,6 +91,11 @@ impl LocalStore {
     /// Counters and levels.
     pub fn stats(&self) -> Stats {
         self.shard.stats()
+    }
+
+    /// See [`crate::Store::clean`]. Cancel safety: dropping the future ends it, as [`CleanOptions::cancel`] does.
+    pub async fn clean(&self, options: CleanOptions) -> Result<Cleaned> {
+        self.shard.clean(options).await
     }
 }
 

@@ -17,10 +17,13 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::future::poll_fn;
 use std::path::Path;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
 use futures::FutureExt;
@@ -36,6 +39,7 @@ use crate::face::guest;
 use crate::face::inbox::{Answer, End, Inbox, Jobs, inbox};
 use crate::face::limits::StoreLimits;
 use crate::face::local::{LocalStore, PoolEntry};
+use crate::maintain::clean_now::{CleanOptions, Cleaned};
 use crate::mount::format::{format_device, is_window, window_bytes};
 use crate::options::{Access, FormatOptions, OpenOptions, ShardOptions};
 use crate::shard::Shard;
@@ -531,6 +535,41 @@ impl Store {
     /// Counters and levels of the engine.
     pub async fn stats(&self) -> Result<Stats> {
         self.call(|local| async move { Ok(local.stats()) }).await
+    }
+
+    /// Moves live data out of all segments that are worth it, so that their space can be used again, at full speed and also if
+    /// [`OpenOptions::cleaning`] is off. Other calls go on meanwhile. Finishes removals first, and writes two checkpoints.
+    ///
+    /// Errors: [`Error::ReadOnly`]; [`Error::Closed`] if the store is closed meanwhile, which does not wait for it. Without
+    /// space for copies it ends with [`CleanEnd::NoSpace`](crate::CleanEnd::NoSpace); what was cleaned before stays so.
+    /// Cancel safety: dropping the future ends it soon, as [`CleanOptions::cancel`] does; a segment that was begun is
+    /// finished. A panic in [`CleanOptions::progress`] is [`Error::Panicked`].
+    pub async fn clean(&self, options: CleanOptions) -> Result<Cleaned> {
+        let dropped = EndWhenDropped::default();
+        let is_dropped = Arc::clone(&dropped.0);
+        self.run_on_shard(move |local| {
+            Box::pin(async move {
+                let mut cleaning = pin!(local.clean(options));
+                poll_fn(|context| {
+                    if is_dropped.load(Ordering::Relaxed) {
+                        return Poll::Ready(Err(Error::Closed));
+                    }
+                    cleaning.as_mut().poll(context)
+                })
+                .await
+            })
+        })
+        .await?
+    }
+}
+
+/// Tells the engine's part of a call that its caller does not wait any more.
+#[derive(Default)]
+struct EndWhenDropped(Arc<AtomicBool>);
+
+impl Drop for EndWhenDropped {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -21,6 +21,7 @@ use seabed_cleaner::victim::DeathRate;
 use seabed_cleaner::{Candidates, Class as AgeClass, Classes, Clock, Facts, Levels, Pacing, Work};
 use seabed_types::{BLOCK_BYTES, Incarnation, SegmentId};
 
+use crate::maintain::clean_now::Rest;
 use crate::shard::mounted::Mounted;
 use crate::space::segments::DataSegment;
 use crate::{Error, Result};
@@ -36,7 +37,7 @@ const STALL_VICTIMS_MIN: usize = 8;
 /// Victims that are emptied before an empty record proves that their space is free, if callers wait for it.
 const VICTIMS_UNPROVEN: u32 = 2;
 /// Segments whose facts are looked at in one moment.
-const SEGMENTS_AT_ONCE: usize = 4096;
+pub(super) const SEGMENTS_AT_ONCE: usize = 4096;
 
 /// Where the cleaner stands.
 #[derive(Default)]
@@ -54,6 +55,11 @@ pub(crate) struct CleanState {
     stuck: RefCell<Vec<(SegmentId, Incarnation, u64)>>,
     /// Whether cleaning brings callers that wait nearer to the space that they need.
     progress: Cell<Progress>,
+    /// Requests to clean now (`clean_now`), and whether the task runs, which it does only for them if cleaning is off.
+    pub(super) requests: Cell<usize>,
+    pub(crate) runs: Cell<bool>,
+    /// How often the task had nothing to do, and why it had last.
+    pub(super) rests: RefCell<(u64, Rest)>,
     /// Victims that were emptied since an empty record proved the last changes durable.
     unproven: Cell<u32>,
     /// Memory that copies take.
@@ -129,18 +135,20 @@ impl Mounted {
     /// The task that cleans while the shard serves.
     pub(crate) async fn clean_loop(self: Rc<Self>) {
         loop {
-            self.trim.wake.until(|| self.trim_must_end() || self.clean_is_due()).await;
-            if self.trim_must_end() {
+            let must_end = || self.trim_must_end() || !self.cleans();
+            self.trim.wake.until(|| must_end() || self.clean_is_due()).await;
+            if must_end() {
+                self.clean.runs.set(false);
                 return;
             }
             match self.clean_one().await {
-                Ok(true) => {}
-                Ok(false) => self.clean.exhausted_at.set(Some(self.clean_seen())),
+                Ok(None) => {}
+                Ok(Some(rest)) => self.clean_rests(rest),
                 Err(Error::Closed | Error::Fenced(_)) => return,
                 Err(error) => {
                     // Without space for copies a trim cycle, or a removal, has to make some first.
                     tracing::debug!(%error, "cleaning stops until more data is dead");
-                    self.clean.exhausted_at.set(Some(self.clean_seen()));
+                    self.clean_rests(Rest::Failed(error));
                 }
             }
             self.trim.moved.notify_all();
@@ -151,11 +159,35 @@ impl Mounted {
         Seen { losses: self.table.losses(), cycles: self.trim.completed.get() }
     }
 
+    /// There is nothing to do until more data is dead.
+    fn clean_rests(&self, why: Rest) {
+        self.clean.exhausted_at.set(Some(self.clean_seen()));
+        self.clean.rests.replace_with(|(count, _)| (*count + 1, why));
+    }
+
+    /// Lets the task look again, whatever it found.
+    pub(super) fn clean_anew(&self) {
+        self.clean.exhausted_at.set(None);
+        self.clean.progress.set(Progress::default());
+        self.trim.wake.notify_all();
+    }
+
+    /// Whether the cleaner is on, or was asked to clean now.
+    fn cleans(&self) -> bool {
+        self.options.cleaning || self.clean.requests.get() > 0
+    }
+
     /// Whether there may be something to clean.
     pub(crate) fn may_clean(&self) -> bool {
+        self.cleans()
+            && !self.clean_has_stalled()
+            && self.clean.exhausted_at.get() != Some(self.clean_seen())
+    }
+
+    /// Whether the last victims brought nothing, and no data died since.
+    pub(super) fn clean_has_stalled(&self) -> bool {
         let Progress { losses, has_stalled, .. } = self.clean.progress.get();
-        let has_stalled = has_stalled && losses == self.table.losses();
-        self.options.cleaning && !has_stalled && self.clean.exhausted_at.get() != Some(self.clean_seen())
+        has_stalled && losses == self.table.losses()
     }
 
     /// Another victim was emptied: notes whether that brought anything.
@@ -225,19 +257,19 @@ impl Mounted {
         })
     }
 
-    /// Empties one victim. False: no segment is worth cleaning.
-    async fn clean_one(self: &Rc<Self>) -> Result<bool> {
+    /// Empties one victim. Or why not, or why no other should be.
+    async fn clean_one(self: &Rc<Self>) -> Result<Option<Rest>> {
         let Some((chosen, facts)) = self.choose_victim().await else {
             self.prove_freed().await?;
             self.with_policy(|policy| policy.pacing.cancel(Work::Clean));
-            return Ok(false);
+            return Ok(Some(Rest::NothingWorth));
         };
         let is_only_idle = self.clean.is_idle.get() && self.clean.waiting.get() == 0;
         if is_only_idle && !self.with_policy(|policy| policy.pacing.is_worth_idle(&facts)) {
             // Later it will be cheaper, or there will be need for it.
             self.clean.is_idle.set(false);
             self.with_policy(|policy| policy.pacing.cancel(Work::Clean));
-            return Ok(true);
+            return Ok(None);
         }
         let (class, _) = age_of(chosen.age);
         let clock = Clock(self.table.clock());
@@ -276,10 +308,10 @@ impl Mounted {
         }
         // Whatever was estimated: nothing is gained by going on with a victim as full as this one.
         if self.note_cost(after.0 - before.0, after.1 - before.1) {
-            return Ok(true);
+            return Ok(None);
         }
         self.prove_freed().await?;
-        Ok(false)
+        Ok(Some(Rest::TooDear))
     }
 
     /// Bytes that the cleaner has written, and live bytes that it has copied.
@@ -365,7 +397,9 @@ impl Mounted {
     /// Waits until more is to be copied.
     pub(super) async fn keep_clean_pace(&self) -> Result<()> {
         self.look_at_io().await;
-        let goes_on = || self.trim_must_end() || self.clean.waiting.get() > 0 || self.clean_debt() > 0;
+        // A request that was dropped while cleaning is off leaves its victim to be finished.
+        let is_urgent = || self.clean.waiting.get() > 0 || !self.options.cleaning;
+        let goes_on = || self.trim_must_end() || is_urgent() || self.clean_debt() > 0;
         self.trim.wake.until(goes_on).await;
         if self.trim_must_end() { Err(Error::Closed) } else { Ok(()) }
     }
@@ -380,7 +414,7 @@ impl Mounted {
     }
 
     /// Whether emptying a segment with so many live bytes gains enough.
-    fn is_worth_cleaning(&self, live: u64) -> bool {
+    pub(super) fn is_worth_cleaning(&self, live: u64) -> bool {
         let segment_bytes = u64::from(self.layout.segment_bytes);
         let usable = segment_bytes.saturating_sub(3 * BLOCK_BYTES as u64);
         self.cost_of_copies(live) + self.least_gain() <= usable
