@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, pool, put,
-    remove, salvage, scrub, stat,
+    attr, bench, check, clean, completions, demo, dump, export, format, get, import, info, list, omap, pool,
+    put, remove, salvage, scrub, stat,
 };
 use crate::{sizes, stderr};
 
@@ -81,6 +81,8 @@ pub(crate) enum Command {
     Check(check::CheckArgs),
     /// Read every byte that counts and compare it with its checksum, at a pace
     Scrub(scrub::ScrubArgs),
+    /// Move live data together, so that the space of dead data can be used again
+    Clean(clean::CleanArgs),
     /// Save what can still be verified of a damaged store into a directory
     Salvage(salvage::SalvageArgs),
     /// Show what is on the device

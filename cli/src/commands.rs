@@ -3,6 +3,7 @@
 pub(crate) mod attr;
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod clean;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod dump;

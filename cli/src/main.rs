@@ -37,8 +37,8 @@ use clap::Parser;
 
 use args::{Cli, Command};
 use commands::{
-    attr, bench, check, completions, demo, dump, export, format, get, import, info, list, omap, pool, put,
-    remove, salvage, scrub, stat,
+    attr, bench, check, clean, completions, demo, dump, export, format, get, import, info, list, omap, pool,
+    put, remove, salvage, scrub, stat,
 };
 use exit::{Exit, Failure, Outcome};
 
@@ -88,6 +88,7 @@ fn dispatch(cli: Cli) -> Outcome<Exit> {
         Command::Info(args) => info::run(&args, global),
         Command::Check(args) => check::run(&args, global),
         Command::Scrub(args) => scrub::run(&args, global),
+        Command::Clean(args) => clean::run(&args, global),
         Command::Salvage(args) => salvage::run(&args, global),
         Command::Dump(args) => dump::run(&args, global),
         Command::Put(args) => put::run(&args, global),

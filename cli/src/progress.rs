@@ -68,6 +68,13 @@ impl Progress {
         self.bar.inc(bytes);
     }
 
+    /// So much is done in all.
+    pub(crate) fn set(&self, items: u64, bytes: u64) {
+        self.counts.items.store(items, Ordering::Relaxed);
+        self.counts.bytes.store(bytes, Ordering::Relaxed);
+        self.bar.set_position(bytes + items * ITEM_BYTES);
+    }
+
     /// An item is done.
     pub(crate) fn item(&self) {
         self.counts.items.fetch_add(1, Ordering::Relaxed);

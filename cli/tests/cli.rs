@@ -5,6 +5,8 @@
 mod bench;
 #[path = "suite/bench_jobs.rs"]
 mod bench_jobs;
+#[path = "suite/clean.rs"]
+mod clean;
 #[path = "suite/environment.rs"]
 mod environment;
 #[path = "suite/exits.rs"]

@@ -4,6 +4,8 @@
 
 #[path = "store/calls.rs"]
 mod calls;
+#[path = "store/clean_now.rs"]
+mod clean_now;
 #[path = "store/cleaning.rs"]
 mod cleaning;
 #[path = "store/embed.rs"]

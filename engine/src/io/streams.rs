@@ -200,6 +200,11 @@ impl Streams {
         }
     }
 
+    /// Bytes that are left for records in the open segment of a stream.
+    pub(crate) fn room(&mut self, of: Stream) -> usize {
+        self.open(of).as_ref().map_or(0, |open| open.room(0))
+    }
+
     /// The segments of data that take records, and what takes them.
     fn open_data(&mut self) -> impl Iterator<Item = &mut Option<OpenSegment>> {
         std::iter::once(&mut self.bulk).chain(&mut self.relocated)

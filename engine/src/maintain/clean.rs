@@ -57,6 +57,8 @@ pub(crate) struct CleanState {
     progress: Cell<Progress>,
     /// Requests to clean now (`clean_now`), and whether the task runs, which it does only for them if cleaning is off.
     pub(super) requests: Cell<usize>,
+    /// What was placed later is not cleaned for those: copies of theirs, which may not fill their segments either.
+    pub(super) before: Cell<Clock>,
     pub(crate) runs: Cell<bool>,
     /// How often the task had nothing to do, and why it had last.
     pub(super) rests: RefCell<(u64, Rest)>,
@@ -179,9 +181,7 @@ impl Mounted {
 
     /// Whether there may be something to clean.
     pub(crate) fn may_clean(&self) -> bool {
-        self.cleans()
-            && !self.clean_has_stalled()
-            && self.clean.exhausted_at.get() != Some(self.clean_seen())
+        self.cleans() && !self.clean_has_stalled() && self.clean.exhausted_at.get() != Some(self.clean_seen())
     }
 
     /// Whether the last victims brought nothing, and no data died since.
@@ -194,7 +194,9 @@ impl Mounted {
     fn note_progress(&self) {
         let (losses, free) = (self.table.losses(), self.table.free_count());
         let mut progress = self.clean.progress.get();
-        if progress.losses != losses || free > progress.free || self.clean.waiting.get() == 0 {
+        // Requests to clean now end by themselves: they clean what was there before.
+        let is_for_nobody = self.clean.waiting.get() == self.clean.requests.get();
+        if progress.losses != losses || free > progress.free || is_for_nobody {
             progress = Progress { losses, free, victims: 0, has_stalled: false };
         } else {
             progress.victims += 1;
@@ -352,8 +354,13 @@ impl Mounted {
         let stuck = &mut *self.clean.stuck.borrow_mut();
         stuck
             .retain(|(segment, incarnation, live)| self.table.live_of(*segment, *incarnation) == Some(*live));
+        let requests = self.clean.requests.get();
+        let is_for_requests = requests > 0 && requests == self.clean.waiting.get();
         let worth = |data: &DataSegment| {
-            self.is_worth_cleaning(data.live) && !stuck.iter().any(|(segment, ..)| *segment == data.segment)
+            let is_old = !is_for_requests || age_of(data.age).1 < self.clean.before.get();
+            is_old
+                && self.is_worth_cleaning(data.live)
+                && !stuck.iter().any(|(segment, ..)| *segment == data.segment)
         };
         let clock = Clock(self.table.clock());
         let facts_of = |data: &DataSegment| {

@@ -2,7 +2,7 @@
 //!
 //! A trim cycle shortens the journal's window first, so that its segments count too, and removed objects are freed. Then
 //! the cleaner's task works as for transactions that wait for space, without regard to its debt, until it finds no segment
-//! that is worth cleaning. Another cycle lets what was emptied become free.
+//! from before that is worth cleaning. Another cycle lets what was emptied become free.
 //!
 //! The request itself only waits and looks: dropping it ends it at any point, and the task ends with the victim that it has
 //! begun, or goes on at its usual pace. Where cleaning is off the task runs only as long as there are requests.
@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::select;
+use seabed_cleaner::Clock;
 use seabed_device::Class;
 
 use crate::maintain::clean::{CleaningWanted, SEGMENTS_AT_ONCE};
@@ -71,7 +72,7 @@ pub enum CleanEnd {
     Done,
     /// There is no space for copies: something has to be removed first.
     NoSpace,
-    /// Copies took as much as they freed.
+    /// Copies took as much as they freed, while others waited for space too.
     NoGain,
     /// [`CleanOptions::cancel`] was set.
     Cancelled,
@@ -190,8 +191,7 @@ impl Shard {
                 ask.replace(Some(asked));
                 Ok(next)
             });
-            let phase =
-                if is_cancelled { Phase::Done(CleanEnd::Cancelled) } else { step.await? };
+            let phase = if is_cancelled { Phase::Done(CleanEnd::Cancelled) } else { step.await? };
             let progress = began.progress(self, found.get());
             if let Some(watch) = &options.progress {
                 watch(&progress);
@@ -232,6 +232,7 @@ impl Mounted {
         Ok(match phase {
             Phase::Prepare { .. } => {
                 found.set(self.count_worth_cleaning().await);
+                self.clean.before.set(Clock(self.table.clock()));
                 self.clean_anew();
                 if !self.clean.runs.replace(true) {
                     self.spawn(Class::Background, Rc::clone(self).clean_loop());

@@ -33,6 +33,10 @@ const BATCH_BYTES_MAX: usize = 1 << 20;
 const GAP_BYTES: u32 = 32 << 10;
 /// Bytes of one read.
 const READ_BYTES_MAX: u32 = 256 << 10;
+/// A segment with less than this left takes no further record.
+const LEAST_RECORD_BYTES: usize = 32 << 10;
+/// Blocks of a segment that records do not take: its header, its inventory at the least, and its seal.
+const FRESH_BLOCKS: usize = 3;
 /// Bytes that are verified before others run.
 const VERIFY_BYTES: usize = 256 << 10;
 
@@ -103,25 +107,11 @@ impl Loaded {
 }
 
 impl Mounted {
-    /// Cuts rows into groups whose pieces fit a record each.
-    pub(super) fn split_to_records(&self, rows: Vec<LiveRow>) -> Vec<Vec<LiveRow>> {
-        let max = self.copy_record_max();
-        let (mut groups, mut group, mut bytes) = (Vec::new(), Vec::new(), Taken::default());
-        for LiveRow { identity, pieces } in rows {
-            // Pieces of one row stay together if a record holds them all.
-            for pieces in groups_of(&identity, &pieces, max) {
-                if bytes.with(&identity, &pieces).record_bytes() > max && !group.is_empty() {
-                    groups.push(std::mem::take(&mut group));
-                    bytes = Taken::default();
-                }
-                bytes = bytes.with(&identity, &pieces);
-                group.push(LiveRow { identity: identity.clone(), pieces });
-            }
-        }
-        if !group.is_empty() {
-            groups.push(group);
-        }
-        groups
+    /// Cuts rows into groups whose pieces fit a record each, such that the records fill the segments that they go to.
+    pub(super) fn split_to_records(&self, rows: Vec<LiveRow>, victim: &Victim) -> Vec<Vec<LiveRow>> {
+        let left = self.streams.borrow_mut().room(self.stream_of(victim));
+        let fresh = self.layout.segment_bytes as usize - FRESH_BLOCKS * BLOCK_BYTES;
+        groups_for(rows, Room { record_max: self.copy_record_max(), left, fresh })
     }
 
     /// Bytes of a record of copies.
@@ -315,22 +305,83 @@ impl Taken {
     fn record_bytes(self) -> usize {
         record_bytes_of(self.pieces, self.lists)
     }
+
+    /// What they take of a segment, with their part of its inventory.
+    fn segment_bytes(self) -> usize {
+        self.record_bytes() + self.lists.next_multiple_of(BLOCK_BYTES)
+    }
+
+    /// How many of the pieces go into a record besides these.
+    fn count_that_fits(self, identity: &Identity, pieces: &[PieceRef], room: Room) -> usize {
+        let mut taken = self;
+        let fits = |piece: &PieceRef| {
+            taken = taken.with(identity, std::slice::from_ref(piece));
+            room.fits(taken)
+        };
+        pieces.iter().map(fits).take_while(|fits| *fits).count()
+    }
 }
 
-/// Cuts the pieces of a row into groups that fit a record of `max` bytes; one piece always goes.
-fn groups_of(identity: &Identity, pieces: &[PieceRef], max: usize) -> Vec<Vec<PieceRef>> {
-    let mut groups: Vec<Vec<PieceRef>> = Vec::new();
-    for piece in pieces {
-        match groups.last_mut() {
-            Some(group) => {
-                group.push(*piece);
-                if Taken::default().with(identity, group).record_bytes() > max && group.len() > 1 {
-                    group.pop();
-                    groups.push(vec![*piece]);
-                }
-            }
-            None => groups.push(vec![*piece]),
+/// What records of copies may take.
+#[derive(Clone, Copy)]
+struct Room {
+    /// Bytes of a record.
+    record_max: usize,
+    /// Bytes that are left in the segment that takes the next record.
+    left: usize,
+    /// Bytes of a segment without records.
+    fresh: usize,
+}
+
+impl Room {
+    /// Whether a full record would not fit the segment any more, but one that is worth it would.
+    fn is_at_end(self) -> bool {
+        (LEAST_RECORD_BYTES.min(self.record_max / 2)..self.record_max).contains(&self.left)
+    }
+
+    /// Whether the next record may have these pieces.
+    fn fits(self, taken: Taken) -> bool {
+        taken.record_bytes() <= self.record_max && (!self.is_at_end() || taken.segment_bytes() <= self.left)
+    }
+
+    /// A record was made of these pieces.
+    fn filled(&mut self, taken: Taken) {
+        if self.left < taken.segment_bytes() {
+            self.left = self.fresh;
         }
+        self.left = self.left.saturating_sub(taken.segment_bytes());
+    }
+}
+
+/// Cuts rows into groups that fit a record each; one piece always goes. Pieces of a row stay together if another record
+/// holds them all, but not at the end of a segment: what a segment lacks to be full is lost until it is cleaned again.
+fn groups_for(rows: Vec<LiveRow>, mut room: Room) -> Vec<Vec<LiveRow>> {
+    let (mut groups, mut group, mut taken) = (Vec::new(), Vec::new(), Taken::default());
+    for LiveRow { identity, mut pieces } in rows {
+        let fits_another = Taken::default().with(&identity, &pieces).record_bytes() <= room.record_max;
+        while !pieces.is_empty() {
+            let mut count = taken.count_that_fits(&identity, &pieces, room);
+            if count < pieces.len() && fits_another && !room.is_at_end() && !group.is_empty() {
+                count = 0;
+            }
+            if count == 0 && group.is_empty() {
+                room.left = 0;
+                count = taken.count_that_fits(&identity, &pieces, room).max(1);
+            }
+            if count > 0 {
+                let rest = pieces.split_off(count);
+                taken = taken.with(&identity, &pieces);
+                group.push(LiveRow { identity: identity.clone(), pieces });
+                pieces = rest;
+            }
+            if !pieces.is_empty() {
+                room.filled(std::mem::take(&mut taken));
+                groups.push(std::mem::take(&mut group));
+            }
+        }
+    }
+    if !group.is_empty() {
+        groups.push(group);
     }
     groups
 }
@@ -375,10 +426,50 @@ mod tests {
         };
         let identity = (PoolId(1), vec![0; 20]);
         let pieces: Vec<_> = (0..16).map(piece).collect();
-        assert_eq!(groups_of(&identity, &pieces, 1 << 20), [&pieces[..]]);
-        let cut = groups_of(&identity, &pieces, 16 << 10);
-        assert_eq!(cut.concat(), pieces);
-        assert!(cut.iter().all(|group| group.len() <= 3), "a header and three of 4 KiB in 16 KiB");
-        assert_eq!(groups_of(&identity, &pieces[..1], 100), [&pieces[..1]], "one always goes");
+        let row = |pieces: &[PieceRef]| LiveRow { identity: identity.clone(), pieces: pieces.to_vec() };
+        let cut = |rows: Vec<LiveRow>, record_max, left| {
+            let groups = groups_for(rows, Room { record_max, left, fresh: 1 << 20 });
+            let bytes_of = |group: &Vec<LiveRow>| group.iter().map(|row| row.pieces.clone()).collect();
+            groups.iter().map(bytes_of).collect::<Vec<Vec<Vec<PieceRef>>>>()
+        };
+        assert_eq!(cut(vec![row(&pieces)], 1 << 20, 0), [[pieces.clone()]]);
+        let small = cut(vec![row(&pieces)], 16 << 10, 0);
+        assert_eq!(small.concat().concat(), pieces);
+        assert!(small.iter().all(|group| group.concat().len() <= 3), "a header and three of 4 KiB in 16 KiB");
+        assert_eq!(cut(vec![row(&pieces[..1])], 100, 0), [[vec![pieces[0]]]], "one always goes");
+        // Two rows that fit no record together: each has its own.
+        let apart = cut(vec![row(&pieces[..10]), row(&pieces[10..])], 48 << 10, 0);
+        assert_eq!(apart, [[pieces[..10].to_vec()], [pieces[10..].to_vec()]]);
+        // Unless the first fills up a segment.
+        let filled = cut(vec![row(&pieces[..10]), row(&pieces[10..])], 48 << 10, 40 << 10);
+        assert_eq!(filled.concat().concat(), pieces);
+        assert_eq!(filled[0], [pieces[..8].to_vec()], "a header, eight of 4 KiB and their list in 40 KiB");
+    }
+
+    /// Of records of 200 KiB four went into a segment of 1 MiB, which was worth cleaning at once, to no end.
+    #[test]
+    fn copies_fill_their_segments() {
+        let piece = |number: u32| PieceRef {
+            at: Paddr::new(SegmentId(3), number * 4096),
+            bytes: 4096,
+            crc: Crc(number),
+        };
+        let fresh = (1 << 20) - FRESH_BLOCKS * BLOCK_BYTES;
+        let mut room = Room { record_max: 256 << 10, left: 0, fresh };
+        let (mut segments, mut copied) = (0, 0);
+        for _ in 0..100 {
+            let row = LiveRow { identity: (PoolId(1), vec![0; 20]), pieces: (0..50).map(piece).collect() };
+            for group in groups_for(vec![row], room) {
+                let add = |taken: Taken, row: &LiveRow| taken.with(&row.identity, &row.pieces);
+                let taken = group.iter().fold(Taken::default(), add);
+                assert!(taken.record_bytes() <= room.record_max);
+                segments += usize::from(room.left < taken.segment_bytes());
+                room.filled(taken);
+                copied += group.iter().map(LiveRow::bytes).sum::<u64>();
+            }
+        }
+        assert_eq!(copied, 100 * (200 << 10));
+        let percent = copied * 100 / ((segments as u64) << 20);
+        assert!(percent >= 93, "{segments} segments are full to {percent} %");
     }
 }

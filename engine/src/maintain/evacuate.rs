@@ -119,7 +119,7 @@ impl Mounted {
         }
         // All copies first, then all changes of rows: the changes share as few records of the journal as possible.
         let (mut rows, mut holds, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for part in self.split_to_records(live) {
+        for part in self.split_to_records(live, victim) {
             let Some(copied) = self.copy(part, victim, &mut guard).await? else { continue };
             let pieces = copied.rows.iter().flat_map(|(_, moved)| moved);
             bytes += pieces.map(|moved| u64::from(moved.piece.bytes)).sum::<u64>();
