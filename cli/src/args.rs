@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     attr, bench, check, clean, completions, demo, dump, export, format, get, import, info, list, omap, pool,
-    put, remove, salvage, scrub, stat,
+    put, remove, salvage, scrub, stat, stats,
 };
 use crate::{sizes, stderr};
 
@@ -38,6 +38,9 @@ pub(crate) struct Global {
     /// Move live data out of mostly dead segments while writing, so that space comes back (experimental)
     #[arg(long, global = true)]
     pub(crate) cleaning: bool,
+    /// Say on stderr each so many seconds what the store does: rates, live and free bytes, write amplification
+    #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub(crate) report: Option<u64>,
     /// Seconds to wait while another process has the store; 0 to fail at once
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 5,
         value_parser = clap::value_parser!(u64).range(0..=86_400))]
@@ -77,6 +80,8 @@ pub(crate) enum Command {
     Format(format::FormatArgs),
     /// Say how large a store is and what it holds
     Info(info::InfoArgs),
+    /// Say where the space of a store is: live, dead and free, by stream and age class
+    Stats(stats::StatsArgs),
     /// Verify a store, every byte of it; exit code 0 only if all is well
     Check(check::CheckArgs),
     /// Read every byte that counts and compare it with its checksum, at a pace

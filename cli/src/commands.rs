@@ -20,3 +20,4 @@ pub(crate) mod remove;
 pub(crate) mod salvage;
 pub(crate) mod scrub;
 pub(crate) mod stat;
+pub(crate) mod stats;

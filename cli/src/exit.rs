@@ -277,7 +277,7 @@ fn advice_for(error: &Error) -> Option<&'static str> {
             "`seabed check` says what is damaged and what is not"
         }
         Error::NoSpace { .. } => {
-            "remove objects, or copy all to a larger store (`seabed export`, `seabed import`)"
+            "remove objects; `seabed clean` frees what is dead, `seabed stats` says how much that is"
         }
         Error::NoSuchPool { .. } => "`seabed ls STORE` lists the pools",
         Error::NoSuchAttr => "`seabed attr ls STORE POOL NAME` lists the attributes",

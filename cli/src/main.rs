@@ -22,6 +22,7 @@ mod outfile;
 mod output;
 mod posix;
 mod progress;
+mod report;
 mod run;
 mod session;
 mod sizes;
@@ -38,7 +39,7 @@ use clap::Parser;
 use args::{Cli, Command};
 use commands::{
     attr, bench, check, clean, completions, demo, dump, export, format, get, import, info, list, omap, pool,
-    put, remove, salvage, scrub, stat,
+    put, remove, salvage, scrub, stat, stats,
 };
 use exit::{Exit, Failure, Outcome};
 
@@ -96,6 +97,7 @@ fn dispatch(cli: Cli) -> Outcome<Exit> {
         Command::Rm(args) => remove::run(&args, global),
         Command::Ls(args) => list::run(&args, global),
         Command::Stat(args) => stat::run(&args, global),
+        Command::Stats(args) => stats::run(&args, global),
         Command::Attr(command) => attr::run(&command, global),
         Command::Omap(command) => omap::run(&command, global),
         Command::Pool(command) => pool::run(&command, global),

@@ -4,6 +4,7 @@
 
 use std::future::Future;
 use std::path::Path;
+use std::time::Duration;
 
 use futures::executor::block_on;
 use seabed::{Access, Error, OpenOptions, Pool, Store};
@@ -12,9 +13,12 @@ use crate::args::Global;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::identity::refuse_standard_streams;
 use crate::names;
+use crate::report::Report;
 
 /// See the module.
 pub(crate) struct Session {
+    /// Before the store: it ends first.
+    report: Option<Report>,
     store: Store,
     shown: String,
 }
@@ -48,7 +52,8 @@ impl Session {
             ..OpenOptions::default()
         };
         let store = block_on(Store::open(path, options)).map_err(|error| of_store(path, &error))?;
-        Ok(Self { store, shown: shown(path) })
+        let report = global.report.map(|seconds| Report::start(&store, Duration::from_secs(seconds)));
+        Ok(Self { report, store, shown: shown(path) })
     }
 
     pub(crate) fn store(&self) -> &Store {
@@ -94,6 +99,7 @@ impl Session {
 
     /// Ends well: all that was done is durable, the file is free for the next.
     pub(crate) fn close(self) -> Outcome<()> {
+        drop(self.report);
         block_on(self.store.close())
             .map_err(|error| Failure::engine(&format!("{}: closing", self.shown), &error))
     }

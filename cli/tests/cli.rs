@@ -31,6 +31,8 @@ mod repair;
 mod salvage;
 #[path = "suite/scrub.rs"]
 mod scrub;
+#[path = "suite/stats.rs"]
+mod stats;
 #[path = "suite/streams.rs"]
 mod streams;
 #[path = "suite/world.rs"]

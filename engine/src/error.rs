@@ -119,13 +119,16 @@ pub enum Error {
     },
     /// There is no space left for it; nothing was applied.
     #[error(
-        "no space: {live} bytes are live of {usable} usable, {free_segments} segments are free, reserves included"
+        "no space: {live} bytes are live of {usable} usable, {reserved} are reserved for the store's own work, \
+         {free_segments} segments are free, reserves included; removing objects makes space"
     )]
     NoSpace {
         /// Live bytes.
         live: u64,
         /// What may be live at most.
         usable: u64,
+        /// What may not be live: room for the journal, checkpoints, removals and cleaning.
+        reserved: u64,
         /// Segments that are free, reserves included.
         free_segments: usize,
     },

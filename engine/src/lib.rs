@@ -130,6 +130,7 @@ pub use face::list::List;
 pub use face::local::{LocalPool, LocalStore, PoolEntry};
 pub use face::store::{Pool, PutStream, ReadHandle, Store, StoreInfo};
 pub use face::{blocking, embed};
+pub use maintain::capacity::{Reserves, Space, SpaceGroup, SpaceUse};
 pub use maintain::clean_now::{CleanEnd, CleanOptions, CleanProgress, CleanWatch, Cleaned};
 pub use mount::format::format_device;
 pub use operate::listing::{DamagedInterval, ListPage};
@@ -138,7 +139,7 @@ pub use operate::read::OmapPage;
 pub use options::{Access, FormatOptions, OpenOptions, Progress, ShardOptions};
 pub use shard::Shard;
 pub use shard::mounted::MountReport;
-pub use stats::Stats;
+pub use stats::{Stats, WriteAmplification};
 
 pub use seabed_device as device;
 pub use seabed_journal::FenceCause;

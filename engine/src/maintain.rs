@@ -1,6 +1,7 @@
 //! Maintain: the work that a shard does for itself: journal trimming, checkpoints, compaction of nodes, admission.
 
 pub(crate) mod admit;
+pub(crate) mod capacity;
 pub(crate) mod checkpoint;
 pub(crate) mod clean;
 pub(crate) mod clean_now;

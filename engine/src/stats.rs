@@ -70,6 +70,42 @@ pub struct Stats {
     pub memory_bytes: u64,
 }
 
+/// Device bytes over bytes that users wrote, by what they were written for.
+#[derive(Clone, Copy, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct WriteAmplification {
+    /// Users' data with the records that it is in: the journal and the bulk stream, without what trimming logged again. One of the two
+    /// copies of each checkpoint's body is in the bulk stream and counts here.
+    pub data: f64,
+    /// Live data that the cleaner has copied, with the records that it is in.
+    pub relocated: f64,
+    /// The rest: images of nodes, bodies of checkpoints, what trimming logged again, headers, inventories and seals of segments.
+    pub metadata: f64,
+}
+
+impl WriteAmplification {
+    /// All device bytes over users' bytes.
+    pub fn total(&self) -> f64 {
+        self.data + self.relocated + self.metadata
+    }
+}
+
+impl Stats {
+    /// Device bytes over bytes that users wrote, since the store was opened; none if they wrote nothing.
+    #[expect(clippy::cast_precision_loss, reason = "a ratio")]
+    pub fn write_amplification(&self) -> Option<WriteAmplification> {
+        if self.user_bytes_written == 0 {
+            return None;
+        }
+        let share = |bytes: u64| bytes as f64 / self.user_bytes_written as f64;
+        let streams = self.journal_bytes_written + self.bulk_bytes_written;
+        let data = streams.saturating_sub(self.bytes_logged_again);
+        let rest = self.device_bytes_written.saturating_sub(data + self.relocated_bytes_written);
+        let relocated = share(self.relocated_bytes_written);
+        Some(WriteAmplification { data: share(data), relocated, metadata: share(rest) })
+    }
+}
+
 /// The counters behind [`Stats`].
 #[derive(Default)]
 pub(crate) struct Counters {

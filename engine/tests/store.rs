@@ -14,6 +14,8 @@ mod embed;
 mod faces;
 #[path = "store/shard.rs"]
 mod shard;
+#[path = "store/space.rs"]
+mod space;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -7,7 +7,7 @@ use seabed_tests::crash::lost_end::{Resting, lost_end};
 use seabed_tests::crash::schedules::faces::{Callers, calls};
 use seabed_tests::crash::schedules::space::{Order, Slow};
 use seabed_tests::crash::schedules::{
-    self, cached, large, medium, memory, owned, pools, reads, records, space,
+    self, cached, capacity, large, medium, memory, owned, pools, reads, records, space,
 };
 use seabed_tests::crash::shown::{Change, waits_until_durable};
 use seabed_tests::crash::{FlipPlaces, Structure, flip, stories, trimming_mounts};
@@ -561,5 +561,24 @@ fn a_listing_goes_on_behind_damage() {
     for (situation, count) in reached::counts(reached::Suite::Reads) {
         let is_of_listing = format!("{situation:?}") == "ListedPastDamage";
         assert!(count > 0 || !reached::ARE_COUNTED || !is_of_listing, "{situation:?} was never reached");
+    }
+}
+
+/// A store that was nearly full of small overwritten pieces said that half of it was free, and took next to nothing.
+#[test]
+fn what_is_said_to_be_writable_can_be_written() {
+    for cleaning in [true, false] {
+        let (mut promised, mut written) = (0, 0);
+        for seed in 0..12 {
+            let promises = capacity::promises(seed, cleaning);
+            let promises = promises.unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+            for promise in &promises {
+                assert!(promise.written >= promise.promised, "seed {seed}, cleaning {cleaning}: {promise:?}");
+                assert_eq!(promise.usable, promises[0].usable, "the capacity is stable");
+                (promised, written) = (promised + promise.promised, written + promise.written);
+            }
+        }
+        // It is of use: on stores of at most 160 segments the margins are half of it.
+        assert!(promised * 2 >= written, "{written} bytes were written where {promised} were promised");
     }
 }

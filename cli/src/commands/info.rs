@@ -3,10 +3,11 @@
 use std::fmt::Write;
 
 use clap::Args;
-use seabed::{MountReport, Stats, StoreInfo, Usage};
+use seabed::{MountReport, Space, Stats, StoreInfo, Usage};
 use serde_json::{Map, Value, json};
 
 use crate::args::{Global, StoreArg};
+use crate::commands::stats;
 use crate::exit::{Exit, Outcome};
 use crate::names;
 use crate::output::Output;
@@ -34,6 +35,7 @@ pub(crate) fn run(args: &InfoArgs, global: &Global) -> Outcome<Exit> {
     let info = store.info();
     let usage = session.wait(store.usage())?;
     let stats = session.wait(store.stats())?;
+    let space = session.wait(store.space())?;
     let mut pools = Vec::new();
     for entry in session.wait(store.pools())? {
         let usage = session.wait(session.pool(&entry.name)?.usage())?;
@@ -42,16 +44,16 @@ pub(crate) fn run(args: &InfoArgs, global: &Global) -> Outcome<Exit> {
     pools.sort_by(|a, b| a.name.cmp(&b.name));
     let mut output = Output::new();
     if args.json {
-        output.json(&as_json(&info, &usage, &stats, &pools))?;
+        output.json(&as_json(&info, &usage, (&stats, &space), &pools))?;
     } else {
-        output.text(&as_text(&info, &usage, &stats, &pools))?;
+        output.text(&as_text(&info, &usage, (&stats, &space), &pools))?;
     }
     output.finish()?;
     session.close()?;
     Ok(Exit::Done)
 }
 
-fn as_text(info: &StoreInfo, usage: &Usage, stats: &Stats, pools: &[PoolUsage]) -> String {
+fn as_text(info: &StoreInfo, usage: &Usage, (stats, space): (&Stats, &Space), pools: &[PoolUsage]) -> String {
     let layout = info.superblock.layout;
     let free = stats.free_segments * u64::from(layout.segment_bytes);
     let lines = [
@@ -68,6 +70,10 @@ fn as_text(info: &StoreInfo, usage: &Usage, stats: &Stats, pools: &[PoolUsage]) 
             ),
         ),
         ("free", format!("{} in {} segments", human(free), grouped(stats.free_segments))),
+        ("capacity", format!("{} ({} bytes)", human(space.usable_bytes), space.usable_bytes)),
+        ("live", format!("{} ({} bytes)", human(space.live_bytes), space.live_bytes)),
+        ("writable", stats::writable(space)),
+        ("reserved", reserved(space)),
         ("opened", opened(&info.mount)),
         ("objects", count(usage.objects)),
         ("stored", bytes(usage.stored)),
@@ -88,6 +94,13 @@ fn as_text(info: &StoreInfo, usage: &Usage, stats: &Stats, pools: &[PoolUsage]) 
     text
 }
 
+/// What stays free from users.
+fn reserved(space: &Space) -> String {
+    let parts = stats::reserves_of(space).into_iter().filter(|(_, bytes)| *bytes > 0);
+    let parts: Vec<_> = parts.map(|(what, bytes)| format!("{what} {}", human(bytes))).collect();
+    format!("{}: {}", human(space.reserves.total_bytes()), parts.join(", "))
+}
+
 /// How the mount went.
 fn opened(mount: &MountReport) -> String {
     let text = format!(
@@ -102,7 +115,7 @@ fn opened(mount: &MountReport) -> String {
     }
 }
 
-fn as_json(info: &StoreInfo, usage: &Usage, stats: &Stats, pools: &[PoolUsage]) -> Value {
+fn as_json(info: &StoreInfo, usage: &Usage, (stats, space): (&Stats, &Space), pools: &[PoolUsage]) -> Value {
     let layout = info.superblock.layout;
     let pools = pools.iter().map(|pool| {
         let mut object = Map::new();
@@ -126,6 +139,7 @@ fn as_json(info: &StoreInfo, usage: &Usage, stats: &Stats, pools: &[PoolUsage]) 
         "segments": layout.segment_count(),
         "free_segments": stats.free_segments,
         "live_bytes": stats.live_bytes,
+        "space": stats::as_json(space),
         "window_segments": stats.window_segments,
         "mount": {
             "records": info.mount.records,

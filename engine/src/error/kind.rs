@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn what_may_be_retried() {
-        let full = Error::NoSpace { live: 1, usable: 1, free_segments: 0 };
+        let full = Error::NoSpace { live: 1, usable: 1, reserved: 1, free_segments: 0 };
         let in_use = Error::Open(OpenError::InUse { path: "s".into(), holder: Some(1) });
         assert!(full.is_retryable());
         assert!(in_use.is_retryable());

@@ -15,6 +15,7 @@ use crate::face::guest::may_block;
 use crate::face::limits::StoreLimits;
 use crate::face::local::PoolEntry;
 use crate::face::store::{self, StoreInfo};
+use crate::maintain::capacity::Space;
 use crate::maintain::clean_now::{CleanOptions, Cleaned};
 use crate::operate::listing::ListPage;
 use crate::operate::read::OmapPage;
@@ -137,6 +138,11 @@ impl Store {
     /// See [`crate::Store::stats`].
     pub fn stats(&self) -> Result<Stats> {
         block_on(self.0.stats())
+    }
+
+    /// See [`crate::Store::space`].
+    pub fn space(&self) -> Result<Space> {
+        block_on(self.0.space())
     }
 
     /// See [`crate::Store::clean`].

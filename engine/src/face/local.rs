@@ -15,6 +15,7 @@ use seabed_types::PoolId;
 
 use crate::face::handle::LocalRead;
 use crate::face::limits::StoreLimits;
+use crate::maintain::capacity::Space;
 use crate::maintain::clean_now::{CleanOptions, Cleaned};
 use crate::operate::listing::ListPage;
 use crate::operate::put::LocalPut;
@@ -91,6 +92,11 @@ impl LocalStore {
     /// Counters and levels.
     pub fn stats(&self) -> Stats {
         self.shard.stats()
+    }
+
+    /// See [`crate::Store::space`].
+    pub async fn space(&self) -> Result<Space> {
+        Ok(self.shard.mounted().await?.space().await)
     }
 
     /// See [`crate::Store::clean`]. Cancel safety: dropping the future ends it, as [`CleanOptions::cancel`] does.

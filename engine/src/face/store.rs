@@ -39,6 +39,7 @@ use crate::face::guest;
 use crate::face::inbox::{Answer, End, Inbox, Jobs, inbox};
 use crate::face::limits::StoreLimits;
 use crate::face::local::{LocalStore, PoolEntry};
+use crate::maintain::capacity::Space;
 use crate::maintain::clean_now::{CleanOptions, Cleaned};
 use crate::mount::format::{format_device, is_window, window_bytes};
 use crate::options::{Access, FormatOptions, OpenOptions, ShardOptions};
@@ -535,6 +536,12 @@ impl Store {
     /// Counters and levels of the engine.
     pub async fn stats(&self) -> Result<Stats> {
         self.call(|local| async move { Ok(local.stats()) }).await
+    }
+
+    /// Where the space is: live, dead and free bytes by use, the reserves, and what users can still write. A pass over the
+    /// segment table in slices, between which other calls go on.
+    pub async fn space(&self) -> Result<Space> {
+        self.call(|local| async move { local.space().await }).await
     }
 
     /// Moves live data out of all segments that are worth it, so that their space can be used again, at full speed and also if

@@ -41,13 +41,13 @@ pub(crate) enum Purpose {
 }
 
 /// Segments that stay free for the journal.
-const JOURNAL_SEGMENTS: usize = 2;
+pub(super) const JOURNAL_SEGMENTS: usize = 2;
 /// A shard with the smallest budget still gets to gather some changes before it writes them.
 const PENDING_BYTES_MIN: usize = 32 << 10;
 /// Segments that users leave for copies of live data.
-const CLEAN_SEGMENTS: usize = 2;
+pub(super) const CLEAN_SEGMENTS: usize = 2;
 /// Two copies of a checkpoint body.
-const BODY_SEGMENTS: usize = 2;
+pub(super) const BODY_SEGMENTS: usize = 2;
 
 impl Mounted {
     /// Journal segments that the window may have.
@@ -259,6 +259,8 @@ impl Mounted {
         Error::NoSpace {
             live: self.table.live_total().max(0).cast_unsigned(),
             usable: self.usable_bytes(),
+            reserved: self.layout.segment_count() * u64::from(self.layout.segment_bytes)
+                - self.usable_bytes(),
             free_segments: self.table.free_count(),
         }
     }

@@ -412,7 +412,7 @@ impl Mounted {
     }
 
     /// What copying live bytes takes of a segment: with the headers of their records, as much as lists took of late.
-    fn cost_of_copies(&self, live: u64) -> u64 {
+    pub(super) fn cost_of_copies(&self, live: u64) -> u64 {
         let payload = (self.copy_record_max() - BLOCK_BYTES).max(BLOCK_BYTES) as u64;
         let headers = live.div_ceil(payload) * BLOCK_BYTES as u64;
         let ratio = self.clean.cost_ratio.get();

@@ -176,6 +176,24 @@ pub(crate) struct DataSegment {
     pub(crate) age: u64,
 }
 
+/// What is known of a segment at a moment.
+#[expect(clippy::struct_excessive_bools, reason = "each is a reason of its own to count it elsewhere")]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SegmentFacts {
+    pub(crate) stream: Option<StreamKind>,
+    pub(crate) age: u64,
+    /// Live bytes as the log will say them.
+    pub(crate) live: u64,
+    pub(crate) in_window: bool,
+    pub(crate) is_quarantined: bool,
+    /// It may be claimed, or soon.
+    pub(crate) is_free: bool,
+    /// It becomes free when what the log says is proven and what holds it ends.
+    pub(crate) is_empty: bool,
+    /// What the cleaner knows of it; none if it may not be emptied.
+    pub(crate) data: Option<DataSegment>,
+}
+
 /// The segment table of a shard.
 pub(crate) struct SegmentTable {
     inner: RefCell<Inner>,
@@ -687,6 +705,26 @@ impl SegmentTable {
         let segments = (inner.first..).map(SegmentId).zip(&inner.segments);
         let some = segments.skip(range.start).take(range.len());
         some.map(|(id, segment)| (id, segment.data(id))).collect()
+    }
+
+    /// Some of the segments, by their number in the table.
+    pub(crate) fn facts(&self, range: Range<usize>) -> Vec<SegmentFacts> {
+        let inner = self.inner.borrow();
+        let segments = (inner.first..).map(SegmentId).zip(&inner.segments);
+        let facts = |(id, segment): (SegmentId, &Segment)| SegmentFacts {
+            stream: segment.stream,
+            age: segment.age,
+            live: segment.live.max(0).cast_unsigned(),
+            in_window: segment.in_window,
+            is_quarantined: segment.quarantined,
+            is_free: segment.free || segment.usage == Use::Idle,
+            is_empty: segment.usage == Use::Sealed
+                && segment.live <= 0
+                && segment.holds == 0
+                && !(segment.in_window || segment.quarantined),
+            data: segment.data(id),
+        };
+        segments.skip(range.start).take(range.len()).map(facts).collect()
     }
 
     /// What the cleaner knows of a segment; none if it may not be emptied.

@@ -8,6 +8,7 @@
 //! Answers in slices and read handles: [`reads`].
 
 pub mod cached;
+pub mod capacity;
 pub mod faces;
 pub mod large;
 pub mod medium;

@@ -15,19 +15,19 @@ use crate::crash::suite::findings;
 use crate::crash::{Broken, Rule, broken};
 use crate::machine::{CrashMode, Faults, Latency, SimOptions, Simulation};
 
-fn wrong(error: Error) -> Broken {
+pub(super) fn wrong(error: Error) -> Broken {
     broken(Rule::Wrong, error)
 }
 
 /// What a program has to work with.
-struct Site {
-    shard: Rc<Shard>,
-    pool: LocalPool,
-    machine: Machine,
+pub(super) struct Site {
+    pub(super) shard: Rc<Shard>,
+    pub(super) pool: LocalPool,
+    pub(super) machine: Machine,
 }
 
 /// Formats, mounts, runs a program, closes; the checker then finds nothing.
-fn program<T>(
+pub(super) fn program<T>(
     seed: u64,
     plan: &Plan,
     work: impl AsyncFnOnce(&Site) -> Result<T, Broken>,
@@ -54,7 +54,7 @@ fn program<T>(
 
 impl Site {
     /// Whether there was space for it.
-    async fn submit(&self, transaction: Transaction) -> Result<bool, Broken> {
+    pub(super) async fn submit(&self, transaction: Transaction) -> Result<bool, Broken> {
         match self.pool.submit(transaction).await {
             Ok(()) => Ok(true),
             Err(Error::NoSpace { .. }) => Ok(false),
@@ -62,7 +62,7 @@ impl Site {
         }
     }
 
-    async fn put(&self, name: &str, stamp: u64, bytes: usize) -> Result<bool, Broken> {
+    pub(super) async fn put(&self, name: &str, stamp: u64, bytes: usize) -> Result<bool, Broken> {
         match self.pool.put(ObjectId::new(name), stamped(stamp, bytes)).await {
             Ok(()) => Ok(true),
             Err(Error::NoSpace { .. }) => Ok(false),
@@ -70,7 +70,7 @@ impl Site {
         }
     }
 
-    async fn remove(&self, name: &str) -> Result<(), Broken> {
+    pub(super) async fn remove(&self, name: &str) -> Result<(), Broken> {
         self.pool.remove(ObjectId::new(name)).await.map_err(wrong)
     }
 
