@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use seabed::Discard;
 
 use crate::commands::{
     attr, bench, check, clean, completions, demo, dump, export, format, get, import, info, list, omap, pool,
@@ -38,6 +39,9 @@ pub(crate) struct Global {
     /// Move live data out of mostly dead segments while writing, so that space comes back (experimental)
     #[arg(long, global = true)]
     pub(crate) cleaning: bool,
+    /// Whether to tell the device of segments that became free; auto: a block device that supports it, not a file
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = DiscardWhen::Auto)]
+    pub(crate) discard: DiscardWhen,
     /// Say on stderr each so many seconds what the store does: rates, live and free bytes, write amplification
     #[arg(long, global = true, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub(crate) report: Option<u64>,
@@ -51,6 +55,24 @@ pub(crate) struct Global {
     /// Say more; name each item
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
+}
+
+/// [`Discard`] on the command line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum DiscardWhen {
+    Auto,
+    On,
+    Off,
+}
+
+impl From<DiscardWhen> for Discard {
+    fn from(when: DiscardWhen) -> Self {
+        match when {
+            DiscardWhen::Auto => Self::Auto,
+            DiscardWhen::On => Self::On,
+            DiscardWhen::Off => Self::Off,
+        }
+    }
 }
 
 impl Global {

@@ -48,6 +48,7 @@ impl Session {
             memory_bytes: bytes(global.memory),
             data_cache_bytes: global.data_cache.map(bytes),
             cleaning: global.cleaning,
+            discard: global.discard.into(),
             lock_wait: global.lock_wait(),
             ..OpenOptions::default()
         };

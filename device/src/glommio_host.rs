@@ -45,6 +45,7 @@
 
 mod create;
 mod device;
+mod discard;
 mod embedded;
 mod lock;
 mod open;
@@ -63,6 +64,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 pub use create::{CreateOptions, Created, FirstWrite, create};
+pub use discard::Discard;
 pub use embedded::Embedded;
 pub use open::Access;
 
@@ -75,17 +77,6 @@ use watchdog::{Door, Rhythm};
 
 /// How long a handle waits for another to let go, if not chosen: as long as one short command after the other takes.
 const LOCK_WAIT: Duration = Duration::from_secs(5);
-
-/// What a [`crate::Device::discard`] does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Discard {
-    /// Nothing. A hole punched into a file is a range that was never written: the next write of it makes its flush
-    /// commit the file system's journal, 5 to 10 times slower. On a disk of its own it saves a little wear.
-    Ignore,
-    /// Punches a hole into a file, to give the space back to its file system; deallocates a block device's range
-    /// where it can.
-    Deallocate,
-}
 
 /// How to open a device and run threads over it.
 #[derive(Clone, Debug)]
@@ -102,7 +93,7 @@ pub struct HostOptions {
     pub spin_before_park: Option<Duration>,
     /// Bytes of the arena of I/O buffers of each thread; buffers beyond it are allocated one by one.
     pub io_memory: usize,
-    /// What a discard does.
+    /// Whether a discard does anything.
     pub discard: Discard,
 }
 
@@ -113,7 +104,7 @@ impl Default for HostOptions {
             lock_wait: LOCK_WAIT,
             spin_before_park: Some(Duration::from_micros(5)),
             io_memory: 8 << 20,
-            discard: Discard::Ignore,
+            discard: Discard::default(),
         }
     }
 }
@@ -177,7 +168,8 @@ impl GlommioHost {
 
 impl Host for GlommioHost {
     fn geometry(&self) -> Geometry {
-        self.target.geometry()
+        let discards = self.options.discard.applies_to(&self.target);
+        Geometry { discards, ..self.target.geometry() }
     }
 
     fn start(&self, threads: usize, main: Main) -> Result<Join, OpenError> {

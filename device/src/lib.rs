@@ -50,6 +50,8 @@ pub struct Geometry {
     pub bytes: u64,
     /// Whether a write of a range never written before makes later flushes slower (a file with unwritten extents).
     pub wants_first_write: bool,
+    /// Whether a discard does anything. If not there is no need to ask for one.
+    pub discards: bool,
 }
 
 /// Whom an operation or a task is for.

@@ -90,7 +90,7 @@ impl MemoryDevice {
 
 impl Device for MemoryDevice {
     fn geometry(&self) -> Geometry {
-        Geometry { bytes: self.0.borrow().len() as u64, wants_first_write: false }
+        Geometry { bytes: self.0.borrow().len() as u64, wants_first_write: false, discards: false }
     }
 
     fn alloc(&self, bytes: usize) -> WriteBuf {

@@ -142,6 +142,7 @@ pub use shard::mounted::MountReport;
 pub use stats::{Stats, WriteAmplification};
 
 pub use seabed_device as device;
+pub use seabed_device::glommio_host::Discard;
 pub use seabed_journal::FenceCause;
 pub use seabed_object::read::{Range, Stat};
 pub use seabed_object::{

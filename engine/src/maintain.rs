@@ -7,6 +7,7 @@ pub(crate) mod clean;
 pub(crate) mod clean_now;
 pub(crate) mod compact_nodes;
 mod copies;
+mod discard;
 mod evacuate;
 pub(crate) mod packing;
 pub(crate) mod trim;

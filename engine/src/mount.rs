@@ -553,6 +553,9 @@ impl Mounted {
             self.clean.runs.set(true);
             self.spawn(Class::Background, Rc::clone(self).clean_loop());
         }
+        if self.discards() {
+            self.spawn(Class::Background, Rc::clone(self).discard_loop());
+        }
         self.spawn(Class::Background, Rc::clone(self).idle_loop());
         Ok(())
     }

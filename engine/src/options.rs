@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
+use seabed_device::glommio_host::Discard;
 use seabed_object::limits::INLINE_EXTENTS_BYTES;
 
 /// Read handles that may be open at a time, if nothing else is said.
@@ -45,6 +46,8 @@ pub struct OpenOptions {
     /// used again. Without it a segment is free only when all of its data is dead. Off by default: it is new, and what
     /// is not tested with it yet is in `docs/TESTING.md`.
     pub cleaning: bool,
+    /// Whether segments that became free are discarded: on a block device that supports it by default, on a file only if asked.
+    pub discard: Discard,
     /// How long an engine thread looks for work before it sleeps: lower latency for CPU time. By default 5 us; while the device
     /// has something to do longer, as [`seabed_device::glommio_host::HostOptions::spin_before_park`] says. None: it sleeps at once.
     pub spin_before_park: Option<Duration>,
@@ -63,6 +66,7 @@ impl Default for OpenOptions {
             read_handles_max: READ_HANDLES_MAX,
             read_handle_age_max: READ_HANDLE_AGE_MAX,
             cleaning: false,
+            discard: Discard::Auto,
             spin_before_park: Some(Duration::from_micros(5)),
             lock_wait: Duration::from_secs(5),
         }

@@ -52,6 +52,10 @@ pub struct Stats {
     pub bytes_relocated: u64,
     /// Pieces that it could not copy, because they could not be read or did not match their checksum.
     pub pieces_unreadable: u64,
+    /// Bytes of free segments that the device was told of.
+    pub bytes_discarded: u64,
+    /// Discards that failed; after the first there are no more.
+    pub discards_failed: u64,
     /// How often the shard mounted itself in place after a failure.
     pub mounted_in_place: u64,
     /// Checkpoints.

@@ -46,7 +46,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
 
-use seabed_device::{Local, Machine};
+use seabed_device::{Geometry, Local, Machine};
 use seabed_types::work::Work;
 
 pub use blocks::SECTOR_BYTES;
@@ -82,6 +82,8 @@ pub struct SimOptions {
     pub disk_bytes: u64,
     /// What the disk says in its geometry.
     pub wants_first_write: bool,
+    /// Whether it says that a discard does anything.
+    pub discards: bool,
     /// In which order tasks go on.
     pub order: TaskOrder,
     /// How long I/O takes.
@@ -100,6 +102,7 @@ impl Default for SimOptions {
         Self {
             disk_bytes: 64 << 20,
             wants_first_write: false,
+            discards: false,
             order: TaskOrder::Perturbed { per_mille: 50 },
             latency: Latency::default(),
             faults: Faults::none(),
@@ -164,9 +167,9 @@ impl Simulation {
     pub fn from_image(seed: u64, image: &DiskImage, options: SimOptions) -> Self {
         let mut seeds = fastrand::Rng::with_seed(seed);
         let executor = Executor::new(seeds.u64(..), options.order, (options.steps_max, options.work_max));
-        let (faults, first_write) = (options.faults, options.wants_first_write);
-        let disk =
-            Disk::new(Rc::clone(&executor), image, seeds.u64(..), options.latency, faults, first_write);
+        let SimOptions { faults, latency, wants_first_write, discards, .. } = options;
+        let geometry = Geometry { bytes: image.bytes, wants_first_write, discards };
+        let disk = Disk::new(Rc::clone(&executor), image, seeds.u64(..), latency, faults, geometry);
         Self { executor, disk, handles: Rc::default(), host_key: Cell::new(None) }
     }
 

@@ -5,7 +5,7 @@ use seabed_tests::crash::formats::{Over, formats};
 use seabed_tests::crash::in_place::{self, Closing};
 use seabed_tests::crash::lost_end::{Resting, lost_end};
 use seabed_tests::crash::schedules::faces::{Callers, calls};
-use seabed_tests::crash::schedules::space::{Order, Slow};
+use seabed_tests::crash::schedules::space::{Discards, Order, Slow};
 use seabed_tests::crash::schedules::{
     self, cached, capacity, large, medium, memory, owned, pools, reads, records, space,
 };
@@ -580,5 +580,19 @@ fn what_is_said_to_be_writable_can_be_written() {
         }
         // It is of use: on stores of at most 160 segments the margins are half of it.
         assert!(promised * 2 >= written, "{written} bytes were written where {promised} were promised");
+    }
+}
+
+#[test]
+fn free_segments_are_discarded_and_nothing_else() {
+    for seed in 0..6 {
+        let discards =
+            |end| space::discards(seed, end).unwrap_or_else(|broken| panic!("seed {seed}: {broken}"));
+        let (bytes, failed) = discards(Discards::Well);
+        assert!(bytes > 16 << 20 && failed == 0, "seed {seed}: {bytes} of a device of 4 MiB");
+        let segment = 64 << 10;
+        assert_eq!(discards(Discards::Fail), (3 * segment, 1), "seed {seed}: the first failure ends it");
+        let (bytes, failed) = discards(Discards::Slowly);
+        assert!(bytes >= segment && failed == 0, "seed {seed}: {bytes}");
     }
 }

@@ -40,6 +40,8 @@ pub enum Suite {
 situations! {
     /// The cleaner emptied a segment.
     SegmentCleaned = Crash,
+    /// A free segment was discarded.
+    SegmentDiscarded = Crash,
     /// The cleaner let rows point to copies of their data.
     PieceMoved = Crash,
     /// The cleaner read the records of a segment that has no inventory.

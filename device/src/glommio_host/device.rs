@@ -1,7 +1,8 @@
 //! Device: reads, writes, flushes and discards of one thread.
 //!
 //! Two descriptions: a plain one, and an O_DSYNC one for durable writes (a third less CPU than write and flush). Both
-//! are O_DIRECT. All operations go through a ring of our own (`ring`).
+//! are O_DIRECT. All operations go through a ring of our own (`ring`), but for discards of a block
+//! device, which a thread makes (`discard`).
 //!
 //! An operation begins, up to its place in the submission queue, inside the call; a read or write of [`Class::Commit`] is with
 //! the kernel when the call returns. What the kernel has is kept until the kernel is done with it, so that dropping a future is
@@ -27,10 +28,11 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 use seabed_types::BLOCK_BYTES;
 
+use super::discard::{Discard, Discarder};
 use super::errno_of;
 use super::open::{Access, Kind, Target};
 use super::ring::{Ring, Work};
-use super::{Discard, lock, system, turns};
+use super::{discard, lock, system, turns};
 use crate::{
     Class, Device, DeviceError, Durability, Geometry, IoKind, Local, OpenError, ReadBuf, Storage, WriteBuf,
     WriteOpts,
@@ -45,7 +47,6 @@ const BROKEN_WAIT: Duration = Duration::from_secs(10);
 pub(super) struct GlommioDevice {
     geometry: Geometry,
     kind: Kind,
-    discard: Discard,
     /// Gone once closed.
     open: RefCell<Option<Rc<Open>>>,
 }
@@ -57,6 +58,8 @@ struct Open {
     durable: Option<File>,
     ring: Rc<Ring>,
     turns: RefCell<Option<glommio::task::JoinHandle<()>>>,
+    /// Of a block device, from the first discard on.
+    discarder: RefCell<Option<Discarder>>,
 }
 
 /// What an operation is asked for, for its errors.
@@ -83,11 +86,10 @@ impl GlommioDevice {
             Access::ReadWrite => Some(target.reopen(OFlags::DSYNC).inspect_err(|_| unlock(&plain))?),
         };
         let turns = RefCell::new(Some(glommio::spawn_local(turns::take(Rc::clone(&ring), spin)).detach()));
-        let open = Open { plain, durable, ring, turns };
+        let open = Open { plain, durable, ring, turns, discarder: RefCell::default() };
         Ok(Self {
-            geometry: target.geometry(),
+            geometry: Geometry { discards: discard.applies_to(target), ..target.geometry() },
             kind: target.kind(),
-            discard,
             open: RefCell::new(Some(Rc::new(open))),
         })
     }
@@ -95,6 +97,7 @@ impl GlommioDevice {
     /// Refuses further operations, waits for those in flight, lets go of the lock and closes.
     pub(super) async fn close(&self) {
         let Some(open) = self.open.take() else { return };
+        open.discards_ended().await;
         if !open.ring.ended(BROKEN_WAIT).await {
             tracing::error!(
                 "operations are left in the kernel: the device stays locked until the process ends"
@@ -117,7 +120,12 @@ impl GlommioDevice {
     pub(super) fn abandon(&self) {
         let Some(open) = self.open.take() else { return };
         open.ring.close();
-        if open.ring.is_idle() {
+        let discarder = open.discarder.take();
+        let is_discarding = discarder.as_ref().is_some_and(|discarder| !discarder.is_idle());
+        if !is_discarding && let Some(discarder) = discarder {
+            discarder.end();
+        }
+        if open.ring.is_idle() && !is_discarding {
             [Some(&open.plain), open.durable.as_ref()].into_iter().flatten().for_each(unlock);
         } else {
             tracing::error!("operations are in flight: the device stays locked until the process ends");
@@ -200,17 +208,18 @@ impl Device for GlommioDevice {
     fn discard(&self, at: u64, bytes: u64) -> Local<Result<(), DeviceError>> {
         match self.asked(IoKind::Discard, at, bytes) {
             Ok((open, _)) if open.durable.is_none() => Box::pin(ready(Err(DeviceError::ReadOnly))),
-            Ok((open, asked)) if self.discard == Discard::Deallocate && bytes > 0 => {
-                let discarding = open.ring.begin(open.plain(), at, Work::Discard(bytes), false);
-                let kind = self.kind;
-                Box::pin(async move {
-                    match discarding.await {
-                        // A hint: a block device that cannot forget just keeps the bytes.
-                        Err(Errno::OPNOTSUPP) if kind == Kind::BlockDevice => Ok(()),
-                        outcome => outcome.map(|_| ()).map_err(|errno| asked.error(errno)),
+            Ok((open, asked)) if self.geometry.discards && bytes > 0 => match self.kind {
+                Kind::File => {
+                    let punching = open.ring.begin(open.plain(), at, Work::Discard(bytes), false);
+                    Box::pin(async move { punching.await.map(|_| ()).map_err(|errno| asked.error(errno)) })
+                }
+                Kind::BlockDevice => match open.discard(at, bytes) {
+                    Ok(discarding) => {
+                        Box::pin(async move { discarding.await.map_err(|errno| asked.error(errno)) })
                     }
-                })
-            }
+                    Err(errno) => Box::pin(ready(Err(asked.error(errno)))),
+                },
+            },
             Ok(_) => Box::pin(ready(Ok(()))),
             Err(error) => Box::pin(ready(Err(error))),
         }
@@ -218,13 +227,45 @@ impl Device for GlommioDevice {
 
     fn quiesce(&self) -> Local<()> {
         match self.open.borrow().clone() {
-            Some(open) => Box::pin(async move { open.ring.idle().await }),
+            Some(open) => Box::pin(async move {
+                open.discards_idle().await;
+                open.ring.idle().await;
+            }),
             None => Box::pin(ready(())),
         }
     }
 }
 
 impl Open {
+    /// Begins to discard a range of a block device.
+    fn discard(
+        &self,
+        at: u64,
+        bytes: u64,
+    ) -> Result<impl Future<Output = Result<(), Errno>> + 'static + use<>, Errno> {
+        let mut discarder = self.discarder.borrow_mut();
+        let started = match discarder.take() {
+            Some(started) => started,
+            None => Discarder::start(self.durable.as_ref().unwrap_or(&self.plain))?,
+        };
+        Ok(discarder.insert(started).begin(at, bytes))
+    }
+
+    /// Waits until no discard is in the kernel. Another may begin meanwhile.
+    async fn discards_idle(&self) {
+        while self.discarder.borrow().as_ref().is_some_and(|discarder| !discarder.is_idle()) {
+            glommio::timer::sleep(discard::LOOK_EACH).await;
+        }
+    }
+
+    /// Waits until no discard is in the kernel, nor will be.
+    async fn discards_ended(&self) {
+        self.discards_idle().await;
+        if let Some(discarder) = self.discarder.take() {
+            discarder.end();
+        }
+    }
+
     fn plain(&self) -> RawFd {
         self.plain.as_fd().as_raw_fd()
     }

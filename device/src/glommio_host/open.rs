@@ -144,8 +144,18 @@ impl Target {
         std::fs::symlink_metadata(path).is_ok_and(|metadata| inode_of(&metadata) == self.inode)
     }
 
+    /// Whether a block device says that it can discard. A partition's queue is that of its disk.
+    pub(super) fn supports_discard(&self) -> bool {
+        let Ok(found) = fstat(&self.file) else { return false };
+        let device = format!("/sys/dev/block/{}:{}", major(found.st_rdev), minor(found.st_rdev));
+        let queues = ["queue", "../queue"].map(|queue| format!("{device}/{queue}/discard_max_bytes"));
+        let most = queues.iter().find_map(|path| std::fs::read_to_string(path).ok());
+        most.and_then(|most| most.trim().parse::<u64>().ok()).is_some_and(|most| most > 0)
+    }
+
+    /// Its size and unit; what a discard does is not the target's to know.
     pub(super) fn geometry(&self) -> Geometry {
-        Geometry { bytes: self.bytes, wants_first_write: self.kind == Kind::File }
+        Geometry { bytes: self.bytes, wants_first_write: self.kind == Kind::File, discards: false }
     }
 
     /// Opens a further description with these flags besides O_DIRECT, and takes the lock on it.

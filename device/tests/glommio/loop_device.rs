@@ -1,6 +1,7 @@
 //! Block devices: loop devices, where this process may make them.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::rc::Rc;
@@ -59,7 +60,7 @@ impl Drop for Loop {
 fn a_loop_device_passes() {
     let _limit = limit();
     let Some(device) = Loop::new(8 * MIB, &[]) else { return };
-    for discard in [Discard::Ignore, Discard::Deallocate] {
+    for discard in [Discard::Off, Discard::On] {
         let options = HostOptions { discard, ..HostOptions::default() };
         let host = GlommioHost::open(device.node(), options).expect("open");
         assert_eq!((host.geometry().bytes, host.geometry().wants_first_write), (8 * MIB, false));
@@ -153,4 +154,38 @@ fn an_error_of_the_medium_names_its_place_and_number() {
         machine.device.read(MIB, 8192, Class::Foreground).await.expect("what is left");
     };
     on_one_thread(&host, main).expect("no panic");
+}
+
+/// Without any option a device that says that it discards is told of what nobody needs, and one that was told not to is not.
+#[test]
+fn a_device_that_discards_is_told_by_default() {
+    let _limit = limit();
+    let Some(device) = Loop::new(8 * MIB, &[]) else { return };
+    create(device.node(), 8 * MIB, &CreateOptions::default(), &mut |_, _| {}).expect("all zeros");
+    let allocated = || std::fs::metadata(&device.backing).expect("there").blocks() * 512;
+    for (discard, holds) in [(Discard::Off, true), (Discard::Auto, false)] {
+        let host = GlommioHost::open(device.node(), HostOptions { discard, ..HostOptions::default() });
+        let host = host.expect("open");
+        if discard == Discard::Auto && !host.geometry().discards {
+            std::io::stderr().write_all(b"skipped: loop devices do not discard here\n").expect("stderr");
+            return;
+        }
+        assert_eq!(host.geometry().discards, !holds);
+        let main = async |machine: seabed_device::Machine| {
+            let mut buffer = machine.device.alloc(1 << 20);
+            buffer.fill(3);
+            let (buffer, class) = (Rc::new(buffer), Class::Foreground);
+            let opts = WriteOpts { durability: Durability::Durable, class, stream: 0 };
+            for at in 0..4 {
+                machine.device.write(at * MIB, Rc::clone(&buffer), opts).await.expect("a write");
+            }
+            // Two at a time, of which nobody waits for one: closing waits for it.
+            drop(machine.device.discard(0, MIB));
+            machine.device.discard(MIB, 2 * MIB).await.expect("a discard");
+            drop(machine.device.discard(3 * MIB, MIB));
+        };
+        on_one_thread(&host, main).expect("no panic");
+        // What nobody discards was written as well.
+        assert_eq!(allocated() > 4 * MIB, holds, "{} bytes are allocated", allocated());
+    }
 }

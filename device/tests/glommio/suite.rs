@@ -42,7 +42,7 @@ fn a_file_passes() {
     let _limit = limit();
     let directory = tempfile::tempdir().expect("a directory");
     let path = sparse(directory.path(), 8 * MIB);
-    for discard in [Discard::Ignore, Discard::Deallocate] {
+    for discard in [Discard::Off, Discard::On] {
         let host = GlommioHost::open(&path, HostOptions { discard, ..HostOptions::default() }).expect("open");
         on_one_thread(&host, seabed_device::conformance::run).expect("passes");
         drop(host);
@@ -57,8 +57,9 @@ fn a_discard_gives_space_back_only_if_told_to() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("device");
     create(&path, MIB, &CreateOptions::default(), &mut |_, _| {}).expect("create");
-    for (discard, holds) in [(Discard::Ignore, true), (Discard::Deallocate, false)] {
+    for (discard, holds) in [(Discard::Off, true), (Discard::Auto, true), (Discard::On, false)] {
         let host = GlommioHost::open(&path, HostOptions { discard, ..HostOptions::default() }).expect("open");
+        assert_eq!(host.geometry().discards, !holds, "{discard:?}");
         let main = async |machine: Machine| machine.device.discard(0, MIB).await.expect("a discard");
         on_one_thread(&host, main).expect("no panic");
         let allocated = path.metadata().expect("there").blocks() * 512;

@@ -228,6 +228,7 @@ pub(crate) fn open_host(path: &Path, options: &OpenOptions) -> Result<(GlommioHo
             access,
             lock_wait: options.lock_wait,
             spin_before_park: options.spin_before_park,
+            discard: options.discard,
             ..HostOptions::default()
         },
     )?;

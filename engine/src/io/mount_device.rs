@@ -69,10 +69,11 @@ impl Device for MountDevice {
     }
 
     fn discard(&self, at: u64, bytes: u64) -> Local<Result<(), DeviceError>> {
-        match self.ended.get() {
-            Some(error) => Box::pin(ready(Err(error))),
-            None => self.device.discard(at, bytes),
+        if let Some(error) = self.ended.get() {
+            return Box::pin(ready(Err(error)));
         }
+        self.counters.count(|stats| stats.bytes_discarded += bytes);
+        self.device.discard(at, bytes)
     }
 
     fn quiesce(&self) -> Local<()> {

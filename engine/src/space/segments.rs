@@ -34,6 +34,8 @@
 //! quarantined.
 //! Not here: which victim to clean; a full device is `admit`.
 
+mod discards;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -130,6 +132,12 @@ struct Inner {
     segments: Vec<Segment>,
     first: u32,
     free: BTreeSet<SegmentId>,
+    /// Those of them that became free since the mount and are not discarded, unless the device has no use for that.
+    undiscarded: BTreeSet<SegmentId>,
+    /// Whether it has.
+    discards: bool,
+    /// The one that is being discarded: not among the free ones until that has ended.
+    discarding: Option<SegmentId>,
     /// Where the next search for a free segment begins: reuse goes round.
     next_free: SegmentId,
     /// Minuses by the record that made them.
@@ -263,6 +271,9 @@ impl SegmentTable {
                 segments,
                 first,
                 free: BTreeSet::new(),
+                undiscarded: BTreeSet::new(),
+                discards: false,
+                discarding: None,
                 next_free: SegmentId(first),
                 unproven: BTreeMap::new(),
                 running: [0; 2],
@@ -461,6 +472,7 @@ impl SegmentTable {
         let next = inner.next_free;
         let id = *inner.free.range(next..).next().or_else(|| inner.free.first())?;
         inner.free.remove(&id);
+        inner.undiscarded.remove(&id);
         inner.next_free = SegmentId(id.0 + 1);
         let segment = inner.get_mut(id).expect("a free segment is in the table");
         assert!(segment.provable == 0 && segment.holds == 0, "invariant 2");
@@ -554,6 +566,7 @@ impl SegmentTable {
     pub(crate) fn quarantine(&self, id: SegmentId) {
         let mut inner = self.inner.borrow_mut();
         inner.free.remove(&id);
+        inner.undiscarded.remove(&id);
         let segment = inner.get_mut(id).expect("a segment of this store was written into");
         segment.free = false;
         if !std::mem::replace(&mut segment.quarantined, true) {
@@ -772,9 +785,10 @@ impl SegmentTable {
         self.inner.borrow().free.len()
     }
 
-    /// Segments that will be free when the running operations end.
+    /// Segments that will be free when the running operations end, and a discard.
     pub(crate) fn cooling_count(&self) -> usize {
-        self.inner.borrow().cooling.len()
+        let inner = self.inner.borrow();
+        inner.cooling.len() + usize::from(inner.discarding.is_some())
     }
 
     /// Grows whenever data dies or rows go, which may free a segment in time.
@@ -844,6 +858,9 @@ impl Inner {
             while self.cooling.front().is_some_and(|(generation, _)| generation + 2 <= self.generation) {
                 let (_, id) = self.cooling.pop_front().expect("there is a front");
                 self.free.insert(id);
+                if self.discards {
+                    self.undiscarded.insert(id);
+                }
                 freed = true;
             }
             let previous = ((self.generation + 1) % 2) as usize;

@@ -1,7 +1,7 @@
 //! Space: what a store says of its segments, and that what it says of a full one is right.
 
 use seabed::blocking::Store;
-use seabed::{Access, Error, OpenOptions, Space, SpaceUse};
+use seabed::{Access, Discard, Error, OpenOptions, Space, SpaceUse};
 
 use crate::format;
 
@@ -85,4 +85,34 @@ fn what_was_written_is_told_by_purpose() {
     let total = parts.total() * stats.user_bytes_written as f64;
     assert!((total - stats.device_bytes_written as f64).abs() < 1.0, "{parts:?}");
     store.close().expect("clean");
+}
+
+/// On a file only if it is asked for: a hole makes the next write of the segment dear.
+#[test]
+fn free_segments_are_discarded_on_request() {
+    for (discard, is_wanted) in [(Discard::Auto, false), (Discard::Off, false), (Discard::On, true)] {
+        let dir = tempfile::tempdir().expect("a place for files");
+        let path = dir.path().join("store.img");
+        format(&path);
+        let open = || Store::open(&path, OpenOptions { discard, ..OpenOptions::default() }).expect("a store");
+        let store = open();
+        let pool = store.pool_or_create("p").expect("space");
+        for round in 0..40u8 {
+            for number in 0..8 {
+                pool.put(format!("{number}"), vec![round + number; 400_000]).expect("space");
+            }
+        }
+        let stats = store.stats().expect("open");
+        assert_eq!(stats.discards_failed, 0);
+        assert_eq!(stats.bytes_discarded >= 16 << 20, is_wanted, "{discard:?}: {stats:?}");
+        assert!(stats.bytes_discarded > 0 || !is_wanted, "{stats:?}");
+        store.close().expect("clean");
+        let store = open();
+        let pool = store.pool("p").expect("there");
+        for number in 0..8 {
+            let data = pool.get(format!("{number}")).expect("readable");
+            assert!(data.iter().all(|byte| *byte == 39 + number), "object {number}");
+        }
+        store.close().expect("clean");
+    }
 }

@@ -115,6 +115,8 @@ pub(super) struct Plan {
     pub(super) pause_us: u64,
     /// Whether the cleaner runs.
     pub(super) cleaning: bool,
+    /// Whether the device has a use for discards.
+    pub(super) discards: bool,
     /// The first step writes so many bytes; none: it is drawn like the others.
     pub(super) first_bytes: Option<usize>,
     /// What each client does, instead of what would be drawn.
@@ -191,6 +193,7 @@ impl Plan {
             inline_extents_bytes: pick(&mut fastrand::Rng::with_seed(seed ^ 0xe7_e275), &EXTENTS_IN_ONODES),
             pause_us: pick(rng, &[0, 50, 2000]),
             cleaning: false,
+            discards: false,
             first_bytes: None,
             program: None,
             is_faulty: false,
@@ -209,9 +212,10 @@ impl Plan {
         }
     }
 
-    /// As [`Plan::of`], for the crash suite: the cleaner runs in every other store.
+    /// As [`Plan::of`], for the crash suite: the cleaner runs in every other store, and every third device has a use for
+    /// discards.
     pub(super) fn of_crash(seed: u64) -> Self {
-        Self { cleaning: seed % 2 == 1, ..Self::of(seed) }
+        Self { cleaning: seed % 2 == 1, discards: seed.is_multiple_of(3), ..Self::of(seed) }
     }
 
     /// One client on the smallest store, where a program is given or its rest is said.
@@ -239,6 +243,7 @@ impl Plan {
             inline_extents_bytes: INLINE_EXTENTS_BYTES,
             pause_us: 0,
             cleaning: false,
+            discards: false,
             first_bytes: None,
             program: None,
             is_faulty: false,

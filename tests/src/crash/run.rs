@@ -144,6 +144,7 @@ pub(super) fn shard_options(plan: &Plan) -> ShardOptions {
 pub(super) fn sim_options(plan: &Plan, faults: Faults) -> SimOptions {
     SimOptions {
         disk_bytes: plan.disk_bytes,
+        discards: plan.discards,
         order: TaskOrder::Perturbed { per_mille: 100 },
         steps_max: 400_000,
         faults,

@@ -119,7 +119,7 @@ impl Disk {
         seed: u64,
         latency: Latency,
         faults: Faults,
-        wants_first_write: bool,
+        geometry: Geometry,
     ) -> Rc<Self> {
         let state = State {
             base: base.clone(),
@@ -134,7 +134,6 @@ impl Disk {
             faults,
             stalled_until: Duration::ZERO,
         };
-        let geometry = Geometry { bytes: base.bytes, wants_first_write };
         Rc::new(Self { executor, state: RefCell::new(state), idle: Notify::default(), geometry })
     }
 

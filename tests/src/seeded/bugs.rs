@@ -121,4 +121,5 @@ pub const BUGS: &[Bug] = &[
     bug(86, "slow requests", "engine/src/operate/bulk.rs", "data that is stored ahead is copied and summed in one go", Suite::LargeRequests, 1),
     bug(87, "format", "engine/src/mount/format.rs", "a format clears the place of its last superblock while the old store still opens", Suite::Formats, 3),
     bug(88, "write error", "engine/src/io/streams.rs", "a checkpoint names an image whose write failed and whose node has changed since", Suite::FailedImages, 3),
+    bug(89, "S4", "engine/src/space/segments/discards.rs", "a segment is discarded before what emptied it is provably durable", Suite::RottenRecords, 5),
 ];

@@ -46,6 +46,7 @@ pub fn rotten_last_records(seed: u64) -> Result<u64, Broken> {
         objects: 9,
         kinds: vec![Kind::Put, Kind::Put, Kind::Put, Kind::Remove],
         bytes_max: 90_000,
+        discards: true,
         ..written_over(seed)
     };
     let mut rng = fastrand::Rng::with_seed(seed);

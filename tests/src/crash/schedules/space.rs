@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use seabed::{Error, LocalPool, LocalStore, Shard, Transaction};
-use seabed_device::Machine;
+use seabed_device::{IoKind, Machine};
 use seabed_object::ObjectId;
 use seabed_types::ShardId;
 
@@ -13,7 +13,7 @@ use crate::crash::program::{Kind, Plan, stamped};
 use crate::crash::run::{Bounds, formatted, record, shard_options, sim_options, superblock};
 use crate::crash::suite::findings;
 use crate::crash::{Broken, Rule, broken};
-use crate::machine::{CrashMode, Faults, Latency, SimOptions, Simulation};
+use crate::machine::{CrashMode, EIO, Effect, Fault, Faults, Latency, SimOptions, Simulation};
 
 pub(super) fn wrong(error: Error) -> Broken {
     broken(Rule::Wrong, error)
@@ -32,8 +32,18 @@ pub(super) fn program<T>(
     plan: &Plan,
     work: impl AsyncFnOnce(&Site) -> Result<T, Broken>,
 ) -> Result<T, Broken> {
+    program_on(seed, plan, sim_options(plan, Faults::none()), work)
+}
+
+/// As [`program`], on a machine of its own kind.
+fn program_on<T>(
+    seed: u64,
+    plan: &Plan,
+    options: SimOptions,
+    work: impl AsyncFnOnce(&Site) -> Result<T, Broken>,
+) -> Result<T, Broken> {
     let base = formatted(seed, plan)?;
-    let options = SimOptions { steps_max: 100_000_000, ..sim_options(plan, Faults::none()) };
+    let options = SimOptions { steps_max: 100_000_000, ..options };
     let sim = Simulation::from_image(seed, &base, options);
     let (machine, superblock) = (sim.machine(), superblock(seed, plan));
     let result = sim.run(async {
@@ -351,4 +361,58 @@ pub fn crash_loop_when_full(seed: u64, mounts: u64) -> Result<usize, Broken> {
         least = Bounds::new(recovered);
     }
     Ok(history[0].objects())
+}
+
+/// How discards end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Discards {
+    /// Well.
+    Well,
+    /// The third fails.
+    Fail,
+    /// Each takes as long as thousands of writes.
+    Slowly,
+}
+
+/// A small device is written over several times while segments are discarded as they become free. What is stored stays, whatever
+/// becomes of discards, and no put waits for one so long that it is rejected. The bytes that were discarded, and how many
+/// discards failed.
+pub fn discards(seed: u64, end: Discards) -> Result<(u64, u64), Broken> {
+    let plan = Plan {
+        memory_bytes: 8 << 20,
+        disk_bytes: 4 << 20,
+        window_segments: 4,
+        bulk_bytes: 8192,
+        discards: true,
+        cleaning: seed % 2 == 1,
+        ..Plan::of(seed)
+    };
+    let mut options = sim_options(&plan, Faults::none());
+    match end {
+        Discards::Well => {}
+        Discards::Fail => {
+            let fault = Fault::on(IoKind::Discard, Effect::Fail { errno: EIO }).after(2);
+            options.faults = Faults::none().with(fault.times(u64::MAX));
+        }
+        Discards::Slowly => options.latency.discard_us = 200_000..=400_000,
+    }
+    program_on(seed, &plan, options, async |site| {
+        let stamp = |round: u64, number: u64| round << 8 | number;
+        let (rounds, objects) = (60, 24);
+        for round in 0..rounds {
+            for number in 0..objects {
+                if !site.put(&format!("object {number}"), stamp(round, number), 20_000).await? {
+                    return Err(broken(Rule::Wrong, format!("no space for an overwrite in round {round}")));
+                }
+            }
+        }
+        for number in 0..objects {
+            let read = site.pool.get(ObjectId::new(format!("object {number}"))).await.map_err(wrong)?;
+            if read[..] != stamped(stamp(rounds - 1, number), 20_000)[..] {
+                return Err(broken(Rule::Wrong, format!("object {number} is not what was written last")));
+            }
+        }
+        let stats = site.shard.stats();
+        Ok((stats.bytes_discarded, stats.discards_failed))
+    })
 }
