@@ -96,6 +96,8 @@ situations! {
     DataLaid = Crash,
     /// A transaction waited for space or memory.
     AdmissionWaited = Crash,
+    /// A write waited for the cleaner.
+    DebtWaited = Crash,
     /// A mount wrote a copy of the superblock that was missing.
     SuperblockCompleted = Schedules,
     /// A close or an idle shard stated in its slots where the log ends.

@@ -255,6 +255,9 @@ impl Mounted {
             Stream::Nodes | Stream::Bulk => self.table.clock(),
         };
         let Some((segment, incarnation)) = self.table.claim(stream, reserve, age) else { return false };
+        if claimer == Claimer::Clean {
+            self.clean.claimed.set(self.clean.claimed.get() + 1);
+        }
         let mut logged_in = None;
         if claimer.is_logged()
             && let Some(journal) = &self.journal
@@ -329,6 +332,7 @@ impl Mounted {
         }
         if claimer == Claimer::User {
             self.table.advance_clock(buf.len());
+            self.clean.wrote(buf.len());
         }
         let written = self.machine.device.write(at, buf, opts);
         Some(Appended { placed, hold, written })

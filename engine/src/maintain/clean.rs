@@ -1,14 +1,17 @@
 //! Clean: when the cleaner of data works, and on which segment. How a segment is emptied is [`super::evacuate`].
 //!
 //! **Pace.** Each byte that users write adds to a debt, the more the less space is free ([`seabed_cleaner::pacing`]); the
-//! cleaner works until it is paid, and goes on without regard to it while a transaction waits for space. It never waits for
-//! a transaction.
+//! cleaner works until it is paid. Writes wait, in their order, while the debt is more than two batches of copies: so they
+//! slow down a little as space gets less, and do not run into a full device. The cleaner goes on without regard to the debt
+//! while a transaction waits for space. It never waits for a transaction.
+//!
+//! What counts as free for that changes neither with the window nor with what is on its way ([`Mounted::clean_room`]).
 //!
 //! **Victim.** Sealed segments of data outside the window are candidates ([`seabed_cleaner::victim`]), unless copying takes as
 //! much as it frees, or a try has left them with live bytes that are still there.
 //!
-//! **End.** When no segment is worth cleaning, or as many as an eighth of all were emptied for callers that wait and none of
-//! it became free, the cleaner sleeps until more data dies or a trim cycle ends: then admission decides by live bytes.
+//! **End.** When no segment is worth cleaning, or victims that promised several segments gave callers that wait none, the
+//! cleaner sleeps until more data dies or a trim cycle ends: then admission decides by live bytes.
 //!
 //! Cost: a choice is 64 look-ups of facts, and a look at 4,096 segments for new candidates.
 //! Not here: images of nodes (`compact_nodes`); reserves (`admit`).
@@ -22,18 +25,23 @@ use seabed_cleaner::{Candidates, Class as AgeClass, Classes, Clock, Facts, Level
 use seabed_types::{BLOCK_BYTES, Incarnation, SegmentId};
 
 use crate::maintain::clean_now::Rest;
+use crate::maintain::copies::batch_bytes;
 use crate::shard::mounted::Mounted;
 use crate::space::segments::DataSegment;
 use crate::{Error, Result};
 
 /// The least gain for which a segment is cleaned, as a share of it: headers, lists and seals of the copies take as much.
 const GAIN_SHARE: u64 = 32;
-/// The share of the newest victim in what copies cost, and the most that they are taken to cost.
-const NEWEST_SHARE: f64 = 0.25;
-const COST_RATIO_MAX: f64 = 4.0;
-/// After so many victims without more free space cleaning is given up until more data is dead: a share of all segments.
-const STALL_SHARE: usize = 8;
-const STALL_VICTIMS_MIN: usize = 8;
+/// What copies cost is the mean of about so many victims; as if as many had filled their segments before the first.
+const VICTIMS_OF_MEAN: f64 = 8.0;
+/// The part of what copies were more dear than their bytes that is forgotten when no victim is worth it: it may be over.
+const FORGOTTEN_SHARE: f64 = 0.125;
+/// Cleaning is given up until more data is dead when at least so many victims, which promised so many segments or as many as
+/// a checkpoint takes, brought callers no nearer to the space that they wait for.
+const STALL_PROMISED: u64 = 2;
+const STALL_VICTIMS: u32 = 16;
+/// Batches of copies that users may be in debt with before they wait: one that is under way, and one more.
+const BATCHES_OF_DEBT: u64 = 2;
 /// Victims that are emptied before an empty record proves that their space is free, if callers wait for it.
 const VICTIMS_UNPROVEN: u32 = 2;
 /// Segments whose facts are looked at in one moment.
@@ -43,8 +51,6 @@ pub(super) const SEGMENTS_AT_ONCE: usize = 4096;
 #[derive(Default)]
 pub(crate) struct CleanState {
     policy: RefCell<Option<Policy>>,
-    /// The clock when the debt was counted last.
-    counted: Cell<u64>,
     /// Callers that wait for space.
     waiting: Cell<usize>,
     /// Nobody writes: idle time may be used.
@@ -64,10 +70,51 @@ pub(crate) struct CleanState {
     pub(super) rests: RefCell<(u64, Rest)>,
     /// Victims that were emptied since an empty record proved the last changes durable.
     unproven: Cell<u32>,
+    /// Victims that were emptied and are not free yet: their changes are not provably durable, or somebody may read them.
+    emptied: RefCell<Vec<(SegmentId, Incarnation)>>,
     /// Memory that copies take.
     pub(super) memory_bytes: Cell<usize>,
-    /// Bytes written for each live byte that was copied, of late; 0 before the first victim.
-    cost_ratio: Cell<f64>,
+    /// Bytes that users have written, and those of them that count for the debt already.
+    written: Cell<u64>,
+    counted: Cell<u64>,
+    /// Segments that were claimed for copies.
+    pub(crate) claimed: Cell<u64>,
+    costs: Cell<Costs>,
+    /// Writes that wait for the debt to be paid.
+    in_debt: Cell<usize>,
+}
+
+/// What copies took of segments, as a decaying sum. A segment whose rest is too small for another record is taken as a whole, so
+/// records of a few large pieces may take several times their bytes.
+#[derive(Clone, Copy, Debug)]
+struct Costs {
+    /// In segments.
+    claimed: f64,
+    live: f64,
+}
+
+impl Default for Costs {
+    fn default() -> Self {
+        Self { claimed: VICTIMS_OF_MEAN, live: VICTIMS_OF_MEAN }
+    }
+}
+
+impl Costs {
+    /// Bytes of segments for each live byte.
+    fn ratio(self) -> f64 {
+        (self.claimed / self.live).max(1.0)
+    }
+
+    /// A victim was emptied, with so much live, for whose copies so many segments were claimed.
+    fn add(&mut self, claimed: f64, live: f64) {
+        let kept = 1.0 - live.min(1.0) / VICTIMS_OF_MEAN;
+        self.claimed = self.claimed * kept + claimed;
+        self.live = self.live * kept + live;
+    }
+
+    fn forget(&mut self) {
+        self.claimed -= (self.claimed - self.live).max(0.0) * FORGOTTEN_SHARE;
+    }
 }
 
 /// What changes when there may be something to clean again: data died, a trim cycle ended.
@@ -81,11 +128,13 @@ struct Seen {
 /// the checkpoints that cleaning causes may take as much as it frees.
 #[derive(Clone, Copy, Default, Debug)]
 struct Progress {
-    /// Data that had died when it began, and the most segments that were free since.
-    losses: u64,
-    free: usize,
-    /// Victims that were emptied since then.
-    victims: usize,
+    /// Data that had died and transactions that were applied when it began.
+    began: (u64, u64),
+    /// The most segments beyond what users leave that were free since; less than none is a lack.
+    beyond: isize,
+    /// Victims that were emptied since then, and the bytes that they promised.
+    victims: u32,
+    promised: u64,
     has_stalled: bool,
 }
 
@@ -106,6 +155,11 @@ impl CleanState {
     pub(crate) fn memory_bytes(&self) -> usize {
         self.memory_bytes.get()
     }
+
+    /// Users wrote so many bytes.
+    pub(crate) fn wrote(&self, bytes: usize) {
+        self.written.set(self.written.get() + bytes as u64);
+    }
 }
 
 impl CleaningWanted {
@@ -122,13 +176,29 @@ impl Drop for CleaningWanted {
     }
 }
 
+/// A write that waits for the cleaner, until dropped.
+struct InDebt<'a>(&'a Mounted);
+
+impl<'a> InDebt<'a> {
+    fn new(shard: &'a Mounted) -> Self {
+        shard.clean.in_debt.set(shard.clean.in_debt.get() + 1);
+        Self(shard)
+    }
+}
+
+impl Drop for InDebt<'_> {
+    fn drop(&mut self) {
+        self.0.clean.in_debt.set(self.0.clean.in_debt.get() - 1);
+    }
+}
+
 /// A victim that is being cleaned.
 pub(super) struct Victim {
     pub(super) segment: SegmentId,
     pub(super) incarnation: Incarnation,
     pub(super) class: AgeClass,
     /// A piece of it could not be copied.
-    pub(super) is_damaged: bool,
+    pub(super) is_damaged: Cell<bool>,
     /// A row could not be looked up.
     pub(super) is_unread: bool,
 }
@@ -184,24 +254,34 @@ impl Mounted {
         self.cleans() && !self.clean_has_stalled() && self.clean.exhausted_at.get() != Some(self.clean_seen())
     }
 
-    /// Whether the last victims brought nothing, and no data died since.
-    pub(super) fn clean_has_stalled(&self) -> bool {
-        let Progress { losses, has_stalled, .. } = self.clean.progress.get();
-        has_stalled && losses == self.table.losses()
+    /// What shows that callers get on.
+    fn callers_seen(&self) -> (u64, u64) {
+        (self.table.losses(), self.counters.stats.borrow().transactions)
     }
 
-    /// Another victim was emptied: notes whether that brought anything.
-    fn note_progress(&self) {
-        let (losses, free) = (self.table.losses(), self.table.free_count());
+    /// Whether the last victims brought nothing, and no data died since.
+    pub(super) fn clean_has_stalled(&self) -> bool {
+        let Progress { began, has_stalled, .. } = self.clean.progress.get();
+        has_stalled && began.0 == self.table.losses()
+    }
+
+    /// Another victim was emptied, with so many live bytes: notes whether that brought anything.
+    fn note_progress(&self, live: u64) {
+        let segment_bytes = u64::from(self.layout.segment_bytes);
+        let free = (self.table.free_count() + self.soon_free()).cast_signed();
+        let (began, beyond) = (self.callers_seen(), free - self.user_reserve().cast_signed());
         let mut progress = self.clean.progress.get();
         // Requests to clean now end by themselves: they clean what was there before.
-        let is_for_nobody = self.clean.waiting.get() == self.clean.requests.get();
-        if progress.losses != losses || free > progress.free || is_for_nobody {
-            progress = Progress { losses, free, victims: 0, has_stalled: false };
+        let is_for_nobody =
+            self.clean.waiting.get() == self.clean.requests.get() && self.clean.in_debt.get() == 0;
+        if progress.began != began || beyond > progress.beyond || is_for_nobody {
+            progress = Progress { began, beyond, ..Progress::default() };
         } else {
             progress.victims += 1;
-            let segments = usize::try_from(self.layout.segment_count()).unwrap_or(usize::MAX);
-            progress.has_stalled = progress.victims >= (segments / STALL_SHARE).max(STALL_VICTIMS_MIN);
+            progress.promised += segment_bytes.saturating_sub(self.cost_of_copies(live));
+            // A checkpoint takes some segments for a while.
+            let lacking = STALL_PROMISED.max(self.checkpoint_segments() as u64) * segment_bytes;
+            progress.has_stalled = progress.victims >= STALL_VICTIMS && progress.promised >= lacking;
         }
         self.clean.progress.set(progress);
     }
@@ -212,10 +292,43 @@ impl Mounted {
         !self.closing.get() && live + bytes as u64 <= self.usable_bytes() && self.may_clean()
     }
 
-    /// Bytes that users may write before they have to wait for space.
+    /// Segments that were emptied, and will be free when that is provably durable and nobody reads them.
+    fn soon_free(&self) -> usize {
+        let emptied = &mut *self.clean.emptied.borrow_mut();
+        emptied.retain(|(segment, incarnation)| self.table.live_of(*segment, *incarnation) == Some(0));
+        emptied.len() + self.table.cooling_count()
+    }
+
+    /// Bytes that users may write before they have to wait for space, as the pace sees it: what will be free soon is, and
+    /// half of the window, which a trim cycle leaves, is there always. Else each cycle would look like a lack of space.
     fn clean_room(&self) -> u64 {
-        let free = self.table.free_count().saturating_sub(self.user_reserve()) as u64;
-        free * u64::from(self.layout.segment_bytes)
+        let window = self.journal.as_ref().map_or(0, |journal| journal.segment_count());
+        let longer = window.saturating_sub(self.window_segments_max() / 2);
+        let free = self.table.free_count() + self.soon_free();
+        free.saturating_sub(self.user_reserve() + longer) as u64 * u64::from(self.layout.segment_bytes)
+    }
+
+    /// Bytes of debt that users may be in before they wait.
+    fn debt_max(&self) -> u64 {
+        BATCHES_OF_DEBT * batch_bytes(self.options.memory_bytes) as u64
+    }
+
+    /// Whether a write has to wait for the cleaner.
+    pub(crate) fn is_in_debt(&self) -> bool {
+        self.options.cleaning
+            && !self.closing.get()
+            && self.may_clean()
+            && self.clean_debt() > self.debt_max()
+    }
+
+    /// Waits until the cleaner has made good for what was written.
+    pub(crate) async fn pay_debt(&self) {
+        if self.is_in_debt() {
+            seabed_types::reached!(DebtWaited);
+            let _waits = InDebt::new(self);
+            self.trim.wake.notify_all();
+            self.trim.moved.until(|| self.trim_must_end() || !self.is_in_debt()).await;
+        }
     }
 
     pub(super) fn with_policy<T>(&self, work: impl FnOnce(&mut Policy) -> T) -> T {
@@ -245,9 +358,9 @@ impl Mounted {
     }
 
     fn clean_debt(&self) -> u64 {
-        let clock = self.table.clock();
-        let bytes = clock.saturating_sub(self.clean.counted.replace(clock));
-        let free = self.clean_room();
+        let written = self.clean.written.get();
+        let bytes = written - self.clean.counted.replace(written);
+        let free = if bytes > 0 || self.clean.is_idle.get() { self.clean_room() } else { 0 };
         self.with_policy(|policy| {
             if bytes > 0 {
                 self.clean.is_idle.set(false);
@@ -264,6 +377,9 @@ impl Mounted {
         let Some((chosen, facts)) = self.choose_victim().await else {
             self.prove_freed().await?;
             self.with_policy(|policy| policy.pacing.cancel(Work::Clean));
+            let mut costs = self.clean.costs.get();
+            costs.forget();
+            self.clean.costs.set(costs);
             return Ok(Some(Rest::NothingWorth));
         };
         let is_only_idle = self.clean.is_idle.get() && self.clean.waiting.get() == 0;
@@ -283,12 +399,13 @@ impl Mounted {
             segment: chosen.segment,
             incarnation: chosen.incarnation,
             class,
-            is_damaged: false,
+            is_damaged: Cell::new(false),
             is_unread: false,
         };
-        let before = self.copied();
+        let copied = || (self.clean.claimed.get(), self.counters.stats.borrow().bytes_relocated);
+        let before = copied();
         let result = self.evacuate(&mut victim).await;
-        let after = self.copied();
+        let after = copied();
         self.with_policy(|policy| policy.pacing.end_victim());
         result?;
         match self.table.live_of(victim.segment, victim.incarnation) {
@@ -296,42 +413,29 @@ impl Mounted {
                 self.clean.stuck.borrow_mut().push((victim.segment, victim.incarnation, live));
             }
             _ => {
+                self.clean.emptied.borrow_mut().push((victim.segment, victim.incarnation));
                 self.counters.count(|stats| stats.segments_cleaned += 1);
                 seabed_types::reached!(SegmentCleaned);
             }
         }
-        if victim.is_damaged {
+        if victim.is_damaged.get() {
             self.table.quarantine(victim.segment);
         }
-        self.note_progress();
+        self.note_progress(facts.live);
         self.clean.unproven.set(self.clean.unproven.get() + 1);
         if self.clean.unproven.get() >= VICTIMS_UNPROVEN {
             self.prove_freed().await?;
         }
-        // Whatever was estimated: nothing is gained by going on with a victim as full as this one.
-        if self.note_cost(after.0 - before.0, after.1 - before.1) {
-            return Ok(None);
-        }
-        self.prove_freed().await?;
-        Ok(Some(Rest::TooDear))
+        self.note_cost(after.0 - before.0, after.1 - before.1);
+        Ok(None)
     }
 
-    /// Bytes that the cleaner has written, and live bytes that it has copied.
-    fn copied(&self) -> (u64, u64) {
-        let stats = self.counters.stats.borrow();
-        (stats.relocated_bytes_written, stats.bytes_relocated)
-    }
-
-    /// Learns what copies cost; whether a victim for which so much was written was worth it.
+    /// Learns what copies cost.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
-    fn note_cost(&self, written: u64, live: u64) -> bool {
-        if live > 0 {
-            let (ratio, known) = (written as f64 / live as f64, self.clean.cost_ratio.get());
-            let mean = if known > 0.0 { known + (ratio - known) * NEWEST_SHARE } else { ratio };
-            self.clean.cost_ratio.set(mean.min(COST_RATIO_MAX));
-        }
-        let segment_bytes = u64::from(self.layout.segment_bytes);
-        written + self.least_gain() / 2 < segment_bytes
+    fn note_cost(&self, claimed: u64, live: u64) {
+        let mut costs = self.clean.costs.get();
+        costs.add(claimed as f64, live as f64 / f64::from(self.layout.segment_bytes));
+        self.clean.costs.set(costs);
     }
 
     /// The segment that the policy cleans next; none if none is worth it.
@@ -415,9 +519,7 @@ impl Mounted {
     pub(super) fn cost_of_copies(&self, live: u64) -> u64 {
         let payload = (self.copy_record_max() - BLOCK_BYTES).max(BLOCK_BYTES) as u64;
         let headers = live.div_ceil(payload) * BLOCK_BYTES as u64;
-        let ratio = self.clean.cost_ratio.get();
-        let as_of_late = if ratio > 0.0 { scaled(live, ratio) } else { 0 };
-        (live + headers).max(as_of_late)
+        (live + headers).max(scaled(live, self.clean.costs.get().ratio()))
     }
 
     /// Whether emptying a segment with so many live bytes gains enough.

@@ -98,8 +98,6 @@ pub(crate) enum Rest {
     /// No segment is worth cleaning.
     #[default]
     NothingWorth,
-    /// The last victim took as much as it freed; others may not.
-    TooDear,
     /// A victim could not be emptied.
     Failed(Error),
 }
@@ -228,7 +226,7 @@ impl Mounted {
             return Ok(phase);
         }
         let settle = |end| Phase::Settle { cycles: self.force_cycle(), end };
-        let (rests, rest) = self.clean.rests.borrow().clone();
+        let (_, rest) = self.clean.rests.borrow().clone();
         Ok(match phase {
             Phase::Prepare { .. } => {
                 found.set(self.count_worth_cleaning().await);
@@ -241,10 +239,6 @@ impl Mounted {
             }
             Phase::Clean { .. } if self.clean_has_stalled() => settle(CleanEnd::NoGain),
             Phase::Clean { .. } => match rest {
-                Rest::TooDear => {
-                    self.clean_anew();
-                    Phase::Clean { rests }
-                }
                 Rest::NothingWorth => settle(CleanEnd::Done),
                 Rest::Failed(Error::NoSpace { .. }) => settle(CleanEnd::NoSpace),
                 Rest::Failed(error) => return Err(error),

@@ -20,9 +20,8 @@ use seabed_types::{BLOCK_BYTES, CHUNK_BYTES, Crc, Paddr};
 use crate::Result;
 use crate::io::inventory::Identity;
 use crate::io::streams::{Append, Hold, Stream, WRITE_TRIES};
-use crate::maintain::admit::Purpose;
 use crate::maintain::clean::Victim;
-use crate::shard::mounted::{Mounted, OpGuard};
+use crate::shard::mounted::Mounted;
 use crate::space::segments::Claimer;
 
 /// The share of the memory budget for a batch of copies, and its bounds.
@@ -108,7 +107,7 @@ impl Loaded {
 
 impl Mounted {
     /// Cuts rows into groups whose pieces fit a record each, such that the records fill the segments that they go to.
-    pub(super) fn split_to_records(&self, rows: Vec<LiveRow>, victim: &Victim) -> Vec<Vec<LiveRow>> {
+    fn split_to_records(&self, rows: Vec<LiveRow>, victim: &Victim) -> Vec<Vec<LiveRow>> {
         let left = self.streams.borrow_mut().room(self.stream_of(victim));
         let fresh = self.layout.segment_bytes as usize - FRESH_BLOCKS * BLOCK_BYTES;
         groups_for(rows, Room { record_max: self.copy_record_max(), left, fresh })
@@ -119,20 +118,19 @@ impl Mounted {
         self.layout.record_bytes_max().min(batch_bytes(self.options.memory_bytes))
     }
 
-    /// Copies pieces to the stream of relocated data. None: none of them can be copied.
-    pub(super) async fn copy(
-        self: &Rc<Self>,
-        rows: Vec<LiveRow>,
-        victim: &mut Victim,
-        guard: &mut OpGuard,
-    ) -> Result<Option<Copied>> {
-        if !guard.admits(0, Purpose::Clean).await? {
-            // Others ran meanwhile, and the victim may have been freed and reused.
-            let is_there = self.table.live_of(victim.segment, victim.incarnation).is_some();
-            if !is_there {
-                return Ok(None);
-            }
-        }
+    /// Copies rows' pieces to the stream of relocated data and waits until they are durable. What goes into all records is
+    /// read together, and all records are written together: else the device idles while users wait for the cleaner. The
+    /// caller's operation is counted as running.
+    pub(super) async fn copy(self: &Rc<Self>, rows: Vec<LiveRow>, victim: &Victim) -> Result<Vec<Copied>> {
+        let parts = self.split_to_records(rows, victim);
+        let loads = join_all(parts.into_iter().map(|rows| self.load_sound(rows, victim))).await;
+        let loads = loads.iter().filter(|(rows, _)| !rows.is_empty());
+        let writes = join_all(loads.map(|(rows, loaded)| self.write_copies(rows, loaded, victim))).await;
+        writes.into_iter().collect()
+    }
+
+    /// Reads rows' pieces; which of them may be copied.
+    async fn load_sound(self: &Rc<Self>, rows: Vec<LiveRow>, victim: &Victim) -> (Vec<LiveRow>, Loaded) {
         let loaded = self.read_pieces(&rows).await;
         let mut good = Vec::with_capacity(rows.len());
         let mut verified = 0;
@@ -155,14 +153,11 @@ impl Mounted {
                 self.machine.runtime.yield_io().await;
             }
         }
-        if good.is_empty() {
-            return Ok(None);
-        }
-        self.write_copies(&good, &loaded, victim).await.map(Some)
+        (good, loaded)
     }
 
-    fn note_unreadable(&self, identity: &Identity, piece: &PieceRef, victim: &mut Victim) {
-        victim.is_damaged = true;
+    fn note_unreadable(&self, identity: &Identity, piece: &PieceRef, victim: &Victim) {
+        victim.is_damaged.set(true);
         self.counters.count(|stats| stats.pieces_unreadable += 1);
         let key = identity.1.escape_ascii();
         tracing::error!(pool = identity.0.0, %key, at = %piece.at, "data is damaged; the cleaner leaves it where it is");

@@ -60,7 +60,7 @@ impl Mounted {
             let is_at_end = self.evacuate_batch(victim, &mut inventory, &mut held).await?;
             if is_at_end {
                 let left = self.table.live_of(victim.segment, victim.incarnation).unwrap_or(0);
-                if left == 0 || inventory.is_of_records() || victim.is_damaged || victim.is_unread {
+                if left == 0 || inventory.is_of_records() || victim.is_damaged.get() || victim.is_unread {
                     break;
                 }
                 // Its list does not name all that lives in it; its records do.
@@ -117,10 +117,15 @@ impl Mounted {
             guard.unpin();
             self.look_at_io().await;
         }
+        // Others may run while it waits for space, and the victim may be freed and reused.
+        while !guard.admits(0, Purpose::Clean).await? {
+            if self.table.live_of(victim.segment, victim.incarnation).is_none() {
+                return Ok(true);
+            }
+        }
         // All copies first, then all changes of rows: the changes share as few records of the journal as possible.
         let (mut rows, mut holds, mut bytes) = (Vec::new(), Vec::new(), 0);
-        for part in self.split_to_records(live, victim) {
-            let Some(copied) = self.copy(part, victim, &mut guard).await? else { continue };
+        for copied in self.copy(live, victim).await? {
             let pieces = copied.rows.iter().flat_map(|(_, moved)| moved);
             bytes += pieces.map(|moved| u64::from(moved.piece.bytes)).sum::<u64>();
             rows.extend(copied.rows);
@@ -131,6 +136,7 @@ impl Mounted {
         }
         self.counters.count(|stats| stats.bytes_relocated += bytes);
         self.with_policy(|policy| policy.pacing.paid(Work::Clean, bytes));
+        self.trim.moved.notify_all();
         Ok(is_at_end)
     }
 

@@ -251,6 +251,7 @@ impl Mounted {
             let count = parts[first..].iter().zip(&stored.placed[first..]).take_while(fits).count().max(1);
             let now = &parts[first..first + count];
             let total: usize = now.iter().map(|part| part.data.len()).sum();
+            self.pay_debt().await;
             if !self.is_admitted(total, Purpose::Store) {
                 self.admit(total, Purpose::Store).await?;
             }

@@ -162,9 +162,10 @@ impl Mounted {
             return Ok(None);
         }
         let need = need_of(&effects);
-        let bytes = need.pieces + need.entries;
+        let (bytes, purpose) = (need.pieces + need.entries, purpose_of(txn, &effects));
         if self.journal()?.check(&need).is_err()
-            || !self.is_admitted(bytes, purpose_of(txn, &effects))
+            || purpose == Purpose::Store && self.is_in_debt()
+            || !self.is_admitted(bytes, purpose)
             || !self.ways_to(id, &effects)?.is_empty()
         {
             return Ok(None);
@@ -305,6 +306,9 @@ impl Mounted {
         // Once a row is applied, an error ends the mount.
         self.rows.borrow().collection(id)?;
         let mut has_expired = false;
+        if system != SystemEffect::Relocation {
+            self.clean.wrote(need.pieces + need.entries);
+        }
         let sets_graves = effects.rows.iter().any(|row| row.tree == TreeKind::Graves);
         let joined = journal.join(need, |joined| -> std::result::Result<(), &'static str> {
             let lsn = joined.lsn();

@@ -379,13 +379,16 @@ pub(crate) struct OpGuard {
     strays: Vec<NodePtr>,
     pub(crate) pieces: Pieces,
     running: Option<Running>,
+    /// It has waited for the cleaner: once is enough, whatever others write meanwhile.
+    has_paid: bool,
 }
 
 impl OpGuard {
     pub(crate) fn new(shard: &Rc<Mounted>) -> Self {
         let running = Some(shard.table.enter());
         let (pins, strays) = (Vec::new(), Vec::new());
-        Self { shard: Rc::clone(shard), pins, strays, pieces: Pieces::default(), running }
+        let pieces = Pieces::default();
+        Self { shard: Rc::clone(shard), pins, strays, pieces, running, has_paid: false }
     }
 
     /// Waits for something with nothing held: what is held may be what is waited for. What was seen before is outdated then.
@@ -413,6 +416,11 @@ impl OpGuard {
     /// what was seen before is outdated.
     pub(crate) async fn admits(&mut self, bytes: usize, purpose: Purpose) -> Result<bool> {
         let shard = Rc::clone(&self.shard);
+        let must_pay = purpose == Purpose::Store && !std::mem::replace(&mut self.has_paid, true);
+        if must_pay && shard.is_in_debt() {
+            self.released(shard.pay_debt()).await;
+            return Ok(false);
+        }
         if shard.is_admitted(bytes, purpose) {
             return Ok(true);
         }
