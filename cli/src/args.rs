@@ -36,9 +36,9 @@ pub(crate) struct Global {
     /// Of it, memory for data that is read again, half at most; 0 for none [default: an eighth]
     #[arg(long, global = true, value_name = "SIZE", value_parser = sizes::parse)]
     pub(crate) data_cache: Option<u64>,
-    /// Move live data out of mostly dead segments while writing, so that space comes back (experimental)
+    /// Do not move live data out of mostly dead segments while writing: space comes back only where all is dead
     #[arg(long, global = true)]
-    pub(crate) cleaning: bool,
+    pub(crate) no_cleaning: bool,
     /// Whether to tell the device of segments that became free; auto: a block device that supports it, not a file
     #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t = DiscardWhen::Auto)]
     pub(crate) discard: DiscardWhen,

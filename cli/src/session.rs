@@ -47,7 +47,7 @@ impl Session {
             access,
             memory_bytes: bytes(global.memory),
             data_cache_bytes: global.data_cache.map(bytes),
-            cleaning: global.cleaning,
+            cleaning: !global.no_cleaning,
             discard: global.discard.into(),
             lock_wait: global.lock_wait(),
             ..OpenOptions::default()

@@ -43,8 +43,7 @@ pub struct OpenOptions {
     /// How long a read handle may be used.
     pub read_handle_age_max: Duration,
     /// Whether live data is moved out of segments that are mostly dead, a little with every write, so that their space can be
-    /// used again. Without it a segment is free only when all of its data is dead. Off by default: it is new, and what
-    /// is not tested with it yet is in `docs/TESTING.md`.
+    /// used again. Without it a segment is free only when all of its data is dead.
     pub cleaning: bool,
     /// Whether segments that became free are discarded: on a block device that supports it by default, on a file only if asked.
     pub discard: Discard,
@@ -65,7 +64,7 @@ impl Default for OpenOptions {
             read_bytes_max: None,
             read_handles_max: READ_HANDLES_MAX,
             read_handle_age_max: READ_HANDLE_AGE_MAX,
-            cleaning: false,
+            cleaning: true,
             discard: Discard::Auto,
             spin_before_park: Some(Duration::from_micros(5)),
             lock_wait: Duration::from_secs(5),
@@ -168,7 +167,7 @@ impl Default for ShardOptions {
             read_bytes_max: None,
             read_handles_max: READ_HANDLES_MAX,
             read_handle_age_max: READ_HANDLE_AGE_MAX,
-            cleaning: false,
+            cleaning: true,
             bulk_bytes: 128 << 10,
             lay_bytes: 16 << 20,
             inline_bytes: 512,

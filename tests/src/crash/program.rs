@@ -192,7 +192,7 @@ impl Plan {
             inline_bytes: pick(rng, &[0, 64, 512]),
             inline_extents_bytes: pick(&mut fastrand::Rng::with_seed(seed ^ 0xe7_e275), &EXTENTS_IN_ONODES),
             pause_us: pick(rng, &[0, 50, 2000]),
-            cleaning: false,
+            cleaning: true,
             discards: false,
             first_bytes: None,
             program: None,
@@ -212,10 +212,10 @@ impl Plan {
         }
     }
 
-    /// As [`Plan::of`], for the crash suite: the cleaner runs in every other store, and every third device has a use for
+    /// As [`Plan::of`], for the crash suite: the cleaner runs in three of four stores, and every third device has a use for
     /// discards.
     pub(super) fn of_crash(seed: u64) -> Self {
-        Self { cleaning: seed % 2 == 1, discards: seed.is_multiple_of(3), ..Self::of(seed) }
+        Self { cleaning: seed % 4 != 0, discards: seed.is_multiple_of(3), ..Self::of(seed) }
     }
 
     /// One client on the smallest store, where a program is given or its rest is said.
@@ -242,7 +242,7 @@ impl Plan {
             inline_bytes: 64,
             inline_extents_bytes: INLINE_EXTENTS_BYTES,
             pause_us: 0,
-            cleaning: false,
+            cleaning: true,
             discards: false,
             first_bytes: None,
             program: None,
