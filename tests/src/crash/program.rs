@@ -215,7 +215,7 @@ impl Plan {
     /// As [`Plan::of`], for the crash suite: the cleaner runs in three of four stores, and every third device has a use for
     /// discards.
     pub(super) fn of_crash(seed: u64) -> Self {
-        Self { cleaning: seed % 4 != 0, discards: seed.is_multiple_of(3), ..Self::of(seed) }
+        Self { cleaning: !seed.is_multiple_of(4), discards: seed.is_multiple_of(3), ..Self::of(seed) }
     }
 
     /// One client on the smallest store, where a program is given or its rest is said.
