@@ -17,8 +17,8 @@
 //! 256 blocks 248 are in records of data; a put of half a segment takes 133 blocks for 128 of data; a sixth less is
 //! said: 129 MiB.
 //!
-//! Limits: for puts of half a segment, at least 128 KiB and at most 1 MiB, or larger ones. Smaller ones take more than their data until the cleaner has moved them: a record
-//! has a header of a block. What removed objects still hold counts as live until their rows are gone.
+//! Limits: for puts of half a segment, at least 128 KiB and at most 1 MiB, or larger ones. Smaller ones take more than their
+//! data until the cleaner has moved them: a record has a header of a block. What removed objects still hold counts as live until their rows are gone.
 //! Cost: a pass over the segment table, [`SEGMENTS_AT_ONCE`] at a time; between two slices others run, so that the sums are not of
 //! one moment if they write meanwhile.
 

@@ -86,7 +86,7 @@ fn transaction(lender: &Lender, way: &str, object: &ObjectId, bytes: usize) -> T
 pub fn owned_data(seed: u64) -> Result<u64, Broken> {
     let plan = Plan {
         pools: 1,
-        // No put waits for space, which may take longer than a while: little is removed, and nothing is cleaned.
+        // No put waits for space, nor for the cleaner, which may take longer than a while.
         disk_bytes: 64 << 20,
         memory_bytes: 8 << 20,
         bulk_bytes: 128 << 10,
