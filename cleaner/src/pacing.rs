@@ -148,6 +148,8 @@ pub struct Pacing {
     segment_bytes: u64,
     /// By [`Work::ORDER`], in bytes.
     debts: [f64; 3],
+    /// What of the debt of cleaning users have to pay for, if idle time has added to it.
+    of_users: Option<f64>,
     victim: Option<Progress>,
     /// Live bytes of victims and what was gained from them, means of the last ones.
     live_mean: f64,
@@ -159,7 +161,15 @@ impl Pacing {
     pub fn new(levels: Levels, segment_bytes: u64) -> Self {
         assert!(levels.floor < levels.target, "the controller has a range to work in");
         assert!(levels.target < levels.high, "and headroom above it");
-        Self { levels, segment_bytes, debts: [0.0; 3], victim: None, live_mean: 0.0, gain_mean: 0.0 }
+        Self {
+            levels,
+            segment_bytes,
+            debts: [0.0; 3],
+            of_users: None,
+            victim: None,
+            live_mean: 0.0,
+            gain_mean: 0.0,
+        }
     }
 
     /// The levels, for reports.
@@ -167,9 +177,14 @@ impl Pacing {
         self.levels
     }
 
-    /// A user wrote so many bytes: adds what they have to pay for. Returns all debts together.
+    /// A user wrote so many bytes: adds what they have to pay for, and takes off what idle time has added. Returns all debts
+    /// together.
     #[expect(clippy::cast_precision_loss, reason = "a ratio")]
     pub fn after_write(&mut self, bytes: u64, needs: &Needs) -> u64 {
+        if let Some(of_users) = self.of_users.take() {
+            let debt = &mut self.debts[Work::Clean as usize];
+            *debt = debt.min(of_users);
+        }
         let clean = self.copies_per_gain() * self.levels.pressure(self.free(needs.free));
         for (work, rate) in [
             (Work::Trim, needs.trim.rate()),
@@ -187,6 +202,7 @@ impl Pacing {
         let lacking = self.levels.high.saturating_sub(self.free(free)) as f64;
         let step = lacking.min(self.segment_bytes as f64) * self.copies_per_gain();
         let debt = &mut self.debts[Work::Clean as usize];
+        self.of_users.get_or_insert(*debt);
         *debt = debt.max(step);
         self.debt()
     }
@@ -216,6 +232,9 @@ impl Pacing {
     pub fn paid(&mut self, work: Work, bytes: u64) {
         let debt = &mut self.debts[work as usize];
         *debt = (*debt - bytes as f64).max(0.0);
+        if let (Work::Clean, Some(of_users)) = (work, &mut self.of_users) {
+            *of_users = (*of_users - bytes as f64).max(0.0);
+        }
         if let (Work::Clean, Some(victim)) = (work, &mut self.victim) {
             victim.copied = (victim.copied + bytes).min(victim.live);
         }
@@ -378,6 +397,20 @@ mod tests {
         pacing.paid(Work::Clean, debt);
         // Half of the victim was copied: half a segment is as good as free, and a quarter was used for the copies.
         assert_eq!(pacing.idle(levels().high - SEGMENT / 2), 0);
+    }
+
+    /// The first write after idle time would else wait for a victim that was only begun because nobody wrote.
+    #[test]
+    fn writes_do_not_pay_for_what_idle_time_began() {
+        let mut pacing = Pacing::new(levels(), SEGMENT);
+        pacing.begin_victim(&victim(SEGMENT / 10 * 8));
+        let write = Needs { free: levels().target, ..Needs::default() };
+        let of_users = pacing.after_write(4096, &write);
+        assert!(pacing.idle(levels().target) > 4 * of_users);
+        pacing.paid(Work::Clean, of_users / 2);
+        let debt = pacing.after_write(0, &write);
+        assert!(debt.abs_diff(of_users - of_users / 2) <= 1, "{debt} of {of_users}, of which half was paid");
+        assert_eq!(pacing.after_write(0, &write), debt, "once");
     }
 
     /// A store that is nearly full would else copy all it has whenever it is idle.

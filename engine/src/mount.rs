@@ -656,9 +656,8 @@ impl Mounted {
                 return;
             }
             let is_idle = seen == journal.next_lsn() && seen == journal.durable_below();
-            if is_idle && self.options.cleaning {
-                self.clean.is_idle.set(true);
-                self.trim.wake.notify_all();
+            if is_idle {
+                self.clean_when_idle();
             }
             if is_idle && !journal.last_is_empty() {
                 seabed_types::reached!(IdleRecord);

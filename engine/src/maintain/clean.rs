@@ -54,7 +54,7 @@ pub(crate) struct CleanState {
     /// Callers that wait for space.
     waiting: Cell<usize>,
     /// Nobody writes: idle time may be used.
-    pub(crate) is_idle: Cell<bool>,
+    is_idle: Cell<bool>,
     /// What was seen when no segment was worth cleaning.
     exhausted_at: Cell<Option<Seen>>,
     /// Victims that kept live bytes, which are not tried again before those change.
@@ -79,16 +79,15 @@ pub(crate) struct CleanState {
     counted: Cell<u64>,
     /// Segments that were claimed for copies.
     pub(crate) claimed: Cell<u64>,
-    costs: Cell<Costs>,
+    costs: RefCell<Costs>,
     /// Writes that wait for the debt to be paid.
     in_debt: Cell<usize>,
 }
 
-/// What copies took of segments, as a decaying sum. A segment whose rest is too small for another record is taken as a whole, so
-/// records of a few large pieces may take several times their bytes.
-#[derive(Clone, Copy, Debug)]
+/// What copies took of segments and what was live of them, as decaying sums, both in segments. A segment whose rest is too
+/// small for another record is taken as a whole, so records of a few large pieces may take several times their bytes.
+#[derive(Debug)]
 struct Costs {
-    /// In segments.
     claimed: f64,
     live: f64,
 }
@@ -101,7 +100,7 @@ impl Default for Costs {
 
 impl Costs {
     /// Bytes of segments for each live byte.
-    fn ratio(self) -> f64 {
+    fn ratio(&self) -> f64 {
         (self.claimed / self.live).max(1.0)
     }
 
@@ -237,6 +236,14 @@ impl Mounted {
         self.clean.rests.replace_with(|(count, _)| (*count + 1, why));
     }
 
+    /// Nothing was logged for a while. Writes that all wait for the cleaner log nothing either.
+    pub(crate) fn clean_when_idle(&self) {
+        if self.options.cleaning && self.clean.in_debt.get() == 0 {
+            self.clean.is_idle.set(true);
+            self.trim.wake.notify_all();
+        }
+    }
+
     /// Lets the task look again, whatever it found.
     pub(super) fn clean_anew(&self) {
         self.clean.exhausted_at.set(None);
@@ -313,12 +320,13 @@ impl Mounted {
         BATCHES_OF_DEBT * batch_bytes(self.options.memory_bytes) as u64
     }
 
-    /// Whether a write has to wait for the cleaner.
+    /// Whether a write has to wait for the cleaner. The debt of idle time is nobody's.
     pub(crate) fn is_in_debt(&self) -> bool {
-        self.options.cleaning
-            && !self.closing.get()
-            && self.may_clean()
-            && self.clean_debt() > self.debt_max()
+        let may_be = self.options.cleaning && !self.closing.get() && !self.clean.is_idle.get();
+        may_be && self.may_clean() && {
+            self.count_debt();
+            self.with_policy(|policy| policy.pacing.to_wait_for(self.debt_max()) > 0)
+        }
     }
 
     /// Waits until the cleaner has made good for what was written.
@@ -346,7 +354,7 @@ impl Mounted {
         work(policy)
     }
 
-    /// Adds to the debt what users have written since it was counted last; whether the cleaner has anything to do.
+    /// Whether the cleaner has anything to do.
     fn clean_is_due(&self) -> bool {
         if !self.may_clean() {
             return false;
@@ -357,7 +365,15 @@ impl Mounted {
         self.clean_debt() > 0
     }
 
+    /// Bytes that are to be copied now.
     fn clean_debt(&self) -> u64 {
+        self.count_debt();
+        self.with_policy(|policy| policy.pacing.next(|work| work == Work::Clean))
+            .map_or(0, |(_, bytes)| bytes)
+    }
+
+    /// Adds to the debt what users have written since it was counted last.
+    fn count_debt(&self) {
         let written = self.clean.written.get();
         let bytes = written - self.clean.counted.replace(written);
         let free = if bytes > 0 || self.clean.is_idle.get() { self.clean_room() } else { 0 };
@@ -368,8 +384,7 @@ impl Mounted {
             } else if self.clean.is_idle.get() {
                 policy.pacing.idle(free);
             }
-            policy.pacing.next(|work| work == Work::Clean).map_or(0, |(_, bytes)| bytes)
-        })
+        });
     }
 
     /// Empties one victim. Or why not, or why no other should be.
@@ -377,9 +392,7 @@ impl Mounted {
         let Some((chosen, facts)) = self.choose_victim().await else {
             self.prove_freed().await?;
             self.with_policy(|policy| policy.pacing.cancel(Work::Clean));
-            let mut costs = self.clean.costs.get();
-            costs.forget();
-            self.clean.costs.set(costs);
+            self.clean.costs.borrow_mut().forget();
             return Ok(Some(Rest::NothingWorth));
         };
         let is_only_idle = self.clean.is_idle.get() && self.clean.waiting.get() == 0;
@@ -433,9 +446,8 @@ impl Mounted {
     /// Learns what copies cost.
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     fn note_cost(&self, claimed: u64, live: u64) {
-        let mut costs = self.clean.costs.get();
-        costs.add(claimed as f64, live as f64 / f64::from(self.layout.segment_bytes));
-        self.clean.costs.set(costs);
+        let live = live as f64 / f64::from(self.layout.segment_bytes);
+        self.clean.costs.borrow_mut().add(claimed as f64, live);
     }
 
     /// The segment that the policy cleans next; none if none is worth it.
@@ -515,11 +527,11 @@ impl Mounted {
         if self.trim_must_end() { Err(Error::Closed) } else { Ok(()) }
     }
 
-    /// What copying live bytes takes of a segment: with the headers of their records, as much as lists took of late.
+    /// What copying live bytes takes of segments: with the headers of their records, or as much as copies took of late.
     pub(super) fn cost_of_copies(&self, live: u64) -> u64 {
         let payload = (self.copy_record_max() - BLOCK_BYTES).max(BLOCK_BYTES) as u64;
         let headers = live.div_ceil(payload) * BLOCK_BYTES as u64;
-        (live + headers).max(scaled(live, self.clean.costs.get().ratio()))
+        (live + headers).max(scaled(live, self.clean.costs.borrow().ratio()))
     }
 
     /// Whether emptying a segment with so many live bytes gains enough.
@@ -566,6 +578,23 @@ pub(crate) fn age_of(age: u64) -> (AgeClass, Clock) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Victims a third of which was live were emptied into as many segments as they were, without end.
+    #[test]
+    fn what_copies_take_of_segments_is_learned_and_forgotten() {
+        let mut costs = Costs::default();
+        assert!((costs.ratio() - 1.0).abs() < 1e-9);
+        for _ in 0..40 {
+            costs.add(1.0, 0.3);
+        }
+        assert!(costs.ratio() > 2.0, "{costs:?}");
+        for _ in 0..40 {
+            costs.forget();
+        }
+        assert!(costs.ratio() < 1.05, "{costs:?}");
+        costs.add(0.0, 0.0);
+        assert!(costs.ratio().is_finite());
+    }
 
     #[test]
     fn an_age_states_class_and_moment() {

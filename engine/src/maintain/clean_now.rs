@@ -226,7 +226,7 @@ impl Mounted {
             return Ok(phase);
         }
         let settle = |end| Phase::Settle { cycles: self.force_cycle(), end };
-        let (_, rest) = self.clean.rests.borrow().clone();
+        let rest = self.clean.rests.borrow().1.clone();
         Ok(match phase {
             Phase::Prepare { .. } => {
                 found.set(self.count_worth_cleaning().await);

@@ -4,7 +4,7 @@
 //! written to the stream of the victim's class, as records that hold at most a batch; a record is durable before any row
 //! names what is in it (rule L2). A write that fails is tried elsewhere.
 //!
-//! Cost: reads of at most twice the live bytes, one write per batch. The pieces are not copied in memory but for the
+//! Cost: reads of at most twice the live bytes, one write per record. The pieces are not copied in memory but for the
 //! record. Memory: a batch, its record and its reads, which the shard's levels count ([`CopyMemory`]).
 
 use std::rc::Rc;

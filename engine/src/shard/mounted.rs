@@ -379,7 +379,7 @@ pub(crate) struct OpGuard {
     strays: Vec<NodePtr>,
     pub(crate) pieces: Pieces,
     running: Option<Running>,
-    /// It has waited for the cleaner: once is enough, whatever others write meanwhile.
+    /// Whether it waits for the cleaner was decided: once is enough, whatever others write meanwhile.
     has_paid: bool,
 }
 
